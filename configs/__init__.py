@@ -1,0 +1,1 @@
+"""Configs: one folder a study."""

@@ -1,0 +1,1 @@
+"""Studies: one entry file each."""

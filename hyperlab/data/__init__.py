@@ -1,0 +1,1 @@
+"""Data: readers, splits and loaders; the batch is a function of seed and step."""

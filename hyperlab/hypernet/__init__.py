@@ -1,0 +1,1 @@
+"""Hypernetworks: from a conditioning input to the parameters of another network."""

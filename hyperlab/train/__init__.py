@@ -1,0 +1,1 @@
+"""Training: state, step, loop, mesh, checkpoints, run folder, writers, durations, random streams."""
