@@ -1,0 +1,146 @@
+"""What a hypernetwork has to generate: an ordered, hashable list of (path, shape, dtype).
+
+The order fixes how a flat output vector is packed. It is part of a checkpoint's contract, so it is kept
+as a tuple of records (a dict attribute would be frozen by Linen and change its type) and written to the
+run folder with `manifest`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hyperlab import trees
+from hyperlab.errors import ParameterTreeError
+
+# A primary above this size gets its packed output padded, so that the head's output axis divides by any
+# common number of devices.
+PAD_ABOVE, PAD_MULTIPLE = 2**20, 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One generated tensor: its slash path, shape and dtype name."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def size(self) -> int:
+        """How many numbers the tensor holds."""
+        return math.prod(self.shape)
+
+    @property
+    def role(self) -> str:
+        """`kernel` (two axes or more), `scale` (a normalisation gain, which rests at 1) or `bias`."""
+        if len(self.shape) >= 2:
+            return "kernel"
+        return "scale" if self.path.rsplit("/", 1)[-1] == "scale" else "bias"
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of one output unit, receptive field included (kernels are `[..., in, out]`)."""
+        return self.size // self.shape[-1] if len(self.shape) >= 2 else self.size
+
+    @property
+    def fan_out(self) -> int:
+        """Outputs of one input unit, receptive field included."""
+        return self.size // self.shape[-2] if len(self.shape) >= 2 else self.size
+
+    @property
+    def layer(self) -> str:
+        """The path of the layer that the tensor belongs to."""
+        return self.path.rpartition("/")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class ParamSpec:
+    """The generated tensors in packing order.
+
+    >>> spec = ParamSpec.of({"bias": jnp.zeros(2), "kernel": jnp.zeros((3, 2))})
+    >>> spec.size, [r.role for r in spec]
+    (8, ['bias', 'kernel'])
+    >>> spec.unpack(jnp.arange(8.0))["kernel"].shape
+    (3, 2)
+    """
+
+    records: tuple[Record, ...]
+
+    @classmethod
+    def of(cls, tree: Any, paths: Iterable[str] | None = None) -> "ParamSpec":
+        """The spec of a tree of arrays or `jax.ShapeDtypeStruct`, limited to `paths`, in tree order."""
+        leaves = trees.flatten(tree)
+        keep = set(leaves if paths is None else paths)
+        return cls(
+            tuple(
+                Record(path, tuple(leaf.shape), jnp.dtype(leaf.dtype).name)
+                for path, leaf in leaves.items()
+                if path in keep
+            )
+        )
+
+    def __iter__(self):
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def size(self) -> int:
+        """How many numbers are generated."""
+        return sum(record.size for record in self.records)
+
+    @property
+    def packed_size(self) -> int:
+        """Length of the packed vector: `size`, padded for large primaries so that devices divide it."""
+        if self.size < PAD_ABOVE:
+            return self.size
+        return -(-self.size // PAD_MULTIPLE) * PAD_MULTIPLE
+
+    @property
+    def layers_with_bias(self) -> frozenset[str]:
+        """Paths of the layers whose bias is generated too."""
+        return frozenset(record.layer for record in self.records if record.role == "bias")
+
+    def unpack(self, flat: jax.Array) -> dict[str, jax.Array]:
+        """Splits `[..., packed_size]` into tensors `[..., *shape]` by path."""
+        leading, offset, tensors = flat.shape[:-1], 0, {}
+        for record in self.records:
+            piece = jax.lax.slice_in_dim(flat, offset, offset + record.size, axis=-1)
+            tensors[record.path] = piece.reshape(*leading, *record.shape)
+            offset += record.size
+        return tensors
+
+    def pack(self, tensors: Mapping[str, jax.Array]) -> jax.Array:
+        """The inverse of `unpack` for tensors without leading axes: a float32 vector `[packed_size]`."""
+        self.check(tensors)
+        flat = jnp.concatenate([jnp.ravel(tensors[r.path]).astype(jnp.float32) for r in self.records])
+        return jnp.pad(flat, (0, self.packed_size - self.size))
+
+    def check(self, tensors: Mapping[str, Any]) -> None:
+        """Refuses tensors whose paths or shapes are not those of the spec.
+
+        Raises:
+          ParameterTreeError: naming each missing, unexpected or misshapen tensor.
+        """
+        problems = [f"missing {r.path!r}" for r in self.records if r.path not in tensors]
+        known = {r.path: r.shape for r in self.records}
+        for path, tensor in tensors.items():
+            if path not in known:
+                problems.append(f"unexpected {path!r}")
+            elif tuple(tensor.shape) != known[path]:
+                problems.append(f"{path!r} has shape {tuple(tensor.shape)}, expected {known[path]}")
+        if problems:
+            raise ParameterTreeError("; ".join(problems[:10]))
+
+    def manifest(self) -> list[dict]:
+        """The packing as plain JSON: path, shape, dtype and offset of each tensor."""
+        offset, rows = 0, []
+        for record in self.records:
+            rows.append({"offset": offset, **dataclasses.asdict(record), "shape": list(record.shape)})
+            offset += record.size
+        return rows
