@@ -1,1 +1,21 @@
 """Hypernetworks: from a conditioning input to the parameters of another network."""
+
+from hyperlab.hypernet.decay import decayed
+from hyperlab.hypernet.diagnose import Diagnosis, diagnose
+from hyperlab.hypernet.hypernetize import HyperModel, hypernetize
+from hyperlab.hypernet.network import HyperNetwork
+from hyperlab.hypernet.primary import Primary, as_primary
+from hyperlab.hypernet.spec import ParamSpec, Record
+
+__all__ = [
+    "Diagnosis",
+    "HyperModel",
+    "HyperNetwork",
+    "ParamSpec",
+    "Primary",
+    "Record",
+    "as_primary",
+    "decayed",
+    "diagnose",
+    "hypernetize",
+]

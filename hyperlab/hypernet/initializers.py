@@ -177,7 +177,7 @@ def bias_hyperinit() -> Scheme:
 
     Source: Beck et al., Hypernetworks in Meta-Reinforcement Learning (CoRL 2022).
     """
-    return Scheme(("fan_out", None), lambda record, context: 0.0)
+    return Scheme(("fan_in", None), lambda record, context: 0.0)
 
 
 @INITIALIZERS.add("tiny")

@@ -1,0 +1,321 @@
+r"""Measurements of a hypernetwork: is what it generates proportional to its input, and what does that do?
+
+The five measurements M1 to M5 that demonstrate the proportionality problem (arXiv 2304.07645), and the two that
+answer its reviewers: how large the generated part is beside theta0, and what the network is without it.
+
+- M1 `weight_norms`: norm of each generated tensor against gamma;
+- M2 `layer_statistics`: mean, variance and norm of the primary's layer outputs against gamma;
+- M3 `gradient_norms` at fixed omega, and `RunningMoments` along training: norms of the gradient with respect to
+  the generated theta and to omega;
+- M4 `steps_to_target`: convergence;
+- M5 `learning_rate_sensitivity`: the outcome over a grid of rates;
+- `delta_ratio`, and `HyperModel.base` for the network with delta set to zero.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab import trees
+from hyperlab.errors import HyperlabError
+from hyperlab.hypernet.hypernetize import HyperModel, Variables
+
+
+def global_norm(tree: Any) -> jax.Array:
+    """The L2 norm over all leaves of a tree, in float32."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(tree)))
+
+
+def over_gammas(function: Callable[[Any], Any], gammas: Any) -> Any:
+    """Applies a function of one gamma to every row of `gammas [points, d]`, one after the other on the device."""
+    return jax.jit(lambda rows: jax.lax.map(function, rows))(gammas)
+
+
+def coefficient_of_variation(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Standard deviation over mean along an axis (population form)."""
+    values = np.asarray(values, np.float64)
+    mean = values.mean(axis)
+    return np.divide(values.std(axis), mean, out=np.full_like(mean, np.nan), where=mean > 0)
+
+
+# -- M1 -----------------------------------------------------------------------------------------------------------
+
+
+def weight_norms(model: HyperModel, variables: Variables, gammas: Any) -> dict[str, jax.Array]:
+    """M1: the L2 norm of each generated tensor on a grid of gamma.
+
+    Args:
+      model: a hypernetised model.
+      variables: its variables.
+      gammas: `[points, d]`, or `{name: [points, d]}`.
+
+    Returns:
+      `{path: [points]}`, with the norm over all generated tensors under `"total"`.
+    """
+
+    def norms(gamma):
+        theta = model.theta(variables, model.delta(variables, gamma))
+        return {path: global_norm(tensor) for path, tensor in theta.items()} | {"total": global_norm(theta)}
+
+    return over_gammas(norms, gammas)
+
+
+def rms_ratio(model: HyperModel, variables: Variables, own: Variables, gammas: Any) -> dict[str, jax.Array]:
+    """Root mean square of each generated kernel over that of the primary's own initialisation.
+
+    A dead network has the steadiest gradients of all, so this stands beside every gradient statistic.
+
+    Args:
+      own: the primary's own initial variables.
+      gammas: `[points, d]`.
+
+    Returns:
+      `{path: [points]}` for the kernels; 1 is the primary's own scale.
+    """
+    reference = trees.flatten(own["params"])
+    kernels = [record.path for record in model.spec if record.role == "kernel"]
+
+    def ratios(gamma):
+        theta = model.theta(variables, model.delta(variables, gamma))
+        return {path: _rms(theta[path]) / _rms(reference[path]) for path in kernels}
+
+    return over_gammas(ratios, gammas)
+
+
+def _rms(array: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.mean(jnp.square(array.astype(jnp.float32))))
+
+
+# -- M2 -----------------------------------------------------------------------------------------------------------
+
+
+def layer_statistics(
+    model: HyperModel, variables: Variables, gammas: Any, *inputs: Any, **kwargs: Any
+) -> dict[str, dict[str, jax.Array]]:
+    """M2: mean, variance and L2 norm of each layer's output (before its activation) against gamma.
+
+    Args:
+      gammas: `[points, d]`.
+      *inputs: one batch for the primary.
+      **kwargs: passed to the primary.
+
+    Returns:
+      `{layer path: {"mean": [points], "variance": [points], "norm": [points]}}` for the layers that own parameters.
+
+    Raises:
+      HyperlabError: the primary is not a Linen module, the only kind whose layers can be listened to.
+    """
+    module = model.primary.module
+    if not hasattr(module, "bind"):
+        raise HyperlabError("layer_statistics listens to the layers of a Linen module; this primary is another kind")
+
+    def statistics(gamma):
+        theta = model.assemble(variables, model.theta(variables, model.delta(variables, gamma)))
+        _, captured = module.apply(theta, *inputs, capture_intermediates=True, mutable=["intermediates"], **kwargs)
+        layers = {path.rpartition("/")[0] for path in trees.flatten(theta["params"])}
+        result = {}
+        for path, output in trees.flatten(captured["intermediates"]).items():
+            layer = path.removesuffix("/__call__/0").removesuffix("__call__/0")
+            if layer in layers:
+                output = output.astype(jnp.float32)
+                result[layer or "output"] = {
+                    "mean": output.mean(),
+                    "variance": output.var(),
+                    "norm": global_norm(output),
+                }
+        return result
+
+    return over_gammas(statistics, gammas)
+
+
+# -- M3 -----------------------------------------------------------------------------------------------------------
+
+
+class GradientNorms(NamedTuple):
+    """Norms of the gradient: `theta` at the generated parameters, `omega` at the hypernetwork's own."""
+
+    loss: jax.Array
+    theta: jax.Array
+    omega: jax.Array
+
+
+def loss_and_gradients(
+    model: HyperModel, params: Any, rest: Variables, gamma: Any, loss: Callable[[Callable], jax.Array]
+) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    """The loss and its gradients with respect to the parameters and to the generated theta, in one pass.
+
+    Args:
+      params: `variables["params"]`.
+      rest: the other collections.
+      gamma: `[d]`.
+      loss: maps `apply(*inputs, **kwargs) -> outputs`, the primary at this gamma, to a scalar.
+
+    Returns:
+      `(loss, gradient in the structure of params, gradient by path of theta)`.
+    """
+    zeros = {record.path: jnp.zeros(record.shape, record.dtype) for record in model.spec}
+
+    def objective(params, offset):
+        def apply(*inputs, **kwargs):
+            return model.apply({"params": params, **rest}, gamma, *inputs, offset=offset, **kwargs)
+
+        return loss(apply)
+
+    value, (of_params, of_theta) = jax.value_and_grad(objective, argnums=(0, 1))(params, zeros)
+    return value, of_params, of_theta
+
+
+def gradient_norms(
+    model: HyperModel, variables: Variables, gammas: Any, loss: Callable[[Callable], jax.Array]
+) -> GradientNorms:
+    """M3 at a fixed omega and a fixed batch: loss and gradient norms on a grid of gamma.
+
+    Args:
+      gammas: `[points, d]`.
+      loss: maps `apply(*inputs) -> outputs` to a scalar; it closes over the batch.
+
+    Returns:
+      Arrays `[points]`. The omega norm covers everything that is trained and generated from: `hypernet` and
+      `theta0` (the published code keeps theta0 in the head's bias, as part of omega).
+    """
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
+
+    def norms(gamma):
+        value, of_params, of_theta = loss_and_gradients(model, variables["params"], rest, gamma, loss)
+        trained = {name: of_params[name] for name in ("hypernet", "theta0") if name in of_params}
+        return GradientNorms(value, global_norm(of_theta), global_norm(trained))
+
+    return over_gammas(norms, gammas)
+
+
+class RunningMoments(NamedTuple):
+    """Count, mean and sum of squared deviations of a stream of numbers, as a pytree (Welford's recurrence).
+
+    >>> moments = RunningMoments.zeros()
+    >>> for value in (1.0, 2.0, 6.0):
+    ...     moments = moments.update(jnp.float32(value))
+    >>> float(moments.mean), float(moments.variance.round(4))
+    (3.0, 4.6667)
+    """
+
+    count: jax.Array
+    mean: jax.Array
+    squares: jax.Array
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...] = ()) -> "RunningMoments":
+        """No numbers yet."""
+        return cls(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
+
+    def update(self, value: jax.Array) -> "RunningMoments":
+        """With one more number."""
+        count = self.count + 1
+        mean = self.mean + (value - self.mean) / count
+        return RunningMoments(count, mean, self.squares + (value - self.mean) * (value - mean))
+
+    @property
+    def variance(self) -> jax.Array:
+        """Population variance."""
+        return self.squares / jnp.maximum(self.count, 1)
+
+    @property
+    def variation(self) -> jax.Array:
+        """Coefficient of variation: standard deviation over mean."""
+        return jnp.sqrt(self.variance) / jnp.maximum(self.mean, 1e-30)
+
+
+def windowed_variation(norms: np.ndarray, window: int = 50) -> np.ndarray:
+    """Median over consecutive windows of the coefficient of variation within a window.
+
+    Over a whole run the variation mixes convergence with noise; within a window the trend is small.
+
+    Args:
+      norms: `[..., steps]`.
+      window: steps in one window.
+
+    Returns:
+      `[...]`; NaN where fewer steps than one window are finite.
+    """
+    norms = np.asarray(norms, np.float64)
+    windows = norms.shape[-1] // window
+    if windows == 0:
+        return np.full(norms.shape[:-1], np.nan)
+    parts = norms[..., : windows * window].reshape(*norms.shape[:-1], windows, window)
+    variation = coefficient_of_variation(parts, axis=-1)
+    return np.nanmedian(variation, axis=-1)
+
+
+# -- the objections -----------------------------------------------------------------------------------------------
+
+
+def delta_ratio(model: HyperModel, variables: Variables, gammas: Any) -> jax.Array:
+    """norm(delta) / norm(theta0) on a grid of gamma: how much of theta the hypernetwork contributes, `[points]`.
+
+    A direct parametrisation has no theta0: the ratio is infinite.
+    """
+    theta0 = variables["params"].get("theta0")
+    base = global_norm(theta0) if theta0 is not None else jnp.float32(0)
+    return over_gammas(lambda gamma: global_norm(model.delta(variables, gamma)) / base, gammas)
+
+
+def check_proportional(model: HyperModel, variables: Variables, gamma: Any, factor: float = 3.0) -> float:
+    """How far the hypernetwork is from h(c gamma) = c h(gamma): the relative error, 0 for a proportional one.
+
+    Exact for raw inputs, piecewise linear activations, zero biases and no normalisation.
+    """
+    once = model.delta(variables, gamma)
+    scaled = model.delta(variables, jax.tree.map(lambda g: factor * g, gamma))
+    difference = {path: scaled[path] - factor * once[path] for path in once}
+    return float(global_norm(difference) / jnp.maximum(global_norm(scaled), 1e-30))
+
+
+# -- M4, M5 -------------------------------------------------------------------------------------------------------
+
+
+def steps_to_target(steps: np.ndarray, metric: np.ndarray, target: float) -> tuple[np.ndarray, np.ndarray]:
+    """M4: the first evaluated step at which the metric reaches the target.
+
+    Args:
+      steps: `[evaluations]`, increasing.
+      metric: `[..., evaluations]`, larger is better; NaN never reaches.
+      target: the threshold.
+
+    Returns:
+      `(time, reached)`: time is the last step where the target was not reached, so that the pair is a
+      right-censored survival time.
+
+    >>> steps_to_target(np.array([5, 10]), np.array([[0.5, 0.9], [0.1, 0.2]]), 0.8)
+    (array([10, 10]), array([ True, False]))
+    """
+    steps, hit = np.asarray(steps), np.asarray(metric) >= target
+    reached = hit.any(-1)
+    return np.where(reached, steps[hit.argmax(-1)], steps[-1]), reached
+
+
+def learning_rate_sensitivity(rates: np.ndarray, final: np.ndarray, tolerance: float = 0.02) -> dict[str, float]:
+    """M5: how wide the range of good learning rates is.
+
+    Args:
+      rates: `[rates]`, increasing.
+      final: `[rates]`, the final metric (median over seeds), larger is better; NaN counts as the worst.
+      tolerance: how far below the best still counts as good.
+
+    Returns:
+      `best` rate, `metric` there, `decades` between the lowest and highest good rate, and `edge`: 1 where the best
+      rate is the first or last of the grid, which then should be widened.
+
+    >>> learning_rate_sensitivity(np.array([.01, .1, 1.]), np.array([.9, .9, np.nan]))
+    {'best': 0.01, 'metric': 0.9, 'decades': 1.0, 'edge': 1.0}
+    """
+    rates, final = np.asarray(rates, float), np.nan_to_num(np.asarray(final, float), nan=-np.inf)
+    best = int(final.argmax())
+    good = rates[final >= final[best] - tolerance]
+    return {
+        "best": float(rates[best]),
+        "metric": float(final[best]),
+        "decades": float(np.log10(good.max() / good.min()).round(6)),
+        "edge": float(best in (0, len(rates) - 1)),
+    }
