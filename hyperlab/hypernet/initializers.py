@@ -47,7 +47,9 @@ class HeadContext:
 
     def own_variance(self, record: Record) -> jax.Array:
         """Mean square of the tensor in the primary's own initialisation."""
-        return jnp.mean(jnp.square(self.own[record.path].astype(jnp.float32)))
+        # `own` is empty when Linen retraces the initialiser to check shapes; the value is not used then.
+        own = self.own.get(record.path, jnp.ones(()))
+        return jnp.mean(jnp.square(own.astype(jnp.float32)))
 
 
 @dataclasses.dataclass(frozen=True)
