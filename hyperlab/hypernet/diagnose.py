@@ -60,7 +60,7 @@ class Diagnosis:
 
     @property
     def correlation(self) -> float:
-        """Correlation of the norm with the magnitude of gamma: 1 for a proportional model, 0 where it is constant."""
+        """Correlation of the norm with the magnitude of gamma: 1 for a proportional model, 0 for a constant one."""
         return float(np.median([_correlation(np.abs(self.gammas), row) for row in self.norms]))
 
     @property
@@ -72,9 +72,9 @@ class Diagnosis:
         low, high = np.median(self.rms, 0).min(), np.median(self.rms, 0).max()
         text = (
             f"{self.verdict}: the generated parameters change {self.growth:.3g}x in norm over gamma "
-            f"(correlation with its magnitude {self.correlation:.2f}); their rms is {low:.2g} to {high:.2g} of the "
-            f"primary's own initialisation; outputs are up to {np.median(self.outputs, 0).max():.2g}x the ordinary "
-            f"primary's; gradient norm varies by {self.gradient_variation:.2f} (std over mean)"
+            f"(correlation with its magnitude {self.correlation:.2f}); their rms is {low:.2g} to {high:.2g} of "
+            f"the primary's own initialisation; outputs are up to {np.median(self.outputs, 0).max():.2g}x the "
+            f"ordinary primary's; gradient norm varies by {self.gradient_variation:.2f} (std over mean)"
         )
         if len(self.findings) > 1:
             text += "; also " + ", ".join(self.findings[1:])
@@ -152,7 +152,9 @@ def diagnose(
     kwargs = {**model.example_kwargs, **kwargs}
     key = jax.random.key(seed)
     if not inputs:
-        inputs = tuple(_normal(jax.random.fold_in(key, i), x) for i, x in enumerate(_concrete(model.example_inputs)))
+        inputs = tuple(
+            _normal(jax.random.fold_in(key, i), x) for i, x in enumerate(_concrete(model.example_inputs))
+        )
 
     def measure(key):
         primary_key, _ = jax.random.split(key)

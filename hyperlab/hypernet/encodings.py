@@ -102,8 +102,8 @@ class Fourier:
     domain: ClassVar = UNIT
 
     def __call__(self, gamma: jax.Array) -> jax.Array:
-        powers = 2.0 ** np.arange(self.frequencies, dtype=np.float32)
-        angle = (gamma[..., None, :] * (math.pi / 2) * powers[:, None]).reshape(*gamma.shape[:-1], -1)
+        octaves = [gamma * (2.0**k * math.pi / 2) for k in range(self.frequencies)]
+        angle = jnp.concatenate(octaves, axis=-1)
         waves = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
         return waves / math.sqrt(self.frequencies)
 

@@ -35,9 +35,7 @@ class GammaSpec:
         dims = gamma_dim if isinstance(gamma_dim, Mapping) else {"": gamma_dim}
         for name, dim in dims.items():
             if not isinstance(dim, int) or dim < 1:
-                raise GammaError(
-                    f"gamma_dim{name and f'[{name!r}]'} is {dim!r}; expected an int of at least 1"
-                )
+                raise GammaError(f"gamma_dim{name and f'[{name!r}]'} is {dim!r}; expected an int of at least 1")
         return cls(tuple(sorted(dims.items())), tuple((n, ranges.get(n)) for n in sorted(dims)), **options)
 
     @property
@@ -85,9 +83,7 @@ class GammaSpec:
         named = dict(self.dims)
         if "" in named:
             if isinstance(gamma, Mapping):
-                raise GammaError(
-                    f"gamma is a mapping {sorted(gamma)}; expected one array of size {named['']}"
-                )
+                raise GammaError(f"gamma is a mapping {sorted(gamma)}; expected one array of size {named['']}")
             given = {"": gamma}
         else:
             if not isinstance(gamma, Mapping):
@@ -109,9 +105,7 @@ class GammaSpec:
             expected = "[" + ", ".join([*leading, str(dim)]) + "]"
             hint = ""
             if not leading and array.ndim == 2:
-                hint = (
-                    "; for one theta per sample use apply_per_sample, for several draws jax.vmap over apply"
-                )
+                hint = "; for one theta per sample use apply_per_sample, for several draws jax.vmap over apply"
             raise GammaError(f"{label} has shape {list(array.shape)}; expected {expected}{hint}")
         bounds = dict(self.ranges)[name]
         if bounds is None or self.allow_extrapolation:

@@ -146,9 +146,7 @@ def hypernetize(
 
 def _concrete(inputs: Sequence[Any]) -> list[Any]:
     return [
-        jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, given
-        )
+        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, given)
         for given in inputs
     ]
 
@@ -289,9 +287,7 @@ class HyperModel:
         leaves = theta | trees.flatten(variables["params"].get("primary", {}))
         leaves |= {path: leaves[source] for path, source in self.tied.items()}
         state = {
-            name: tree
-            for name, tree in variables.items()
-            if name != "params" and not name.startswith("hypernet_")
+            name: tree for name, tree in variables.items() if name != "params" and not name.startswith("hypernet_")
         }
         return {"params": trees.nest(leaves), **state}
 

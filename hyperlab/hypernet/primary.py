@@ -124,9 +124,7 @@ def _from_nnx(factory: Callable) -> Primary:
         params_key, dropout_key = jax.random.split(key)
         module = factory(nnx.Rngs(params=params_key, dropout=dropout_key))
         if not isinstance(module, nnx.Module):
-            raise HyperlabError(
-                f"the NNX factory returned a {type(module).__name__}; expected a flax.nnx.Module"
-            )
+            raise HyperlabError(f"the NNX factory returned a {type(module).__name__}; expected a flax.nnx.Module")
         return module
 
     def collections(module) -> tuple[Any, dict]:

@@ -103,14 +103,16 @@ def layer_statistics(
       **kwargs: passed to the primary.
 
     Returns:
-      `{layer path: {"mean": [points], "variance": [points], "norm": [points]}}` for the layers that own parameters.
+      `{layer path: {"mean": [points], "variance": [points], "norm": [points]}}`, for layers that own parameters.
 
     Raises:
       HyperlabError: the primary is not a Linen module, the only kind whose layers can be listened to.
     """
     module = model.primary.module
     if not hasattr(module, "bind"):
-        raise HyperlabError("layer_statistics listens to the layers of a Linen module; this primary is another kind")
+        raise HyperlabError(
+            "layer_statistics listens to the layers of a Linen module; this primary is another kind"
+        )
 
     def statistics(gamma):
         theta = model.assemble(variables, model.theta(variables, model.delta(variables, gamma)))

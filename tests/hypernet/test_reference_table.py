@@ -83,7 +83,9 @@ def measure(encoding, initializer, parametrization, normalization):
     gradients, norms, rms = jax.tree.map(np.asarray, jax.jit(lambda k: jax.lax.map(one, k))(keys))
     grid = np.linspace(0, 1, 21)
     moving = norms.std(1) > 1e-5
-    correlation = [np.corrcoef(grid, row)[0, 1] if moves else 0.0 for row, moves in zip(norms, moving, strict=True)]
+    correlation = [
+        np.corrcoef(grid, row)[0, 1] if moves else 0.0 for row, moves in zip(norms, moving, strict=True)
+    ]
     low, high = norms[:, 1:].min(1), norms[:, 1:].max(1)
     ratio = np.divide(high, low, out=np.full_like(low, INF), where=low > 0)
     rows = (
