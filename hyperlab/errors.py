@@ -48,6 +48,10 @@ class MeshError(HyperlabError):
     """A batch or an array does not divide by the devices that should hold it."""
 
 
+class DistributedError(HyperlabError):
+    """The processes of a run cannot find each other."""
+
+
 class NonFiniteError(HyperlabError):
     """A loss or a parameter became NaN or infinite."""
 

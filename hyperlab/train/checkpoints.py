@@ -1,0 +1,323 @@
+"""Checkpoints that come back exactly, or say why not.
+
+A wrapper over orbax's `CheckpointManager`. The item `state` holds the leaves as nested dicts of arrays,
+by slash path, so that a checkpoint does not depend on Python classes; the item `meta` says what they are.
+A state is always restored onto the structure and the shardings that the run has now, so another number
+of devices works. A save is atomic: a folder without its commit marker is no checkpoint.
+"""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab import trees
+from hyperlab.errors import CheckpointError, nearest
+
+PyTree = Any
+
+log = logging.getLogger(__name__)
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held: the step, the state, and the meta data that it was saved with."""
+
+    step: int
+    state: PyTree
+    meta: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run, saved asynchronously, the newest few kept.
+
+    Args:
+      folder: where they are.
+      keep: how many are kept.
+      asynchronous: return from `save` as soon as the arrays are copied.
+
+    >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
+    ...     checkpoints.save(3, {"w": jnp.ones(2)}, {"seed": 0})
+    ...     checkpoints.restore({"w": jnp.zeros(2)}).step
+    3
+    """
+
+    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, asynchronous: bool = True):
+        self.folder = Path(folder).absolute()
+        self._keep, self._asynchronous, self._manager = keep, asynchronous, None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
+
+    def latest_step(self) -> int | None:
+        """The newest finished checkpoint, or None."""
+        return self._open().latest_step() if self.folder.exists() or self._manager else None
+
+    def save(self, step: int, state: PyTree, meta: dict[str, Any] | None = None, *, wait: bool = False) -> None:
+        """Saves a state; nothing happens when there is a checkpoint of this step.
+
+        Args:
+          step: how many steps the state has seen.
+          state: any pytree of arrays (device arrays, typed keys, host arrays, numbers).
+          meta: what else to record, as JSON: seed, config digest, data fingerprint.
+          wait: return only when the checkpoint is finished.
+        """
+        import orbax.checkpoint as ocp
+
+        manager, leaves = self._open(), _plain(state)
+        if step not in manager.all_steps():
+            meta = {**(meta or {}), "step": step, "tree": manifest(state), "crc32": _checksums(leaves)}
+            items = ocp.args.Composite(
+                state=ocp.args.StandardSave(trees.nest(leaves)), meta=ocp.args.JsonSave(meta)
+            )
+            manager.save(step, args=items, force=True)
+        if wait:
+            self.wait()
+
+    def restore(self, like: PyTree, *, expect: dict[str, Any] | None = None) -> Restored | None:
+        """The newest checkpoint that can be read, on the structure, dtypes and shardings of `like`.
+
+        A checkpoint that cannot be read is set aside with a warning, and the one before is taken.
+
+        Args:
+          like: arrays, or `jax.ShapeDtypeStruct` with shardings.
+          expect: meta data that must be equal, for instance the data set's fingerprint.
+
+        Returns:
+          Step, state and meta data; None when there is no checkpoint.
+
+        Raises:
+          CheckpointError: the tree or the expected meta data differ, or no checkpoint can be read.
+        """
+        if not self.folder.exists():
+            return None
+        failures = []
+        for step in sorted(self._open().all_steps(), reverse=True):
+            try:
+                restored = self._read(step, like, expect or {})
+            except CheckpointError:
+                raise
+            except Exception as error:  # any failure to read means the same: damaged
+                failures.append(step)
+                reason = _first_line(error)
+                log.warning("checkpoint %s of %s is damaged (%s)", step, self.folder, reason)
+                continue
+            self._set_aside(failures)
+            return restored
+        if failures:
+            raise CheckpointError(
+                f"none of the checkpoints {failures} in {self.folder} can be read ({reason}); "
+                "remove them to start anew"
+            )
+        return None
+
+    def wait(self) -> None:
+        """Waits until every save is finished."""
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finishes the saves and lets go of the folder."""
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+            self._manager.close()
+            self._manager = None
+
+    def _open(self):
+        if self._manager is None:
+            import orbax.checkpoint as ocp  # takes about a second to import
+
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=self._keep,
+                    enable_async_checkpointing=self._asynchronous,
+                    cleanup_tmp_directories=True,
+                ),
+            )
+        return self._manager
+
+    def _read(self, step: int, like: PyTree, expect: dict[str, Any]) -> Restored:
+        import orbax.checkpoint as ocp
+
+        manager = self._open()
+        meta = dict(manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"])
+        saved, where = meta.pop("tree"), f"checkpoint {step} of {self.folder}"
+        _check_manifest(saved, manifest(like), where)
+        for name, value in expect.items():
+            if meta.get(name) != value:
+                raise CheckpointError(f"{where} has {name} {meta.get(name)!r}, this run has {value!r}")
+        wanted = trees.nest({path: _target(leaf) for path, leaf in _named(like).items()})
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+        leaves = trees.flatten(manager.restore(step, args=args)["state"])
+        sums = _checksums(leaves)
+        if bad := [path for path, crc in meta.pop("crc32").items() if sums.get(path, crc) != crc]:
+            raise OSError(f"checksum of {bad[0]!r} differs")
+        back = [_back(leaves[path], leaf) for path, leaf in _named(like).items()]
+        return Restored(step, jax.tree.unflatten(jax.tree.structure(like), back), meta)
+
+    def _set_aside(self, steps: list[int]) -> None:
+        if not steps:
+            return
+        self.close()
+        for step in steps:
+            target = self.folder.parent / f"{self.folder.name}_damaged" / str(step)
+            if jax.process_index() == 0:
+                shutil.rmtree(target, ignore_errors=True)
+                target.parent.mkdir(exist_ok=True)
+                (self.folder / str(step)).rename(target)
+            log.warning("set it aside as %s and took an older one", target)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices("checkpoints set aside")
+
+
+def manifest(tree: PyTree) -> dict[str, list]:
+    """Shape and dtype of every leaf by slash path: what a checkpoint says about its tree.
+
+    >>> manifest({"w": np.zeros((2, 3), np.float32)})
+    {'w': [[2, 3], 'float32']}
+    """
+    return {
+        path: [list(np.shape(leaf)), str(leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype)]
+        for path, leaf in _named(tree).items()
+    }
+
+
+def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
+    """Writes one tree of arrays to one `.npz` file, atomically: a pretrained theta, a frozen network.
+
+    Args:
+      path: the file.
+      tree: arrays that this process holds in full.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_variables(folder + "/theta.npz", {"conv": {"bias": jnp.ones(2)}})
+    ...     load_variables(folder + "/theta.npz")
+    {'conv': {'bias': array([1., 1.], dtype=float32)}}
+    """
+    path, leaves = Path(path), {name: np.asarray(leaf) for name, leaf in _plain(tree).items()}
+    # numpy's own format knows no bfloat16: raw bytes, and the dtypes in the manifest
+    arrays = {name: np.frombuffer(leaf.tobytes(), np.uint8) for name, leaf in leaves.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, __manifest__=json.dumps(manifest(tree)), **arrays)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:
+    """Reads what `save_variables` wrote.
+
+    Args:
+      path: the file.
+      like: a tree of arrays or `jax.ShapeDtypeStruct` that it must fit; without one, nested dicts come back.
+
+    Returns:
+      A tree of host arrays, in the structure of `like`; typed keys come back as such with `like` alone.
+
+    Raises:
+      CheckpointError: the file is missing or damaged, or its tree differs (paths are named).
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            saved = json.loads(str(file["__manifest__"]))
+            data = {name: file[name].tobytes() for name in saved}
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as variables: {_first_line(error)}") from error
+    leaves = {}
+    for name, (shape, dtype) in saved.items():
+        is_key = dtype.startswith("key<")
+        flat = np.frombuffer(data[name], np.uint32 if is_key else jnp.dtype(dtype))
+        leaves[name] = flat.reshape((*shape, -1) if is_key else shape).copy()
+    if like is None:
+        return trees.nest(leaves)
+    _check_manifest(saved, manifest(like), str(path))
+    back = [_back(leaves[name], leaf, host=True) for name, leaf in _named(like).items()]
+    return jax.tree.unflatten(jax.tree.structure(like), back)
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+    leaves = {path or "value": leaf for path, leaf in trees.flatten(tree).items()}
+    if len(leaves) != len(jax.tree.leaves(tree)):
+        raise CheckpointError("two leaves of the tree have the same slash path; rename one of them")
+    return leaves
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(tree: PyTree) -> dict[str, Any]:
+    return {
+        path: jax.random.key_data(leaf)
+        if _is_key(leaf)
+        else leaf
+        if isinstance(leaf, jax.Array)
+        else np.array(leaf)
+        for path, leaf in _named(tree).items()
+    }
+
+
+def _target(leaf: Any) -> Any:
+    """What orbax restores onto: a sharded structure for device arrays that have a place, else a host array."""
+    data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    sharding = getattr(leaf, "sharding", None)
+    placed = sharding is not None and getattr(leaf, "committed", True)
+    if placed and not _is_key(leaf):
+        return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
+    return np.empty(np.shape(data), data.dtype if hasattr(data, "dtype") else np.asarray(data).dtype)
+
+
+def _back(value: Any, leaf: Any, host: bool = False) -> Any:
+    if _is_key(leaf):
+        key = jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(_one_key(leaf)))
+        return jax.device_put(key, leaf.sharding) if getattr(leaf, "committed", False) else key
+    if isinstance(leaf, bool | int | float):
+        return type(leaf)(value)
+    if host or isinstance(value, jax.Array) or isinstance(leaf, np.ndarray | np.generic):
+        return value
+    return jnp.array(value)
+
+
+def _one_key(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.Array) else jax.random.key(0, impl=str(leaf.dtype)[4:-1])
+
+
+def _checksums(leaves: dict[str, Any]) -> dict[str, int]:
+    """CRC-32 of every leaf that this process holds in full: orbax itself does not notice a flipped bit."""
+    if jax.process_count() > 1:
+        return {}
+    return {path: zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves.items()}
+
+
+def _check_manifest(saved: dict[str, list], wanted: dict[str, list], where: str) -> None:
+    problems = [f"missing {path!r}" for path in wanted if path not in saved]
+    problems += [f"unexpected {path!r} ({nearest(path, wanted)})" for path in saved if path not in wanted]
+    problems += [
+        f"{path!r} is {saved[path][1]} {tuple(saved[path][0])}, expected {want[1]} {tuple(want[0])}"
+        for path, want in wanted.items()
+        if path in saved and saved[path] != want
+    ]
+    if problems:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise CheckpointError(f"{where} does not fit this run's state: {'; '.join(problems[:10])}{more}")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -1,0 +1,200 @@
+"""Optimizers from a config: groups by path pattern, schedules, clipping, a rate that is an array.
+
+The update of every group is: direction (momentum or Adam), decay, the group's multiplier, then
+minus learning rate times the schedule's factor. The run's learning rate is a leaf of the
+optimizer's state (`.../hyperparams/learning_rate`), so a vmapped stack of runs has one rate each.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hyperlab import trees
+from hyperlab.errors import ConfigError, PatternError, nearest
+
+PyTree = Any
+
+_DEFAULTS = {
+    "name": "adam",
+    "learning_rate": 1e-3,
+    "momentum": 0.9,
+    "nesterov": False,
+    "b1": 0.9,
+    "b2": 0.999,
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "clip_norm": None,
+    "schedule": None,
+    "groups": (("**", {}),),
+}
+_GROUP_KEYS = ("learning_rate", "learning_rate_multiplier", "weight_decay", "frozen")
+_NAMES = ("sgd", "adam", "adamw")
+
+
+def build(config: Mapping[str, Any], params: PyTree) -> optax.GradientTransformation:
+    """The optimizer that a config describes, for a tree of parameters.
+
+    Args:
+      config: any of
+        `name`: `sgd`, `adam` or `adamw` (decay beside the direction; in the others it joins the gradient);
+        `learning_rate`: a number, or an array that may be traced;
+        `momentum`, `nesterov` (sgd); `b1`, `b2`, `eps` (adam, adamw); `weight_decay`;
+        `clip_norm`: the largest global norm of the gradient, over what is not frozen;
+        `schedule`: `{"name": "constant" | "warmup_cosine", ...}`, see `schedule`;
+        `groups`: ordered `(path pattern, settings)`, see `grouped`.
+      params: arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+      An optax transformation.
+
+    Raises:
+      ConfigError: an unknown name or key.
+      PatternError: a parameter that no group covers, or a pattern that matches none.
+
+    >>> params = {"theta0": jnp.ones(2), "head": jnp.ones(2)}
+    >>> groups = (("theta0", {"frozen": True}), ("**", {}))
+    >>> optimizer = build({"name": "sgd", "learning_rate": 0.5, "momentum": 0.0, "groups": groups}, params)
+    >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+    >>> updates["theta0"].tolist(), updates["head"].tolist()
+    ([-0.0, -0.0], [-0.5, -0.5])
+    """
+    config = {**_DEFAULTS, **_known(config, _DEFAULTS, "optimizer")}
+    if config["name"] not in _NAMES:
+        raise ConfigError(f"unknown optimizer {config['name']!r}; {nearest(config['name'], _NAMES)}")
+    groups = _pairs(config["groups"])
+    labels = grouped(groups, params)
+    factor = schedule(config["schedule"])
+    steps = {str(index): _group(config, dict(settings), factor) for index, (_, settings) in enumerate(groups)}
+    stages = [optax.partition(steps, labels)]
+    if config["clip_norm"] is not None:
+        frozen = {
+            str(i): optax.set_to_zero() if s.get("frozen") else optax.identity() for i, (_, s) in enumerate(groups)
+        }
+        # frozen parameters have gradients too: they must not eat into the norm
+        stages = [optax.partition(frozen, labels), optax.clip_by_global_norm(config["clip_norm"]), *stages]
+    return optax.chain(*stages)
+
+
+def grouped(rules: Sequence[tuple[str, Any]], params: PyTree) -> PyTree:
+    """Which group each parameter is in: the index, as a string, of the first rule that matches its path.
+
+    Args:
+      rules: ordered `(path pattern, settings)`. Settings: `learning_rate_multiplier`, or `learning_rate`
+        of its own, `weight_decay`, `frozen`.
+      params: arrays or `jax.ShapeDtypeStruct`.
+
+    Returns:
+      A tree of labels for `optax.partition`.
+
+    Raises:
+      PatternError: a pattern matches no parameter (the nearest are named), or a parameter is uncovered.
+
+    >>> grouped([("**/bias", {}), ("**", {})], {"a": {"bias": jnp.ones(1), "kernel": jnp.ones(1)}})
+    {'a': {'bias': '0', 'kernel': '1'}}
+    """
+    paths = list(trees.flatten(params))
+    for pattern, settings in rules:
+        trees.select(paths, pattern)  # a pattern without a parameter is an error, and it says so
+        _known(settings, _GROUP_KEYS, f"group {pattern!r}")
+    labels = trees.assign(paths, [(pattern, str(index)) for index, (pattern, _) in enumerate(rules)])
+    for index, (pattern, _) in enumerate(rules):
+        if str(index) not in labels.values():
+            raise PatternError(f"group {pattern!r} gets no parameter: the groups before it take them all")
+    return trees.unflatten(labels, params)
+
+
+def schedule(config: Mapping[str, Any] | None) -> Callable[[jax.Array], jax.Array] | None:
+    """The factor by which the learning rate is multiplied at each step; None is a constant 1.
+
+    Args:
+      config: None, `{"name": "constant"}`, or `{"name": "warmup_cosine", "total_steps": n, "warmup_steps": 0,
+        "final_fraction": 0.0}`: linear from 0 to 1, then a cosine down to `final_fraction`.
+
+    >>> factor = schedule({"name": "warmup_cosine", "warmup_steps": 2, "total_steps": 10})
+    >>> [round(float(factor(step)), 3) for step in (0, 1, 2, 6, 10)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    config = dict(config or {"name": "constant"})
+    name = config.pop("name", "constant")
+    if name == "constant":
+        _known(config, (), "schedule 'constant'")
+        return None
+    if name != "warmup_cosine":
+        raise ConfigError(f"unknown schedule {name!r}; {nearest(name, ('constant', 'warmup_cosine'))}")
+    _known(config, ("total_steps", "warmup_steps", "final_fraction"), "schedule 'warmup_cosine'")
+    warmup, total = config.get("warmup_steps", 0), config.get("total_steps")
+    if total is None or not 0 <= warmup < total:
+        raise ConfigError(f"warmup_cosine needs 0 <= warmup_steps < total_steps, got {warmup} and {total}")
+    return optax.warmup_cosine_decay_schedule(
+        0.0 if warmup else 1.0, 1.0, warmup, total, config.get("final_fraction", 0.0)
+    )
+
+
+def with_learning_rate(tree: PyTree, learning_rate: Any) -> PyTree:
+    """Sets the run's learning rate inside an optimizer state (or a whole state), traced or not.
+
+    Groups with a learning rate of their own keep it.
+
+    Args:
+      tree: what holds a state of a `build` optimizer.
+      learning_rate: a scalar; under vmap, one for each run.
+
+    Returns:
+      The tree with every `hyperparams/learning_rate` replaced.
+
+    Raises:
+      ConfigError: there is no such leaf: another optimizer, or every group has its own rate.
+    """
+    found = []
+
+    def replace(keys, leaf):
+        if not trees.path_of(keys).endswith("hyperparams/learning_rate"):
+            return leaf
+        found.append(keys)
+        return jnp.broadcast_to(jnp.asarray(learning_rate, leaf.dtype), leaf.shape)
+
+    result = jax.tree_util.tree_map_with_path(replace, tree)
+    if not found:
+        raise ConfigError("no leaf 'hyperparams/learning_rate' in the tree: not a state of optimizers.build")
+    return result
+
+
+def _group(config: dict, settings: dict, factor: Callable | None) -> optax.GradientTransformation:
+    if settings.get("frozen"):
+        return optax.set_to_zero()
+    if "learning_rate" in settings and "learning_rate_multiplier" in settings:
+        raise ConfigError("a group has either learning_rate or learning_rate_multiplier, not both")
+    decay = optax.add_decayed_weights(settings.get("weight_decay", config["weight_decay"]))
+    direction = _direction(config)
+    stages = [direction, decay] if config["name"] == "adamw" else [decay, direction]
+    if factor is not None:
+        stages.append(optax.scale_by_schedule(factor))
+    if "learning_rate" in settings:
+        return optax.chain(*stages, optax.scale_by_learning_rate(settings["learning_rate"]))
+    if settings.get("learning_rate_multiplier", 1.0) != 1.0:
+        stages.append(optax.scale(settings["learning_rate_multiplier"]))
+    rate = jnp.asarray(config["learning_rate"], jnp.float32)
+    return optax.chain(*stages, optax.inject_hyperparams(optax.scale_by_learning_rate)(learning_rate=rate))
+
+
+def _direction(config: dict) -> optax.GradientTransformation:
+    if config["name"] == "sgd":
+        momentum = config["momentum"]
+        return optax.trace(momentum, nesterov=config["nesterov"]) if momentum else optax.identity()
+    return optax.scale_by_adam(config["b1"], config["b2"], config["eps"], nesterov=config["nesterov"])
+
+
+def _known(given: Mapping[str, Any], keys, what: str) -> dict:
+    for key in given:
+        if key not in keys:
+            raise ConfigError(f"{what} has no setting {key!r}; {nearest(key, keys)}")
+    return dict(given)
+
+
+def _pairs(groups: Any) -> list[tuple[str, dict]]:
+    """Ordered pairs; a mapping keeps its own order, which ml_collections sorts: prefer pairs in configs."""
+    pairs = groups.items() if isinstance(groups, Mapping) else groups
+    return [(pattern, dict(settings)) for pattern, settings in pairs] or [("**", {})]

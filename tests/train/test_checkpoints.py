@@ -1,0 +1,174 @@
+import logging
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hyperlab.errors import CheckpointError
+from hyperlab.train import mesh as meshes
+from hyperlab.train import state
+from hyperlab.train.checkpoints import Checkpoints, load_variables, save_variables
+
+
+def example(seed=0):
+    key = jax.random.key(seed)
+    variables = {"params": {"head": {"kernel": jax.random.normal(key, (6, 8)), "bias": jnp.zeros(8)}}}
+    return {
+        "train": state.create(variables, optax.adam(1e-3)),
+        "key": jax.random.key(seed + 1),
+        "keys": jax.random.split(jax.random.key(seed + 2), 3),
+        "host": np.arange(3, dtype=np.int64) + seed,
+        "low": jnp.full(3, 1.5 + seed, jnp.bfloat16),
+        "epochs": 3 + seed,
+    }
+
+
+def assert_equal(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert type(a) is type(b) and getattr(a, "dtype", None) == getattr(b, "dtype", None)
+        if hasattr(a, "dtype") and jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+def test_keys_host_arrays_numbers_and_optimizer_state_come_back(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.latest_step() is None and checkpoints.restore(example()) is None
+        checkpoints.save(5, example(7), {"seed": 7})
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        back = checkpoints.restore(example(0), expect={"seed": 7})
+    assert back.step == 5 and back.meta["seed"] == 7
+    assert_equal(back.state, example(7))
+
+
+def test_the_newest_few_are_kept_and_one_step_is_saved_once(tmp_path):
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2, 3, 3):
+            checkpoints.save(step, {"w": jnp.full(2, step)})
+        checkpoints.wait()
+        assert checkpoints.latest_step() == 3
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["2", "3"]
+
+
+def test_a_save_keeps_its_values_when_the_state_is_donated_at_once(tmp_path):
+    update = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
+    current = {"w": jnp.zeros((1000, 1000)), "b": jnp.zeros(7)}
+    with Checkpoints(tmp_path, keep=9) as checkpoints:
+        for step in range(4):
+            checkpoints.save(step, current)
+            for _ in range(3):
+                current = update(current)
+        checkpoints.wait()
+        jax.block_until_ready(current)
+        back = checkpoints.restore({"w": jnp.zeros((1000, 1000)), "b": jnp.zeros(7)})
+    assert (back.state["w"] == 9).all() and (back.state["b"] == 9).all()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_saved_on_four_devices_comes_back_on_fewer(tmp_path, parts):
+    def make(seed):
+        return example(seed)["train"]
+
+    four = meshes.place(make(1), meshes.make_mesh({"data": 1, "model": 4}))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, four, wait=True)
+        fewer = meshes.place(make(0), meshes.make_mesh({"data": 1, "model": parts}))
+        back = checkpoints.restore(fewer).state
+        assert_equal(back, make(1))
+        assert len(back.params["head"]["kernel"].devices()) == parts
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), fewer)
+        assert_equal(checkpoints.restore(abstract).state, make(1))
+        assert_equal(checkpoints.restore(jax.eval_shape(lambda: make(0))).state, make(1))
+
+
+def test_another_tree_is_refused_with_its_paths_and_nothing_changes(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"a": jnp.zeros(2), "kernel": jnp.zeros((2, 3)), "c": jnp.zeros(2)}, wait=True)
+        like = {"b": jnp.zeros(2), "kernel": jnp.zeros((3, 2)), "c": jnp.zeros(2, jnp.int32)}
+        before = sorted(str(p) for p in tmp_path.rglob("*"))
+        with pytest.raises(CheckpointError) as error:
+            checkpoints.restore(like)
+        for part in (
+            "missing 'b'",
+            "unexpected 'a'",
+            "'kernel' is float32 (2, 3), expected float32 (3, 2)",
+            "'c' is",
+        ):
+            assert part in str(error.value)
+        assert sorted(str(p) for p in tmp_path.rglob("*")) == before
+
+
+def test_another_data_set_is_refused(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"a": jnp.zeros(2)}, {"data_fingerprint": "abc"}, wait=True)
+        with pytest.raises(CheckpointError, match="data_fingerprint 'abc', this run has 'xyz'"):
+            checkpoints.restore({"a": jnp.zeros(2)}, expect={"data_fingerprint": "xyz"})
+
+
+def damage_cut(folder):
+    for file in folder.rglob("d/*"):
+        file.write_bytes(file.read_bytes()[:10])
+
+
+def damage_flip(folder):
+    file = max(folder.rglob("d/*"), key=lambda file: file.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def damage_meta(folder):
+    shutil.rmtree(folder / "meta")
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_flip, damage_meta])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, damage, caplog):
+    def values(step):
+        return {"w": jax.random.normal(jax.random.key(step), (4000,))}
+
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, values(step))
+    damage(tmp_path / "c" / "2")
+    with Checkpoints(tmp_path / "c") as checkpoints, caplog.at_level(logging.WARNING, logger="hyperlab"):
+        back = checkpoints.restore(values(0))
+        assert back.step == 1
+        assert_equal(back.state, values(1))
+        assert "checkpoint 2" in caplog.text and "damaged" in caplog.text
+        checkpoints.save(2, values(2), wait=True)
+        assert checkpoints.restore(values(0)).step == 2
+    damage(tmp_path / "c" / "2")
+    damage(tmp_path / "c" / "1")
+    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(CheckpointError, match=r"\[2, 1\]"):
+        checkpoints.restore(values(0))
+
+
+@pytest.mark.fast
+def test_one_tree_in_one_file(tmp_path):
+    tree = {
+        "conv": {"kernel": jnp.ones((2, 3), jnp.bfloat16), "n": np.int64(4)},
+        "list": [jnp.zeros(()), jax.random.key(3)],
+    }
+    save_variables(tmp_path / "deep" / "theta.npz", tree)
+    back = load_variables(tmp_path / "deep" / "theta.npz", like=tree)
+    assert jax.tree.structure(back) == jax.tree.structure(tree)
+    assert back["conv"]["kernel"].dtype == jnp.bfloat16 and (back["conv"]["kernel"] == 1).all()
+    assert (jax.random.key_data(back["list"][1]) == jax.random.key_data(tree["list"][1])).all()
+    assert load_variables(tmp_path / "deep" / "theta.npz")["conv"]["n"] == 4
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["theta.npz"]
+
+
+@pytest.mark.fast
+def test_a_file_that_does_not_fit_is_refused(tmp_path):
+    save_variables(tmp_path / "theta.npz", {"a": jnp.ones(2)})
+    with pytest.raises(CheckpointError, match=r"'a' is float32 \(2,\), expected float32 \(3,\)"):
+        load_variables(tmp_path / "theta.npz", like={"a": jnp.ones(3)})
+    (tmp_path / "theta.npz").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_variables(tmp_path / "theta.npz")
+    with pytest.raises(CheckpointError, match="absent.npz"):
+        load_variables(tmp_path / "absent.npz")
