@@ -1,1 +1,7 @@
 """Data: readers, splits and loaders; the batch is a function of seed and step."""
+
+from hyperlab.data.datasets import load
+from hyperlab.data.loaders import batch_indices, evaluation_batches, take, to_device
+from hyperlab.data.splits import Split, Splits
+
+__all__ = ["Split", "Splits", "batch_indices", "evaluation_batches", "load", "take", "to_device"]
