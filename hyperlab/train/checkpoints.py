@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import tempfile
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import trees
-from hyperlab.errors import CheckpointError, nearest
+from hyperlab.errors import CheckpointError
+from hyperlab.train import leaves as leaves_of
 
 PyTree = Any
 
@@ -74,12 +74,15 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        manager, leaves = self._open(), _plain(state)
+        manager, leaves = self._open(), leaves_of.plain(state)
         if step not in manager.all_steps():
-            meta = {**(meta or {}), "step": step, "tree": manifest(state), "crc32": _checksums(leaves)}
-            items = ocp.args.Composite(
-                state=ocp.args.StandardSave(trees.nest(leaves)), meta=ocp.args.JsonSave(meta)
-            )
+            meta = {
+                **(meta or {}),
+                "step": step,
+                "tree": leaves_of.manifest(state),
+                "crc32": leaves_of.checksums(leaves),
+            }
+            items = ocp.args.Composite(state=ocp.args.StandardSave(trees.nest(leaves)), meta=ocp.args.JsonSave(meta))
             manager.save(step, args=items, force=True)
         if wait:
             self.wait()
@@ -116,8 +119,7 @@ class Checkpoints:
             return restored
         if failures:
             raise CheckpointError(
-                f"none of the checkpoints {failures} in {self.folder} can be read ({reason}); "
-                "remove them to start anew"
+                f"none of the checkpoints {failures} in {self.folder} can be read ({reason}); remove them to start anew"
             )
         return None
 
@@ -132,6 +134,11 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.close()
             self._manager = None
+
+    def delete(self) -> None:
+        """Closes, and removes the folder: for work whose result is kept elsewhere."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _open(self):
         if self._manager is None:
@@ -153,17 +160,17 @@ class Checkpoints:
         manager = self._open()
         meta = dict(manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"])
         saved, where = meta.pop("tree"), f"checkpoint {step} of {self.folder}"
-        _check_manifest(saved, manifest(like), where)
-        for name, value in expect.items():
+        leaves_of.check_manifest(saved, leaves_of.manifest(like), where)
+        for name, value in json.loads(json.dumps(expect)).items():
             if meta.get(name) != value:
                 raise CheckpointError(f"{where} has {name} {meta.get(name)!r}, this run has {value!r}")
-        wanted = trees.nest({path: _target(leaf) for path, leaf in _named(like).items()})
+        wanted = trees.nest({path: leaves_of.target(leaf) for path, leaf in leaves_of.named(like).items()})
         args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
         leaves = trees.flatten(manager.restore(step, args=args)["state"])
-        sums = _checksums(leaves)
+        sums = leaves_of.checksums(leaves)
         if bad := [path for path, crc in meta.pop("crc32").items() if sums.get(path, crc) != crc]:
             raise OSError(f"checksum of {bad[0]!r} differs")
-        back = [_back(leaves[path], leaf) for path, leaf in _named(like).items()]
+        back = [leaves_of.back(leaves[path], leaf) for path, leaf in leaves_of.named(like).items()]
         return Restored(step, jax.tree.unflatten(jax.tree.structure(like), back), meta)
 
     def _set_aside(self, steps: list[int]) -> None:
@@ -183,18 +190,6 @@ class Checkpoints:
             multihost_utils.sync_global_devices("checkpoints set aside")
 
 
-def manifest(tree: PyTree) -> dict[str, list]:
-    """Shape and dtype of every leaf by slash path: what a checkpoint says about its tree.
-
-    >>> manifest({"w": np.zeros((2, 3), np.float32)})
-    {'w': [[2, 3], 'float32']}
-    """
-    return {
-        path: [list(np.shape(leaf)), str(leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype)]
-        for path, leaf in _named(tree).items()
-    }
-
-
 def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
     """Writes one tree of arrays to one `.npz` file, atomically: a pretrained theta, a frozen network.
 
@@ -207,14 +202,14 @@ def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
     ...     load_variables(folder + "/theta.npz")
     {'conv': {'bias': array([1., 1.], dtype=float32)}}
     """
-    path, leaves = Path(path), {name: np.asarray(leaf) for name, leaf in _plain(tree).items()}
+    path, leaves = Path(path), {name: np.asarray(leaf) for name, leaf in leaves_of.plain(tree).items()}
     # numpy's own format knows no bfloat16: raw bytes, and the dtypes in the manifest
     arrays = {name: np.frombuffer(leaf.tobytes(), np.uint8) for name, leaf in leaves.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, __manifest__=json.dumps(manifest(tree)), **arrays)
+            np.savez(file, __manifest__=json.dumps(leaves_of.manifest(tree)), **arrays)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -247,76 +242,9 @@ def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:
         leaves[name] = flat.reshape((*shape, -1) if is_key else shape).copy()
     if like is None:
         return trees.nest(leaves)
-    _check_manifest(saved, manifest(like), str(path))
-    back = [_back(leaves[name], leaf, host=True) for name, leaf in _named(like).items()]
+    leaves_of.check_manifest(saved, leaves_of.manifest(like), str(path))
+    back = [leaves_of.back(leaves[name], leaf, host=True) for name, leaf in leaves_of.named(like).items()]
     return jax.tree.unflatten(jax.tree.structure(like), back)
-
-
-def _named(tree: PyTree) -> dict[str, Any]:
-    leaves = {path or "value": leaf for path, leaf in trees.flatten(tree).items()}
-    if len(leaves) != len(jax.tree.leaves(tree)):
-        raise CheckpointError("two leaves of the tree have the same slash path; rename one of them")
-    return leaves
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _plain(tree: PyTree) -> dict[str, Any]:
-    return {
-        path: jax.random.key_data(leaf)
-        if _is_key(leaf)
-        else leaf
-        if isinstance(leaf, jax.Array)
-        else np.array(leaf)
-        for path, leaf in _named(tree).items()
-    }
-
-
-def _target(leaf: Any) -> Any:
-    """What orbax restores onto: a sharded structure for device arrays that have a place, else a host array."""
-    data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    sharding = getattr(leaf, "sharding", None)
-    placed = sharding is not None and getattr(leaf, "committed", True)
-    if placed and not _is_key(leaf):
-        return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
-    return np.empty(np.shape(data), data.dtype if hasattr(data, "dtype") else np.asarray(data).dtype)
-
-
-def _back(value: Any, leaf: Any, host: bool = False) -> Any:
-    if _is_key(leaf):
-        key = jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(_one_key(leaf)))
-        return jax.device_put(key, leaf.sharding) if getattr(leaf, "committed", False) else key
-    if isinstance(leaf, bool | int | float):
-        return type(leaf)(value)
-    if host or isinstance(value, jax.Array) or isinstance(leaf, np.ndarray | np.generic):
-        return value
-    return jnp.array(value)
-
-
-def _one_key(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, jax.Array) else jax.random.key(0, impl=str(leaf.dtype)[4:-1])
-
-
-def _checksums(leaves: dict[str, Any]) -> dict[str, int]:
-    """CRC-32 of every leaf that this process holds in full: orbax itself does not notice a flipped bit."""
-    if jax.process_count() > 1:
-        return {}
-    return {path: zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves.items()}
-
-
-def _check_manifest(saved: dict[str, list], wanted: dict[str, list], where: str) -> None:
-    problems = [f"missing {path!r}" for path in wanted if path not in saved]
-    problems += [f"unexpected {path!r} ({nearest(path, wanted)})" for path in saved if path not in wanted]
-    problems += [
-        f"{path!r} is {saved[path][1]} {tuple(saved[path][0])}, expected {want[1]} {tuple(want[0])}"
-        for path, want in wanted.items()
-        if path in saved and saved[path] != want
-    ]
-    if problems:
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise CheckpointError(f"{where} does not fit this run's state: {'; '.join(problems[:10])}{more}")
 
 
 def _first_line(error: Exception) -> str:

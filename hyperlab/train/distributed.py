@@ -7,8 +7,10 @@ import os
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -63,18 +65,7 @@ def initialize(config: Mapping[str, Any] | None = None, *, timeout: float = 300.
         _await(address, index, timeout)
     # without a collective implementation the CPU backend cannot talk across processes
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        jax.distributed.initialize(
-            coordinator_address=address,
-            num_processes=count,
-            process_id=index,
-            initialization_timeout=max(1, int(timeout)),
-        )
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise DistributedError(
-            f"process {index} of {count} could not join coordinator {address} within {timeout:g} s: {reason}"
-        ) from error
+    _join(address, count, index, timeout)
     return jax.process_count() > 1
 
 
@@ -112,9 +103,10 @@ def launch_local(
     """
     address = f"127.0.0.1:{_free_port()}"
     with tempfile.TemporaryDirectory() as folder:
-        children, files = [], []
+        outputs = [(Path(folder, f"out{index}"), Path(folder, f"err{index}")) for index in range(processes)]
+        children = []
         try:
-            for index in range(processes):
+            for index, (out_path, err_path) in enumerate(outputs):
                 variables = {
                     **os.environ,
                     **(environment or {}),
@@ -122,22 +114,18 @@ def launch_local(
                     "JAX_NUM_PROCESSES": str(processes),
                     "JAX_PROCESS_ID": str(index),
                 }
-                out, err = (open(f"{folder}/{name}{index}", "w+") for name in ("out", "err"))
-                files.append((out, err))
-                children.append(subprocess.Popen(command, env=variables, stdout=out, stderr=err))
+                with out_path.open("w") as out, err_path.open("w") as err:
+                    children.append(subprocess.Popen(command, env=variables, stdout=out, stderr=err))
             _wait_for(children, timeout)
-            return [
-                Finished(child.returncode, _read(out), _read(err))
-                for child, (out, err) in zip(children, files, strict=True)
-            ]
         finally:
             for child in children:
                 if child.poll() is None:
                     child.kill()
                     child.wait()
-            for pair in files:
-                for file in pair:
-                    file.close()
+        return [
+            Finished(child.returncode, out.read_text(), err.read_text())
+            for child, (out, err) in zip(children, outputs, strict=True)
+        ]
 
 
 def _wait_for(children: list[subprocess.Popen], timeout: float) -> None:
@@ -158,19 +146,34 @@ def _wait_for(children: list[subprocess.Popen], timeout: float) -> None:
         time.sleep(0.02)
 
 
-def _read(file) -> str:
-    file.seek(0)
-    return file.read()
-
-
 def _number(config: Mapping[str, Any], name: str, variable: str) -> int | None:
     value = config.get(name)
     value = os.environ.get(variable) if value is None else value
     return None if value is None else int(value)
 
 
+def _join(address: str | None, count: int | None, index: int | None, timeout: float) -> None:
+    """Calls jax in a thread: past its own time limit it would end the process instead of raising."""
+    failures = []
+
+    def join():
+        try:
+            jax.distributed.initialize(address, count, index, initialization_timeout=int(timeout) + 60)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=join, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive() or failures:
+        reason = str(failures[0]).splitlines()[0] if failures else "not every process came"
+        raise DistributedError(
+            f"process {index} of {count} could not start with coordinator {address} within {timeout:g} s: {reason}"
+        )
+
+
 def _await(address: str, index: int, timeout: float) -> None:
-    """Waits until the coordinator listens: jax would end the process instead of raising."""
+    """Waits until the coordinator listens, to tell a wrong address from processes that did not come."""
     host, _, port = address.rpartition(":")
     end = time.monotonic() + timeout
     while True:

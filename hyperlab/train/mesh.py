@@ -68,7 +68,7 @@ def shardings(tree: PyTree, mesh: Mesh, rules: Rules | None = None) -> PyTree:
       tree: arrays or `jax.ShapeDtypeStruct`, for instance `jax.eval_shape(make_state)`.
       mesh: the mesh.
       rules: ordered `(path pattern, PartitionSpec)`; by default `HEAD_RULES` where the mesh has a `model`
-        axis.
+        axis. Outputs of large heads are padded to divide, those of small ones are not: `()` keeps all whole.
 
     Returns:
       A tree of `NamedSharding` in the structure of `tree`.
@@ -77,8 +77,9 @@ def shardings(tree: PyTree, mesh: Mesh, rules: Rules | None = None) -> PyTree:
       MeshError: an axis name that the mesh does not have, or a dimension that does not divide.
 
     >>> mesh = make_mesh({"data": 1, "model": 1})
-    >>> shardings({"head": {"kernel": jax.ShapeDtypeStruct((8, 6), "float32")}}, mesh)["head"]["kernel"].spec
-    PartitionSpec(None, 'model')
+    >>> where = shardings({"head": {"kernel": jax.ShapeDtypeStruct((8, 6), "float32")}}, mesh)
+    >>> tuple(where["head"]["kernel"].spec)
+    (None, 'model')
     """
     if rules is None:
         rules = HEAD_RULES if "model" in mesh.shape else ()
@@ -157,5 +158,6 @@ def _check_spec(path: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Me
         if shape[dimension] % parts:
             raise MeshError(
                 f"{path!r} {shape}: dimension {dimension} of size {shape[dimension]} does not divide by the "
-                f"{parts} devices of mesh axis {', '.join(names)}"
+                f"{parts} devices of mesh axis {', '.join(names)}; rules decide what is split: "
+                f"a first rule ({path!r}, PartitionSpec()) keeps it whole on every device"
             )

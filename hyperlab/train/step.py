@@ -14,19 +14,13 @@ import numpy as np
 import optax
 
 from hyperlab import trees
-from hyperlab.train import rngs
+from hyperlab.metrics import Metric
+from hyperlab.train import compiler, rngs
 from hyperlab.train.state import TrainState
 
 PyTree = Any
 
 NONFINITE = "nonfinite"  # the metric of a step that says how many of its losses or gradients were not finite
-
-
-class Metric(NamedTuple):
-    """A mean that is not divided yet: `total` over `count` examples (or pixels, or steps)."""
-
-    total: jax.Array
-    count: jax.Array
 
 
 class Aux(NamedTuple):
@@ -109,7 +103,7 @@ def compile_step(step: Callable, *, steps_per_call: int = 1, shardings: PyTree =
         return others, and compile again for them).
 
     Returns:
-      The compiled function; the state given to it is used up.
+      The compiled function, to be called outside of any other `jax.jit`; the state given to it is used up.
     """
 
     def call(state, batch, root_key):
@@ -117,9 +111,10 @@ def compile_step(step: Callable, *, steps_per_call: int = 1, shardings: PyTree =
             return step(state, batch, root_key)
         return jax.lax.scan(lambda carry, one: step(carry, one, root_key), state, batch, length=steps_per_call)
 
-    if shardings is None:
-        return jax.jit(call, donate_argnums=0)
-    return jax.jit(call, donate_argnums=0, out_shardings=(shardings, None))
+    options = {"donate_argnums": 0, "compiler_options": compiler.options()}
+    if shardings is not None:
+        options["out_shardings"] = (shardings, None)
+    return jax.jit(call, **options)
 
 
 def make_train_step(

@@ -124,9 +124,7 @@ def test_it_learns_logs_and_shows_progress_and_compiles_once():
 def test_several_steps_per_call_give_the_same_run():
     one, four = Rows(), Rows()
     start, train = pieces()
-    first = fit(
-        start, train, batch_fn, total_steps=12, root_key=KEY, writer=one, evaluate=evaluate, evaluate_every=4
-    )
+    first = fit(start, train, batch_fn, total_steps=12, root_key=KEY, writer=one, evaluate=evaluate, evaluate_every=4)
     start, train = pieces(steps_per_call=4)
 
     def batches(step):

@@ -59,18 +59,14 @@ def test_groups_have_rates_decays_and_freezing_of_their_own():
     after = run(optimizers.build(config, PARAMS), steps=1)
     assert (after["theta0"]["bias"] == PARAMS["theta0"]["bias"]).all()
     kernel = PARAMS["theta0"]["kernel"]
-    np.testing.assert_allclose(
-        after["theta0"]["kernel"], kernel - 0.5 * (GRADS["theta0"]["kernel"] + 0.1 * kernel)
-    )
+    np.testing.assert_allclose(after["theta0"]["kernel"], kernel - 0.5 * (GRADS["theta0"]["kernel"] + 0.1 * kernel))
     head = PARAMS["hypernet"]["head"]["kernel"] - 0.3 * GRADS["hypernet"]["head"]["kernel"]
     np.testing.assert_allclose(after["hypernet"]["head"]["kernel"], head, rtol=1e-6)
 
 
 def test_frozen_gradients_do_not_count_in_the_clipped_norm():
     config = {"name": "sgd", "momentum": 0.0, "learning_rate": 1.0, "clip_norm": 1e-3}
-    after = run(
-        optimizers.build({**config, "groups": (("theta0/**", {"frozen": True}), ("**", {}))}, PARAMS), steps=1
-    )
+    after = run(optimizers.build({**config, "groups": (("theta0/**", {"frozen": True}), ("**", {}))}, PARAMS), steps=1)
     moved = jax.tree.map(lambda a, b: a - b, after, PARAMS)
     np.testing.assert_allclose(optax.tree.norm(moved), 1e-3, rtol=1e-3)
     assert (moved["theta0"]["kernel"] == 0).all()

@@ -1,0 +1,96 @@
+"""Leaves of a tree as plain arrays by slash path, what is recorded of them, and the way back."""
+
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab import trees
+from hyperlab.errors import CheckpointError, nearest
+
+PyTree = Any
+
+
+def manifest(tree: PyTree) -> dict[str, list]:
+    """Shape and dtype of every leaf by slash path: what a checkpoint says about its tree.
+
+    >>> manifest({"w": np.zeros((2, 3), np.float32)})
+    {'w': [[2, 3], 'float32']}
+    """
+    return {
+        path: [list(np.shape(leaf)), str(leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype)]
+        for path, leaf in named(tree).items()
+    }
+
+
+def named(tree: PyTree) -> dict[str, Any]:
+    """The leaves by slash path; a tree that is one leaf calls it `value`."""
+    leaves = {path or "value": leaf for path, leaf in trees.flatten(tree).items()}
+    if len(leaves) != len(jax.tree.leaves(tree)):
+        raise CheckpointError("two leaves of the tree have the same slash path; rename one of them")
+    return leaves
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a typed random key (or many)."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def plain(tree: PyTree) -> dict[str, Any]:
+    """The leaves by slash path as device or host arrays; keys as their data, numbers as arrays."""
+    return {path: _plain(leaf) for path, leaf in named(tree).items()}
+
+
+def target(leaf: Any) -> Any:
+    """What orbax restores onto: a sharded structure for device arrays that have a place, else a host array."""
+    data = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
+    sharding = getattr(leaf, "sharding", None)
+    placed = sharding is not None and getattr(leaf, "committed", True)
+    if placed and not is_key(leaf):
+        return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
+    return np.empty(np.shape(data), data.dtype if hasattr(data, "dtype") else np.asarray(data).dtype)
+
+
+def back(value: Any, leaf: Any, host: bool = False) -> Any:
+    """A stored array as what `leaf` is: key, Python number, host or device array."""
+    if is_key(leaf):
+        key = jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(_one_key(leaf)))
+        return jax.device_put(key, leaf.sharding) if getattr(leaf, "committed", False) else key
+    if isinstance(leaf, bool | int | float):
+        return type(leaf)(value)
+    if host or isinstance(value, jax.Array) or isinstance(leaf, np.ndarray | np.generic):
+        return value
+    return jnp.array(value)
+
+
+def _plain(leaf: Any) -> Any:
+    if is_key(leaf):
+        return jax.random.key_data(leaf)
+    return leaf if isinstance(leaf, jax.Array) else np.array(leaf)
+
+
+def _one_key(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.Array) else jax.random.key(0, impl=str(leaf.dtype)[4:-1])
+
+
+def checksums(leaves: dict[str, Any]) -> dict[str, int]:
+    """CRC-32 of every leaf that this process holds in full: orbax itself does not notice a flipped bit."""
+    if jax.process_count() > 1:
+        return {}
+    return {path: zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves.items()}
+
+
+def check_manifest(saved: dict[str, list], wanted: dict[str, list], where: str) -> None:
+    """Refuses a tree whose paths, shapes or dtypes differ, naming each (CheckpointError)."""
+    problems = [f"missing {path!r}" for path in wanted if path not in saved]
+    problems += [f"unexpected {path!r} ({nearest(path, wanted)})" for path in saved if path not in wanted]
+    problems += [
+        f"{path!r} is {saved[path][1]} {tuple(saved[path][0])}, expected {want[1]} {tuple(want[0])}"
+        for path, want in wanted.items()
+        if path in saved and saved[path] != want
+    ]
+    if problems:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise CheckpointError(f"{where} does not fit this run's state: {'; '.join(problems[:10])}{more}")
