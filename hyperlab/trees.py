@@ -65,8 +65,7 @@ def _compiled(pattern: str) -> re.Pattern:
     parts = []
     for part in re.split(r"(\*\*/|/\*\*$|\*\*|\*|\?)", pattern):
         parts.append(
-            {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part)
-            or re.escape(part)
+            {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part) or re.escape(part)
         )
     return re.compile("".join(parts))
 
@@ -109,9 +108,7 @@ def select(paths: Iterable[str], patterns: str | Sequence[str], what: str = "par
         keep, glob = not pattern.startswith("!"), pattern.removeprefix("!")
         hits = [path for path in paths if matches(glob, path)]
         if not hits:
-            raise PatternError(
-                f"pattern {pattern!r} matches none of the {len(paths)} {what}; {nearest(glob, paths)}"
-            )
+            raise PatternError(f"pattern {pattern!r} matches none of the {len(paths)} {what}; {nearest(glob, paths)}")
         chosen.update(dict.fromkeys(hits, keep))
     return [path for path in paths if chosen[path]]
 

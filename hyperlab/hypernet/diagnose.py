@@ -60,7 +60,7 @@ class Diagnosis:
 
     @property
     def correlation(self) -> float:
-        """Correlation of the norm with the magnitude of gamma: 1 for a proportional model, 0 for a constant one."""
+        """Correlation of the norm with the magnitude of gamma: 1 where proportional, 0 where constant."""
         return float(np.median([_correlation(np.abs(self.gammas), row) for row in self.norms]))
 
     @property
@@ -152,9 +152,7 @@ def diagnose(
     kwargs = {**model.example_kwargs, **kwargs}
     key = jax.random.key(seed)
     if not inputs:
-        inputs = tuple(
-            _normal(jax.random.fold_in(key, i), x) for i, x in enumerate(_concrete(model.example_inputs))
-        )
+        inputs = tuple(_normal(jax.random.fold_in(key, i), x) for i, x in enumerate(_concrete(model.example_inputs)))
 
     def measure(key):
         primary_key, _ = jax.random.split(key)

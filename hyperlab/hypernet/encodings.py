@@ -11,6 +11,7 @@ Source: Gonzalez Ortiz, Guttag and Dalca (2023), arXiv 2304.07645, and the optio
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import flax.linen as nn
@@ -144,12 +145,34 @@ class UnitNorm:
 @ENCODINGS.add("gaussian_cdf")
 @dataclasses.dataclass(frozen=True)
 class GaussianCdf:
-    """The normal distribution function, then cos|sin: for latents that are drawn from N(0, 1)."""
+    """The normal distribution function, then (by default) cos|sin: for latents that are drawn from N(0, 1)."""
 
+    encoding: Callable = CosSin()
     domain: ClassVar = None
 
     def __call__(self, gamma: jax.Array) -> jax.Array:
-        return CosSin()(jax.scipy.stats.norm.cdf(gamma))
+        return self.encoding(jax.scipy.stats.norm.cdf(gamma))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescaled:
+    """Maps `low .. high` to the unit interval, then encodes: for inputs that have another range than the encoding.
+
+    >>> Rescaled(-2.0, 2.0)(jnp.array([0.0])).round(4)
+    Array([0.7071, 0.7071], dtype=float32)
+    """
+
+    low: float
+    high: float
+    encoding: Callable = CosSin()
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        """The range that is mapped."""
+        return (self.low, self.high)
+
+    def __call__(self, gamma: jax.Array) -> jax.Array:
+        return self.encoding((gamma - self.low) / (self.high - self.low))
 
 
 @ENCODINGS.add("one_hot")

@@ -256,9 +256,7 @@ class HyperModel:
     def delta(self, variables: Variables, gamma: Any, mutable: Any = False) -> Any:
         """What the hypernetwork contributes: `{path: [..., *shape]}` in float32, before theta0 is added."""
         own_state = {
-            name.removeprefix("hypernet_"): tree
-            for name, tree in variables.items()
-            if name.startswith("hypernet_")
+            name.removeprefix("hypernet_"): tree for name, tree in variables.items() if name.startswith("hypernet_")
         }
         given = {"params": variables["params"]["hypernet"], **own_state}
         updated: dict = {}
@@ -341,9 +339,7 @@ class HyperModel:
         """
         gamma = self.gamma.check(gamma)
         if self.network.normalization == "batch_norm" and self._hypernet_mutable(mutable):
-            raise GammaError(
-                "batch_norm over gamma has no statistics of a single gamma; train with apply_per_sample"
-            )
+            raise GammaError("batch_norm over gamma has no statistics of a single gamma; train with apply_per_sample")
         theta = self.theta(variables, self.delta(variables, gamma))
         if offset is not None:
             theta = {path: tensor + offset[path] for path, tensor in theta.items()}

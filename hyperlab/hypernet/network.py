@@ -85,6 +85,7 @@ class HyperNetwork(nn.Module):
             x = activate(x)
             if self.normalization in ("layer_norm_after", "rms_norm"):
                 x = self._normalize(x, index)
+        self.sow("intermediates", "features", x)  # costs nothing unless it is asked for
         target = Target(self.spec, scheme, gain(self.activation), self.head_bias, own or {})
         head = HEADS.get(self.head).clone(name="head", parent=self)
         tensors = head(x, target)
@@ -136,9 +137,7 @@ class HyperNetwork(nn.Module):
                 # g v / |v| with g of ones: the norm of each tensor is sqrt(1) at the start, whatever gamma.
                 norm = jnp.sqrt(jnp.sum(jnp.square(tensor), axes, keepdims=True) + 1e-12)
                 scale = self.param(name, nn.initializers.ones, record.shape)
-                normalized[record.path] = (
-                    tensor / norm * scale.reshape((1,) * (tensor.ndim - scale.ndim) + scale.shape)
-                )
+                normalized[record.path] = tensor / norm * scale.reshape((1,) * (tensor.ndim - scale.ndim) + scale.shape)
             else:
                 mean = jnp.mean(tensor, axes, keepdims=True)
                 variance = jnp.var(tensor, axes, keepdims=True)

@@ -172,9 +172,7 @@ def _filled(state: Any, values: dict) -> Any:
     if set(trees.flatten(wanted)) != set(given):
         trees.check_same(values, wanted, "NNX variables", ParameterTreeError)
     flat, structure = jax.tree_util.tree_flatten_with_path(wanted)
-    nnx.replace_by_pure_dict(
-        state, jax.tree.unflatten(structure, [given[trees.path_of(keys)] for keys, _ in flat])
-    )
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(structure, [given[trees.path_of(keys)] for keys, _ in flat]))
     return state
 
 

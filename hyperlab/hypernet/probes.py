@@ -12,6 +12,7 @@ answer its reviewers: how large the generated part is beside theta0, and what th
 - `delta_ratio`, and `HyperModel.base` for the network with delta set to zero.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import numpy as np
 from hyperlab import trees
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet.hypernetize import HyperModel, Variables
+from hyperlab.hypernet.parametrizations import Additive, Direct
 
 
 def global_norm(tree: Any) -> jax.Array:
@@ -56,11 +58,13 @@ def weight_norms(model: HyperModel, variables: Variables, gammas: Any) -> dict[s
       `{path: [points]}`, with the norm over all generated tensors under `"total"`.
     """
 
-    def norms(gamma):
-        theta = model.theta(variables, model.delta(variables, gamma))
-        return {path: global_norm(tensor) for path, tensor in theta.items()} | {"total": global_norm(theta)}
+    return over_gammas(lambda gamma: weight_norms_at(model, variables, gamma), gammas)
 
-    return over_gammas(norms, gammas)
+
+def weight_norms_at(model: HyperModel, variables: Variables, gamma: Any) -> dict[str, jax.Array]:
+    """`weight_norms` at one gamma `[d]`."""
+    theta = model.theta(variables, model.delta(variables, gamma))
+    return {path: global_norm(tensor) for path, tensor in theta.items()} | {"total": global_norm(theta)}
 
 
 def rms_ratio(model: HyperModel, variables: Variables, own: Variables, gammas: Any) -> dict[str, jax.Array]:
@@ -75,14 +79,14 @@ def rms_ratio(model: HyperModel, variables: Variables, own: Variables, gammas: A
     Returns:
       `{path: [points]}` for the kernels; 1 is the primary's own scale.
     """
-    reference = trees.flatten(own["params"])
+    return over_gammas(lambda gamma: rms_ratio_at(model, variables, own, gamma), gammas)
+
+
+def rms_ratio_at(model: HyperModel, variables: Variables, own: Variables, gamma: Any) -> dict[str, jax.Array]:
+    """`rms_ratio` at one gamma `[d]`."""
+    reference, theta = trees.flatten(own["params"]), model.theta(variables, model.delta(variables, gamma))
     kernels = [record.path for record in model.spec if record.role == "kernel"]
-
-    def ratios(gamma):
-        theta = model.theta(variables, model.delta(variables, gamma))
-        return {path: _rms(theta[path]) / _rms(reference[path]) for path in kernels}
-
-    return over_gammas(ratios, gammas)
+    return {path: _rms(theta[path]) / _rms(reference[path]) for path in kernels}
 
 
 def _rms(array: jax.Array) -> jax.Array:
@@ -108,29 +112,30 @@ def layer_statistics(
     Raises:
       HyperlabError: the primary is not a Linen module, the only kind whose layers can be listened to.
     """
+    return over_gammas(lambda gamma: layer_statistics_at(model, variables, gamma, *inputs, **kwargs), gammas)
+
+
+def layer_statistics_at(
+    model: HyperModel, variables: Variables, gamma: Any, *inputs: Any, **kwargs: Any
+) -> dict[str, dict[str, jax.Array]]:
+    """`layer_statistics` at one gamma `[d]`."""
     module = model.primary.module
     if not hasattr(module, "bind"):
-        raise HyperlabError(
-            "layer_statistics listens to the layers of a Linen module; this primary is another kind"
-        )
-
-    def statistics(gamma):
-        theta = model.assemble(variables, model.theta(variables, model.delta(variables, gamma)))
-        _, captured = module.apply(theta, *inputs, capture_intermediates=True, mutable=["intermediates"], **kwargs)
-        layers = {path.rpartition("/")[0] for path in trees.flatten(theta["params"])}
-        result = {}
-        for path, output in trees.flatten(captured["intermediates"]).items():
-            layer = path.removesuffix("/__call__/0").removesuffix("__call__/0")
-            if layer in layers:
-                output = output.astype(jnp.float32)
-                result[layer or "output"] = {
-                    "mean": output.mean(),
-                    "variance": output.var(),
-                    "norm": global_norm(output),
-                }
-        return result
-
-    return over_gammas(statistics, gammas)
+        raise HyperlabError("layer_statistics listens to the layers of a Linen module; this primary is another kind")
+    theta = model.assemble(variables, model.theta(variables, model.delta(variables, gamma)))
+    _, captured = module.apply(theta, *inputs, capture_intermediates=True, mutable=["intermediates"], **kwargs)
+    layers = {path.rpartition("/")[0] for path in trees.flatten(theta["params"])}
+    result = {}
+    for path, output in trees.flatten(captured["intermediates"]).items():
+        layer = path.removesuffix("/__call__/0").removesuffix("__call__/0")
+        if layer in layers:
+            output = output.astype(jnp.float32)
+            result[layer or "output"] = {
+                "mean": output.mean(),
+                "variance": output.var(),
+                "norm": global_norm(output),
+            }
+    return result
 
 
 # -- M3 -----------------------------------------------------------------------------------------------------------
@@ -170,6 +175,34 @@ def loss_and_gradients(
     return value, of_params, of_theta
 
 
+def omega_norm(
+    model: HyperModel, variables: Variables, gamma: Any, of_params: Any, of_theta: dict[str, jax.Array]
+) -> jax.Array:
+    """The norm of the gradient with respect to omega: all of `hypernet` and `theta0`.
+
+    The gradient of a dense head at one gamma is the outer product of its features and the gradient of theta, so
+    its norm is the product of their norms: the largest array of a step need not be written out to be measured.
+
+    Args:
+      model: a hypernetised model.
+      variables: its variables.
+      gamma: `[d]`.
+      of_params: the gradient in the structure of `variables["params"]`.
+      of_theta: the gradient by path of theta, see `loss_and_gradients`.
+    """
+    trained = {name: of_params[name] for name in ("hypernet", "theta0") if name in of_params}
+    scaled = model.network.normalization in ("output_norm", "output_layer_norm") or model.generated_weight_decay
+    if model.network.head != "dense" or scaled or type(model.parametrization) not in (Additive, Direct):
+        return global_norm(trained)
+    leaves = trees.flatten(trained)
+    del leaves["hypernet/head/kernel"]
+    state = {k.removeprefix("hypernet_"): v for k, v in variables.items() if k.startswith("hypernet_")}
+    given = {"params": variables["params"]["hypernet"], **state}
+    _, captured = model.network.apply(given, gamma, mutable=["intermediates"])
+    (features,) = captured["intermediates"]["features"]
+    return jnp.hypot(global_norm(leaves), global_norm(features) * global_norm(of_theta))
+
+
 def gradient_norms(
     model: HyperModel, variables: Variables, gammas: Any, loss: Callable[[Callable], jax.Array]
 ) -> GradientNorms:
@@ -183,14 +216,17 @@ def gradient_norms(
       Arrays `[points]`. The omega norm covers everything that is trained and generated from: `hypernet` and
       `theta0` (the published code keeps theta0 in the head's bias, as part of omega).
     """
+    return over_gammas(lambda gamma: gradient_norms_at(model, variables, gamma, loss), gammas)
+
+
+def gradient_norms_at(
+    model: HyperModel, variables: Variables, gamma: Any, loss: Callable[[Callable], jax.Array]
+) -> GradientNorms:
+    """`gradient_norms` at one gamma `[d]`."""
     rest = {name: tree for name, tree in variables.items() if name != "params"}
-
-    def norms(gamma):
-        value, of_params, of_theta = loss_and_gradients(model, variables["params"], rest, gamma, loss)
-        trained = {name: of_params[name] for name in ("hypernet", "theta0") if name in of_params}
-        return GradientNorms(value, global_norm(of_theta), global_norm(trained))
-
-    return over_gammas(norms, gammas)
+    value, of_params, of_theta = loss_and_gradients(model, variables["params"], rest, gamma, loss)
+    omega = omega_norm(model, variables, gamma, of_params, of_theta)
+    return GradientNorms(value, global_norm(of_theta), omega)
 
 
 class RunningMoments(NamedTuple):
@@ -247,7 +283,9 @@ def windowed_variation(norms: np.ndarray, window: int = 50) -> np.ndarray:
         return np.full(norms.shape[:-1], np.nan)
     parts = norms[..., : windows * window].reshape(*norms.shape[:-1], windows, window)
     variation = coefficient_of_variation(parts, axis=-1)
-    return np.nanmedian(variation, axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a run without a finite window is NaN, as is said above
+        return np.nanmedian(variation, axis=-1)
 
 
 # -- the objections -----------------------------------------------------------------------------------------------
@@ -258,9 +296,14 @@ def delta_ratio(model: HyperModel, variables: Variables, gammas: Any) -> jax.Arr
 
     A direct parametrisation has no theta0: the ratio is infinite.
     """
+    return over_gammas(lambda gamma: delta_ratio_at(model, variables, gamma), gammas)
+
+
+def delta_ratio_at(model: HyperModel, variables: Variables, gamma: Any) -> jax.Array:
+    """`delta_ratio` at one gamma `[d]`."""
     theta0 = variables["params"].get("theta0")
     base = global_norm(theta0) if theta0 is not None else jnp.float32(0)
-    return over_gammas(lambda gamma: global_norm(model.delta(variables, gamma)) / base, gammas)
+    return global_norm(model.delta(variables, gamma)) / base
 
 
 def check_proportional(model: HyperModel, variables: Variables, gamma: Any, factor: float = 3.0) -> float:

@@ -61,16 +61,12 @@ def hyperlight_from_torch(
     names = [f"hidden_{i}" for i in range(len(layers) - ("head" in layers))] + ["head"]
     missing = [f"{n}.{kind}" for n in names for kind in ("weight", "bias") if kind not in layers.get(n, {})]
     if missing:
-        raise ParameterTreeError(
-            f"the state dict lacks {missing} (head is `output`, hidden_<i> `block<i>_lin`)"
-        )
+        raise ParameterTreeError(f"the state dict lacks {missing} (head is `output`, hidden_<i> `block<i>_lin`)")
 
     spec = ParamSpec(tuple(Record(name, tuple(shape)) for name, shape in target.items()))
     outputs, sizes = layers["head"]["weight"].shape[0], [math.prod(s) for s in target.values()]
     if outputs != spec.size:
-        raise ParameterTreeError(
-            f"output has {outputs} rows, but the target shapes hold {sum(sizes)} numbers"
-        )
+        raise ParameterTreeError(f"output has {outputs} rows, but the target shapes hold {sum(sizes)} numbers")
     for before, after in zip(names, names[1:], strict=False):
         if layers[before]["weight"].shape[0] != layers[after]["weight"].shape[1]:
             raise ParameterTreeError(
