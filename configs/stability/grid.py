@@ -1,0 +1,37 @@
+"""The full study on digits: depth of the primary, dimension and range of gamma, prior, optimizer, activation.
+
+Run:      python -m hyperlab.sweep --config configs/stability/grid.py --workdir runs/grid
+Hardware: 2 CPU cores, 3 GB; rows are independent (--only N for the tasks of an array job)
+Time:     TIME
+Expect:   EXPECT
+"""
+
+from experiments import stability
+from hyperlab.sweep import one_at_a_time
+
+
+def get_config():
+    config = stability.get_config()
+    config.arms = ("plain", "default", "encoding", "additive", "mip")
+    config.tuning_seeds = 5
+    config.train_length = "200 steps"
+    config.evaluate_every = 2
+    return config
+
+
+def sweep():
+    yield from one_at_a_time(
+        {
+            "primary.widths": [(64,), (64, 64, 64, 64, 64)],  # 2 and 6 layers; the default has 3
+            "gamma.dim": [4, 16],
+            "gamma.low": [-1.0, 0.5],
+            "gamma.high": [10.0],
+            "gamma.prior": ["normal"],
+            "hypernet.activation": ["relu", "gelu", "tanh", "elu"],
+            "hypernet.hidden": [(128,), (64, 128), (16, 64, 128, 128)],
+            "optimizers": [("adam",)],
+        }
+    )
+    yield {"gamma.dim": 16, "hypernet.scale_by_dimension": True}
+    yield {"gamma.dim": 16, "primary.widths": (64, 64, 64, 64, 64)}
+    yield {"gamma.dim": 16, "optimizers": ("adam",)}

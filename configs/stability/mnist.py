@@ -1,0 +1,25 @@
+"""MNIST, a small conv net with every parameter generated; Fashion-MNIST with the argument `fashion_mnist`.
+
+Run:      python -m experiments.stability --config configs/stability/mnist.py --config.data.root=DIR
+Hardware: 2 CPU cores, 2 GB; DIR holds the four IDX files, plain or gzipped
+Time:     TIME
+Expect:   EXPECT
+"""
+
+from experiments import stability
+
+
+def get_config(name: str = "mnist"):
+    config = stability.get_config()
+    config.data.name = name
+    config.primary = {"kind": "conv", "widths": (8, 16)}
+    config.arms = ("plain", "default", "encoding", "additive", "mip", "zero_bias", "layer_norm_after")
+    config.tuning_seeds = 2
+    config.report_seeds = 5
+    config.train_length = "200 steps"
+    config.batch_size = 64
+    config.evaluate_every = 10
+    config.steps_per_call = 40
+    config.samples = 4
+    config.target_accuracy = 0.9
+    return config

@@ -1,0 +1,253 @@
+"""How a study starts: from the command line (`main`) or from Python (`run`).
+
+A study is a module `experiments.<name>` with `get_config() -> ConfigDict` and `run(config, folder, stop)`.
+"""
+
+import ast
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, nearest
+from hyperlab.train import config as configs
+from hyperlab.train.run_folder import RunFolder, default_workdir
+from hyperlab.train.signals import StopFlag
+
+USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--workdir FOLDER]
+
+  --config FILE          a config file with get_config(); without it the study's embedded default
+  --config.KEY=VALUE     replaces one value, for instance --config.seed=1; nested keys have dots
+  --workdir FOLDER       where the run goes; the same folder again continues it
+  --allow_config_change  continue a folder with another config
+  --print_config         print the resolved config and stop
+"""
+
+
+def run(
+    config: ml_collections.ConfigDict | Mapping[str, Any],
+    workdir: str | os.PathLike | None = None,
+    *,
+    allow_config_change: bool = False,
+    stop: Any = None,
+) -> Path:
+    """Runs the study that `config.study` names, in this process and without command-line flags.
+
+    Args:
+      config: the study's `get_config()`, changed as you like.
+      workdir: the run folder; an existing one is continued. By default a new one under `runs/`.
+      allow_config_change: continue a folder with another config.
+      stop: an object with `.requested`; by default SIGTERM, SIGUSR1 and Ctrl-C stop the run.
+
+    Returns:
+      The path of the run folder.
+
+    Raises:
+      HyperlabError: a config, a folder or data that cannot be used, before anything is compiled.
+    """
+    config = ml_collections.ConfigDict(config)
+    study = _study(config.get("study"))
+    configs.validate(config, study.get_config())
+    _enable_compilation_cache()
+    from hyperlab.train import distributed
+
+    distributed.initialize({"distributed": config.get("distributed")})
+    folder = RunFolder.open(workdir or default_workdir(config.study), config, allow_config_change=allow_config_change)
+    reason = "failed"
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopFlag()) if stop is None else stop
+        try:
+            study.run(ml_collections.FrozenConfigDict(config), folder, stop)
+            reason = f"stopped: {getattr(stop, 'reason', '')}" if stop.requested else "finished"
+        except BaseException as error:
+            reason = f"failed: {type(error).__name__}: {error}".splitlines()[0][:300]
+            raise
+        finally:
+            folder.finish(reason)
+    return folder.path
+
+
+def main(module: str, arguments: Sequence[str] | None = None) -> None:
+    """The command line of a study. Bad input ends with one message and code 2, a stop with code 0.
+
+    Args:
+      module: the study's module, for instance `"experiments.stability"`.
+      arguments: by default those of the process.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    name = module.rpartition(".")[2]
+    if {"-h", "--help", "-help"} & set(arguments):
+        print(USAGE.format(study=name) + "\nDefaults:\n" + _listed(_study(name).get_config()))
+        return
+    try:
+        options, config = parse(name, arguments)
+        if options["print_config"]:
+            print(configs.to_json(config), end="")
+            return
+        _announce(name, config)
+        path = run(config, options["workdir"], allow_config_change=options["allow_config_change"])
+    except (HyperlabError, MissingExtraError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    report = path / "report.html"
+    print(f"report: {shown}/report.html" if report.exists() else f"continue: --workdir {shown}")
+
+
+def parse(study: str, arguments: Sequence[str]) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
+    """Turns a command line into options and a resolved config.
+
+    >>> options, config = parse("stability", ["--config.seed=3", "--workdir", "runs/x"])
+    >>> config.seed, options["workdir"]
+    (3, 'runs/x')
+    """
+    options: dict[str, Any] = {"workdir": None, "allow_config_change": False, "print_config": False}
+    file, overrides = None, []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        flag = "--" + flag.lstrip("-") if flag.startswith("-") else flag
+        name = flag[2:]
+        if flag in ("--allow_config_change", "--print_config") and not equals:
+            options[name] = True
+        elif flag in ("--config", "--workdir") or flag.startswith("--config."):
+            if not equals:
+                if not rest:
+                    raise ConfigError(f"{flag} needs a value")
+                value = rest.pop(0)
+            if flag == "--config":
+                file = value
+            elif flag == "--workdir":
+                options["workdir"] = value
+            else:
+                overrides.append((name.removeprefix("config."), value))
+        else:
+            flags = ["--config", "--workdir", "--allow_config_change", "--print_config"]
+            raise ConfigError(f"unknown argument {word!r}; {nearest(flag, flags)}; keys go as --config.KEY=VALUE")
+    defaults = _study(study).get_config()
+    config = defaults if file is None else _read_config(file)
+    if config.get("study") != study:
+        raise ConfigError(f"{file} is a config of study {config.get('study')!r}, not of {study!r}")
+    for key, text in overrides:
+        override(config, key, text)
+    configs.validate(config, _study(study).get_config())
+    return options, config
+
+
+def override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
+    """Replaces one value of a config, read as the type that it has.
+
+    Args:
+      config: changed in place.
+      key: with dots.
+      text: what was typed: a number, `True`, `(1, 2)`, or a string without quotes.
+
+    Raises:
+      ConfigError: an unknown key (the nearest is named), or a text that is not of the type.
+
+    >>> config = ml_collections.ConfigDict({"widths": (64, 64), "rate": 0.1, "name": "digits"})
+    >>> override(config, "widths", "(8,)"); override(config, "rate", "1"); override(config, "name", "mnist")
+    >>> config.widths, config.rate, config.name
+    ((8,), 1.0, 'mnist')
+    """
+    leaves = configs.flat(config)
+    *groups, last = key.split(".")
+    owner = config
+    for group in groups:
+        owner = owner.get(group) if isinstance(owner, ml_collections.ConfigDict) else None
+    if not isinstance(owner, ml_collections.ConfigDict) or last not in owner:
+        raise ConfigError(f"unknown config key {key!r}; {nearest(key, leaves)}")
+    current = owner[last]
+    if isinstance(current, ml_collections.ConfigDict):
+        raise ConfigError(f"config key {key!r} is a group; set one of {', '.join(f'{key}.{k}' for k in current)}")
+    value: Any = text
+    if not isinstance(current, str):
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(text)
+    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(value, list):
+        value = tuple(value)
+    configs.validate({last: value}, {last: current})
+    with owner.ignore_type():
+        owner[last] = value
+
+
+def config_module(file: str) -> Any:
+    """The module of a config file `path.py`; found from here, or beside the installed package.
+
+    Raises:
+      ConfigError: there is no such file (the nearest are named), or it fails.
+    """
+    path = Path(file if file.endswith(".py") else file + ".py")
+    found = next((place for place in (path, installed_root() / path) if place.is_file()), None)
+    if found is None:
+        configs_folder = installed_root() / "configs"
+        known = [p.relative_to(installed_root()) for p in configs_folder.rglob("*.py") if p.name != "__init__.py"]
+        raise ConfigError(f"config file {path} does not exist; {nearest(str(path), map(str, known))}")
+    spec = importlib.util.spec_from_file_location(f"_config_{found.stem}", found)
+    module = importlib.util.module_from_spec(spec)
+    _calling(found, lambda: spec.loader.exec_module(module))
+    return module
+
+
+def _read_config(file: str) -> ml_collections.ConfigDict:
+    """The config of a file `path.py`, or `path.py:argument`."""
+    path, colon, argument = file.partition(".py:")
+    module = config_module(path + ".py" if colon else path)
+    return _calling(path, lambda: module.get_config(argument) if colon else module.get_config())
+
+
+def _calling(file: Any, function: Any) -> Any:
+    try:
+        return function()
+    except HyperlabError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"config file {file} failed: {type(error).__name__}: {error}") from error
+
+
+def installed_root() -> Path:
+    """The folder that holds the packages `experiments` and `configs`: the checkout, or site-packages."""
+    return Path(importlib.import_module("configs").__file__).parent.parent
+
+
+def _study(name: Any):
+    import pkgutil
+
+    import experiments
+
+    names = [found.name for found in pkgutil.iter_modules(experiments.__path__)]
+    if name not in names:
+        raise ConfigError(f"config.study is {name!r}; {nearest(str(name), names)}")
+    main_module = sys.modules.get("__main__")
+    if getattr(getattr(main_module, "__spec__", None), "name", None) == f"experiments.{name}":
+        return main_module  # python -m experiments.<name>: do not import it a second time
+    return importlib.import_module(f"experiments.{name}")
+
+
+def _announce(name: str, config: ml_collections.ConfigDict) -> None:
+    changed = configs.difference(_study(name).get_config(), config)
+    shown = ", ".join(f"{key}={new!r}" for key, (_, new) in changed.items()) or "the embedded default"
+    print(f"{name}: {shown}", file=sys.stderr)
+
+
+def _listed(config: ml_collections.ConfigDict) -> str:
+    return "\n".join(f"  --config.{key}={value}" for key, value in configs.flat(config).items())
+
+
+def _enable_compilation_cache() -> None:
+    """Compiled programs are kept between runs; `HYPERLAB_CACHE` names another folder, empty switches it off."""
+    import jax
+
+    folder = os.environ.get("HYPERLAB_CACHE", str(Path.home() / ".cache" / "hyperlab" / "xla"))
+    if folder and jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,0 +1,74 @@
+"""The look of all figures, and the two ways in which runs are drawn: a band, and every point."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Okabe and Ito's palette, told apart by readers with any colour vision.
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#8c8c8c",
+    "#b2a100",
+    "#7b3294",
+)
+
+
+def grid(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float = 3.2, **options: Any):
+    """A figure with `rows x columns` axes (a flat array), without a window and without global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.ravel(figure.subplots(rows, columns, squeeze=False, **options))
+    for one in axes:
+        one.grid(alpha=0.2)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def band(axes: Any, x: np.ndarray, runs: np.ndarray, colour: str, label: str = "", **options: Any) -> None:
+    """The median over runs as a line, and the range from the lowest to the highest run as a band.
+
+    Args:
+      axes: where to draw.
+      x: `[points]`.
+      runs: `[runs, points]`; NaN is left out.
+      colour: of line and band.
+      label: for the legend.
+      **options: of the line.
+    """
+    finite = np.where(np.isfinite(runs), runs, np.nan)
+    kept = ~np.isnan(finite).all(0)
+    x, finite = np.asarray(x)[kept], finite[:, kept]
+    if not len(x):
+        axes.plot([], [], color=colour, label=f"{label} (no finite values)", **options)
+        return
+    axes.fill_between(x, np.nanmin(finite, 0), np.nanmax(finite, 0), color=colour, alpha=0.15, linewidth=0)
+    axes.plot(x, np.nanmedian(finite, 0), color=colour, label=label, **options)
+
+
+def points(axes: Any, row: float, values: np.ndarray, interval: Sequence[float], colour: str) -> None:
+    """Every value on a line, with the mean and its interval: how a paired contrast is shown."""
+    values = np.asarray(values)
+    jitter = np.linspace(-0.18, 0.18, len(values))
+    axes.plot(values, row + jitter, "o", color=colour, alpha=0.5, markersize=4)
+    middle = float(np.mean(values))
+    low, high = (bound if np.isfinite(bound) else middle for bound in interval)
+    axes.errorbar(middle, row, xerr=[[middle - low], [high - middle]], fmt="D", color="black", markersize=5, capsize=4)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Writes a PNG for the page, and a PDF beside it for a paper."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    return path

@@ -1,0 +1,437 @@
+"""The report of the stability study, made from its run folder alone: tables, figures, `report.html`."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hyperlab.errors import WorkdirError
+from hyperlab.hypernet import probes
+from hyperlab.metrics import statistics
+from hyperlab.report import stability_figures as draw
+from hyperlab.report.page import Page
+
+WINDOW = 50  # steps in which the variation of the gradient norm is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmResult:
+    """One arm on its fresh seeds.
+
+    Attributes:
+      name: `optimizer/arm`.
+      choice: what tuning chose, from `choices.json`.
+      runs: `{measurement: [runs, ...]}` as the unit kept it.
+      steps: `[evaluations]`, of the learning curve.
+      target: accuracy that counts as arrived.
+    """
+
+    name: str
+    choice: dict[str, Any]
+    runs: dict[str, np.ndarray]
+    steps: np.ndarray
+    target: float
+
+    @property
+    def label(self) -> str:
+        """What the report calls it."""
+        return self.choice["label"]
+
+    @property
+    def arm(self) -> str:
+        """The arm's key."""
+        return self.name.split("/")[1]
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """`[runs]`, final, on all test examples."""
+        return self.runs["final/accuracy"]
+
+    @property
+    def finite(self) -> np.ndarray:
+        """`[runs]`, whether all parameters were finite at the end."""
+        return self.runs["final/finite"] > 0
+
+    @property
+    def time(self) -> np.ndarray:
+        """`[runs]`, steps until the target; the length of the run where it was not reached."""
+        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[0]
+
+    @property
+    def reached(self) -> np.ndarray:
+        """`[runs]`, whether the target was reached."""
+        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[1]
+
+    @property
+    def worse(self) -> np.ndarray:
+        """`[runs]`, finite but less accurate at the end than at the start."""
+        return self.finite & (self.runs["curve/accuracy"][:, -1] < self.runs["curve/accuracy"][:, 0])
+
+    @property
+    def windowed(self) -> np.ndarray:
+        """`[runs]`, variation of the gradient norm within windows of training."""
+        key = "curve/gradient_theta" if np.isfinite(self.runs["curve/gradient_theta"]).any() else "curve/gradient_omega"
+        return probes.windowed_variation(self.runs[key], min(WINDOW, self.runs[key].shape[1]))
+
+    def over_gamma(self, key: str, time: int) -> np.ndarray | None:
+        """`[runs]`, variation over gamma of a probe, at its first (0) or last (-1) state; None without probes."""
+        if f"probe/{key}" not in self.runs:
+            return None
+        return probes.coefficient_of_variation(self.runs[f"probe/{key}"][:, time], -1)
+
+    def median_of(self, key: str, time: int) -> float | None:
+        """Median over runs and gammas of a probe."""
+        return _median(self.runs[f"probe/{key}"][:, time]) if f"probe/{key}" in self.runs else None
+
+    def growth(self, time: int) -> float | None:
+        """Median over runs: largest over smallest norm of theta on the upper 95 % of gamma's range."""
+        if "probe/norm" not in self.runs:
+            return None
+        upper = self.runs["probe/norm"][:, time, 1:]
+        return _median(upper.max(-1) / np.maximum(upper.min(-1), 1e-30))
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, ArmResult]]:
+    """The config and the arms of a run folder that is complete.
+
+    Raises:
+      WorkdirError: the study is not finished there.
+    """
+    from hyperlab.stability import REPORT, unit_file
+
+    folder = Path(folder)
+    choices = folder / "choices.json"
+    if not choices.exists():
+        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
+    config, arms = json.loads((folder / "config.json").read_text()), {}
+    for name, choice in json.loads(choices.read_text()).items():
+        path = folder / "units" / unit_file(f"{name}/{REPORT}")
+        if not path.exists():
+            raise WorkdirError(f"{path} is missing; run the study to its end first")
+        with np.load(path) as saved:
+            runs = dict(saved)
+        steps = np.arange(runs["curve/accuracy"].shape[1]) * config["evaluate_every"]
+        arms[name] = ArmResult(name, choice, runs, steps, config["target_accuracy"])
+    return config, arms
+
+
+def write(folder: Path) -> Path:
+    """Writes `results.csv`, `contrasts.csv`, `figures/` and `report.html` into a finished run folder."""
+    folder = Path(folder)
+    config, arms = read(folder)
+    results(arms).to_csv(folder / "results.csv", index=False)
+    compared = contrasts(config, arms)
+    contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
+    figures = draw.all_figures(folder / "figures", config, arms, compared)
+    return _page(folder, config, arms, compared, figures).write(folder / "report.html")
+
+
+def results(arms: dict[str, ArmResult]) -> pd.DataFrame:
+    """Tidy: one row for each optimizer, arm, seed and metric."""
+    rows = []
+    for name, arm in arms.items():
+        optimizer, key = name.split("/")
+        values = {k.removeprefix("final/"): v for k, v in arm.runs.items() if k.startswith("final/")}
+        values |= {
+            "mean_accuracy": arm.runs["curve/accuracy"].mean(1),
+            "steps_to_target": arm.time,
+            "reached": arm.reached,
+            "worse_than_start": arm.worse,
+            "gradient_norm_variation_in_windows": arm.windowed,
+        }
+        for probe in ("norm", "gradient_theta", "gradient_omega", "rms_ratio", "delta_ratio"):
+            for time, when in ((0, "initial"), (-1, "final")):
+                if f"probe/{probe}" in arm.runs:
+                    values[f"{probe}_mean_over_gamma_{when}"] = arm.runs[f"probe/{probe}"][:, time].mean(-1)
+                    values[f"{probe}_variation_over_gamma_{when}"] = arm.over_gamma(probe, time)
+        for index, seed in enumerate(arm.runs["seed"]):
+            common = {
+                "optimizer": optimizer,
+                "arm": key,
+                "initializer": arm.choice["initializer"],
+                "learning_rate": arm.choice["learning_rate"],
+                "split": "test",
+                "seed": int(seed),
+            }
+            rows += [{**common, "metric": metric, "value": float(v[index])} for metric, v in values.items()]
+    return pd.DataFrame(rows)
+
+
+def contrasts(config: dict[str, Any], arms: dict[str, ArmResult]) -> dict[str, dict[str, statistics.Contrast]]:
+    """The contrasts that the config names, paired by seed: `{optimizer/metric: {contrast: Contrast}}`.
+
+    Steps to the target count as the length of the run where it is not reached, so no run is dropped. Contrasts
+    beyond three a family are an error of the config.
+    """
+    result = {}
+    for optimizer in config["optimizers"]:
+        pairs = {name: tuple(arms[f"{optimizer}/{arm}"] for arm in name.split(" - ")) for name in config["contrasts"]}
+        for metric, better in (("steps to target", "lower"), ("accuracy", "higher")):
+            get = (lambda arm: arm.time) if metric == "steps to target" else (lambda arm: arm.accuracy)
+            values = {name: (get(first), get(second)) for name, (first, second) in pairs.items()}
+            result[f"{optimizer}/{metric}"] = statistics.contrasts(values, better=better)
+    return result
+
+
+def contrast_rows(compared: dict[str, dict[str, statistics.Contrast]]) -> pd.DataFrame:
+    """One row for each family and contrast."""
+    rows = []
+    for family, named in compared.items():
+        optimizer, metric = family.split("/")
+        for name, c in named.items():
+            values = {"mean": c.mean, "low": c.low, "high": c.high, "p": c.p, "n": c.n, "verdict": c.verdict}
+            rows.append({"optimizer": optimizer, "metric": metric, "contrast": name, **values, "label": c.label})
+    return pd.DataFrame(rows)
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+
+def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, str]]) -> Page:
+    page = Page("Are hypernetwork weights proportional to their input, does it slow training, what removes it?")
+    seeds = config["report_seeds"]
+    page.paragraph(
+        f"{config['data']['name']}, a {config['primary']['kind']} with widths {tuple(config['primary']['widths'])}, "
+        f"all parameters generated from a latent gamma of dimension {config['gamma']['dim']}; {_length(arms)} steps; "
+        f"{seeds} fresh seeds an arm{' (a look: no claim)' if seeds < 5 else ''}, measured on the test split.",
+        "lead",
+    )
+    page.findings(_findings(config, arms, compared))
+    page.paragraph(
+        "The arms: with h the hypernetwork and gamma the latent, default is theta = h(gamma); encoding only is "
+        "theta = h(E(gamma)) with E = cos|sin, of constant norm; additive only is theta = theta0 + h(gamma), where "
+        "theta0 starts as the network's own initialisation; MIP is theta = theta0 + h(E(gamma)). Controls and the "
+        "complete definitions are below.",
+        "note",
+    )
+    for optimizer in config["optimizers"]:
+        page.heading(f"The arms, trained with {optimizer}")
+        chosen = [arm for name, arm in arms.items() if name.startswith(f"{optimizer}/")]
+        page.table(
+            pd.DataFrame([_row(arm) for arm in chosen]),
+            f"Steps: median until {config['target_accuracy']:.0%} test accuracy (Kaplan-Meier over runs, not reached "
+            "= censored), with the fastest and slowest run. Gradient: coefficient of variation of its norm at theta, "
+            "along training within windows of "
+            f"{min(WINDOW, _length(arms))} steps, and over gamma at a fixed network and batch, before | after. "
+            "rms: generated kernels over the primary's own initialisation, before training: near 0 the network is "
+            "dead, and a dead network has the steadiest gradients of all. Accuracy without delta: theta0 alone. The "
+            "last columns count runs; medians of norms and gradients are over the runs that stayed finite.",
+        )
+    page.heading("Contrasts, named before the study ran")
+    page.table(_contrast_table(compared), _contrast_note(seeds))
+    page.heading("Figures")
+    for path, caption in figures.values():
+        page.figure(path, caption)
+    page.heading("How the arms were tuned")
+    page.table(
+        pd.DataFrame([_tuning_row(arm) for arm in arms.values()]),
+        "Each arm has the same grid of learning rates; where the best was at the edge, the grid was widened. An arm "
+        "with several initialisers was tried with each, and the best pair stands for it. Chosen by mean validation "
+        f"accuracy along the run, on {config['tuning_seeds']} tuning seeds that are not among the reported ones.",
+    )
+    page.heading("What this can and cannot say")
+    for sentence in _limits(config, arms, folder):
+        page.paragraph(sentence)
+    page.heading("Reproduce")
+    record = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else {"starts": []}
+    page.code(_reproduce(record))
+    page.code(json.dumps(config, indent=1, sort_keys=True))
+    return page
+
+
+def _row(arm: ArmResult) -> dict[str, str]:
+    median = statistics.median_time(arm.time, arm.reached)
+    low, high = (arm.time[arm.reached].min(), arm.time[arm.reached].max()) if arm.reached.any() else (None, None)
+    fastest = f" [{low:g}, {high:g}]" if low is not None else ""
+    accuracy = statistics.median_range(arm.accuracy)
+    alone = arm.runs.get("final/accuracy_without_delta")
+    return {
+        "arm": arm.label,
+        "steps": ("not reached" if median is None else f"{median:g}") + fastest,
+        "accuracy": f"{accuracy.median:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]",
+        "gradient, along training": _number(_median(arm.windowed)),
+        "gradient, over gamma": _before_after(
+            arm.over_gamma("gradient_theta", 0), arm.over_gamma("gradient_theta", -1)
+        ),
+        "rms": _number(arm.median_of("rms_ratio", 0)),
+        "accuracy without delta": _number(None if alone is None else np.median(alone)),
+        "non-finite": f"{(~arm.finite).sum()}/{len(arm.finite)}",
+        "worse than at the start": f"{arm.worse.sum()}/{len(arm.worse)}",
+        "never reached": f"{(~arm.reached).sum()}/{len(arm.reached)}",
+    }
+
+
+def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
+    sentences = []
+    for optimizer in config["optimizers"]:
+        prefix = f"With {optimizer}: " if len(config["optimizers"]) > 1 else ""
+        default = arms.get(f"{optimizer}/default")
+        mip = arms.get(f"{optimizer}/mip")
+        if default is not None and mip is not None:
+            sentences.append(
+                f"{prefix}Before training the norm of the generated weights grows {default.growth(0):.3g}-fold along "
+                f"gamma in the default hypernetwork and {mip.growth(0):.3g}-fold with MIP; after training "
+                f"{default.growth(-1):.3g}-fold and {mip.growth(-1):.3g}-fold."
+            )
+        reached = [
+            f"{arm.label} {_steps(arm)}"
+            for name, arm in arms.items()
+            if name.startswith(f"{optimizer}/") and arm.arm in draw.MAIN
+        ]
+        sentences.append(f"{prefix}Steps to {config['target_accuracy']:.0%} accuracy (median): {'; '.join(reached)}.")
+        gradients = [
+            f"{arm.label} {_median(arm.windowed):.2g}"
+            + (f" (rms {arm.median_of('rms_ratio', 0):.2g})" if "probe/rms_ratio" in arm.runs else "")
+            for name, arm in arms.items()
+            if name.startswith(f"{optimizer}/") and arm.arm in draw.MAIN
+        ]
+        sentences.append(
+            f"{prefix}Variation of the gradient norm along training, with the rms of the generated kernels over the "
+            f"primary's own initialisation: {'; '.join(gradients)}."
+        )
+        if mip is not None:
+            alone = _median(mip.runs["final/accuracy_without_delta"])
+            sentences.append(
+                f"{prefix}Without its generated part (delta = 0) the MIP network scores {alone:.3f}, with it "
+                f"{_median(mip.accuracy):.3f}; norm(delta) is {_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of "
+                "norm(theta0)."
+            )
+        failed = [
+            f"{arm.label}: {(~arm.finite).sum()} non-finite, {arm.worse.sum()} worse than at the start, "
+            f"{(~arm.reached).sum()} never reached"
+            for name, arm in arms.items()
+            if name.startswith(f"{optimizer}/") and ((~arm.finite) | arm.worse | ~arm.reached).any()
+        ]
+        total = len(next(iter(arms.values())).accuracy)
+        sentences.append(
+            f"{prefix}Runs that failed, out of {total} each: {'; '.join(failed)}."
+            if failed
+            else f"{prefix}No run went non-finite, ended worse than it began, or missed the target."
+        )
+        named = compared[f"{optimizer}/steps to target"]
+        verdicts = [
+            f"{_in_words(name, arms, optimizer)}: {c.mean:+.3g} steps [{c.low:+.3g}, {c.high:+.3g}], {c.verdict}"
+            for name, c in named.items()
+        ]
+        if verdicts:
+            sentences.append(f"{prefix}Contrasts, paired by seed, 95 % together: {'; '.join(verdicts)}.")
+    return sentences
+
+
+def _steps(arm: ArmResult) -> str:
+    median = statistics.median_time(arm.time, arm.reached)
+    return "not reached by half of the runs" if median is None else f"{median:g}"
+
+
+def _in_words(contrast: str, arms: dict[str, ArmResult], optimizer: str) -> str:
+    first, second = (arms[f"{optimizer}/{arm}"].label for arm in contrast.split(" - "))
+    return f"{first} against {second}"
+
+
+def _contrast_table(compared) -> pd.DataFrame:
+    rows = []
+    for family, named in compared.items():
+        optimizer, metric = family.split("/")
+        for name, c in named.items():
+            boot = statistics.bootstrap(c.differences) if c.n >= statistics.FEWEST_UNITS_OF_A_BOOTSTRAP else None
+            rows.append(
+                {
+                    "contrast": name,
+                    "optimizer": optimizer,
+                    "metric": metric,
+                    "mean difference": f"{c.mean:+.4g}",
+                    "t interval (Holm)": f"[{c.low:+.4g}, {c.high:+.4g}]",
+                    "median difference, bootstrap": f"{boot.estimate:+.4g} [{boot.low:+.4g}, {boot.high:+.4g}]"
+                    if boot
+                    else "-",
+                    "p (Holm)": f"{c.p:.2g}",
+                    "verdict": f"{c.verdict}{f' ({c.label})' if c.label else ''}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _contrast_note(seeds: int) -> str:
+    return (
+        "Steps to the target is the primary metric; Holm's correction is within a metric. "
+        f"Paired by seed, n = {seeds}: same initialisation of the primary, same order of the data. Steps to the target "
+        "count as the whole run where it is not reached. Differences in steps: below zero, the first arm is faster."
+    )
+
+
+def _tuning_row(arm: ArmResult) -> dict[str, str]:
+    c = arm.choice
+    return {
+        "arm": arm.label,
+        "optimizer": arm.name.split("/")[0],
+        "definition": c["definition"],
+        "initialiser": c["initializer"] if c["definition"] != "the primary alone" else "-",
+        "learning rate": f"{c['learning_rate']:.3g}",
+        "at the edge": "yes" if c["at_edge"] else "no",
+        "trials": str(c["trials"]),
+    }
+
+
+def _limits(config, arms: dict[str, ArmResult], folder: Path) -> list[str]:
+    runs = sum(len(arm.accuracy) for arm in arms.values())
+    trials = sorted({arm.choice["trials"] for arm in arms.values()})
+    few, many = trials[0], trials[-1]
+    sentences = [
+        f"The test split was read by {runs} runs, once each, after every choice had been made and written down "
+        "(choices.json); nothing was chosen on it.",
+        f"Trials an arm: {few}{f' to {many}: arms with several initialisers get more' if many > few else ''}.",
+        "Seeds are the unit: the intervals speak about training runs on this data set and this network, not about "
+        "other data. A verdict 'not separable' does not say that two arms are equal.",
+        "Nothing but the loss keeps gamma in use: the predictions are those of an implicit ensemble, not of a "
+        "posterior. Disagreement between latents and the accuracy without delta are in results.csv.",
+    ]
+    edge = [arm.label for arm in arms.values() if arm.choice["at_edge"]]
+    if edge:
+        sentences.append(f"Best learning rate at the edge of what was tried, after widening: {', '.join(edge)}.")
+    if config["data"]["name"] == "digits":
+        sentences.append(
+            "The digits are learnt within some tens of steps: this default shows the mechanism, and cannot tell apart "
+            "arms that are close. The configs in configs/stability are for that."
+        )
+    return sentences
+
+
+def _reproduce(record: dict[str, Any]) -> str:
+    lines = []
+    for start in record["starts"][-1:]:
+        git = start.get("git") or {}
+        lines.append(start.get("command", ""))
+        lines.append(f"hyperlab {start.get('hyperlab')}, commit {git.get('commit', 'of an installed package')}")
+        lines.append(f"{'with uncommitted changes, ' if git.get('dirty') else ''}config {start.get('config_digest')}")
+        machine, devices = start.get("machine", {}), start.get("devices", {})
+        lines.append(
+            f"{machine.get('cpu')}, {machine.get('cores')} cores; {devices.get('count')} x {devices.get('kind')}"
+        )
+        packages = start.get("packages", {})
+        lines.append(
+            ", ".join(f"{name} {packages[name]}" for name in ("jax", "flax", "optax", "numpy") if name in packages)
+        )
+    return "\n".join(lines)
+
+
+def _length(arms: dict[str, ArmResult]) -> int:
+    return int(next(iter(arms.values())).steps[-1])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or not np.isfinite(value) else f"{value:.3g}"
+
+
+def _before_after(before: np.ndarray | None, after: np.ndarray | None) -> str:
+    if before is None or after is None:
+        return "-"
+    return f"{_number(_median(before))} | {_number(_median(after))}"
+
+
+def _median(values: np.ndarray) -> float:
+    """Median of what is finite: runs that failed are counted in columns of their own."""
+    values = np.asarray(values)[np.isfinite(values)]
+    return float(np.median(values)) if values.size else float("nan")

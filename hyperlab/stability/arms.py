@@ -1,0 +1,119 @@
+"""The arms of the stability study, each defined completely: encoding, parametrisation, head, normalisation.
+
+An arm has variants, which differ in the head's initialiser alone: the best of them on tuning seeds and the
+validation split stands for the arm. So what an arm can do is not decided by one unlucky initialisation, and every
+arm of a comparison gets the same number of trials. A direct arm has no head bias, unless that is what it is there
+for: a head bias that starts at zero already is a theta0.
+
+Adding an arm is one line in `ARMS`.
+"""
+
+import dataclasses
+from typing import Any
+
+from hyperlab.hypernet import HyperModel, hypernetize
+from hyperlab.hypernet.encodings import ENCODINGS, GaussianCdf, Rescaled
+
+# Each hypernetwork is tried with these; `scale_matched` starts direct arms where the primary's own init would.
+INITIALIZERS = ("fan_out", "fan_in", "hyperfan_in", "scale_matched")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One arm, or one variant of it once it has a single initialiser.
+
+    Attributes:
+      label: what the report calls it.
+      encoding: of gamma.
+      parametrization: how theta is composed.
+      initializers: of the head; the variants.
+      head_bias: None, or `zeros`.
+      normalization: inside the hypernetwork.
+      per_sample: one theta a sample instead of one a batch (BatchNorm over gamma needs a batch of gamma).
+      hypernetwork: False for the primary trained as it is.
+      stream: another number gives the arm random draws of its own under the same seeds (A/A test).
+      rate_factor: multiplies the learning rate after it was chosen (a planted handicap).
+    """
+
+    label: str
+    encoding: str = "raw"
+    parametrization: str = "direct"
+    initializers: tuple[str, ...] = INITIALIZERS
+    head_bias: str | None = None
+    normalization: str | None = None
+    per_sample: bool = False
+    hypernetwork: bool = True
+    stream: int = 0
+    rate_factor: float = 1.0
+
+    @property
+    def initializer(self) -> str:
+        """The only initialiser of a variant."""
+        (initializer,) = self.initializers
+        return initializer
+
+    def variants(self) -> list["Arm"]:
+        """The arm once for each initialiser."""
+        return [dataclasses.replace(self, initializers=(name,)) for name in self.initializers]
+
+    def definition(self) -> str:
+        """Encoding, parametrisation and the rest in one line, for tables."""
+        if not self.hypernetwork:
+            return "the primary alone"
+        parts = [self.encoding, self.parametrization, " / ".join(self.initializers)]
+        parts.append(f"head bias {self.head_bias}" if self.head_bias else "no head bias")
+        parts += [self.normalization] if self.normalization else []
+        parts += ["one gamma per sample"] if self.per_sample else []
+        return ", ".join(parts)
+
+    def build(
+        self, primary: Any, example: Any, *, latent_range: tuple[float, float] | None, **options: Any
+    ) -> HyperModel | None:
+        """The model of a variant, for latents from a range (None: from N(0, 1)); None without a hypernetwork."""
+        if not self.hypernetwork:
+            return None
+        encoding = ENCODINGS.get(self.encoding)
+        if encoding.domain is not None:  # the latent is brought into the range that the encoding is made for
+            normal = latent_range is None
+            encoding = GaussianCdf(encoding) if normal else Rescaled(*latent_range, encoding)
+        return hypernetize(
+            primary,
+            example,
+            encoding=encoding,
+            parametrization=self.parametrization,
+            initializer=self.initializer,
+            head_bias=self.head_bias,
+            normalization=self.normalization,
+            **options,
+        )
+
+
+_MIP = {"encoding": "cos_sin", "parametrization": "additive"}
+
+ARMS: dict[str, Arm] = {
+    # the comparison
+    "plain": Arm("no hypernetwork", hypernetwork=False, initializers=("own",)),
+    "default": Arm("default"),
+    "encoding": Arm("encoding only", encoding="cos_sin"),
+    "additive": Arm("additive only", parametrization="additive"),
+    "mip": Arm("MIP", **_MIP),
+    # controls
+    "fan_out": Arm("default, fan-out", initializers=("fan_out",)),
+    "zero_bias": Arm("default + zero head bias", head_bias="zeros"),
+    "wide_additive": Arm("additive, doubled width", encoding="z_z", parametrization="additive"),
+    "z_1mz": Arm("additive, z|1-z", encoding="z_1mz", parametrization="additive"),
+    "unit_norm": Arm("additive, gamma / norm", encoding="unit_norm", parametrization="additive"),
+    # normalisation inside the hypernetwork, on the default
+    "layer_norm_before": Arm("default + LayerNorm before", normalization="layer_norm_before"),
+    "layer_norm_after": Arm("default + LayerNorm after", normalization="layer_norm_after"),
+    "weight_norm": Arm("default + weight norm", normalization="weight_norm"),
+    "output_norm": Arm("default + output norm", normalization="output_norm"),
+    "per_sample": Arm("default, gamma per sample", per_sample=True),
+    "batch_norm": Arm("default + BatchNorm over gamma", normalization="batch_norm", per_sample=True),
+    "additive_layer_norm": Arm(
+        "additive + LayerNorm after", parametrization="additive", normalization="layer_norm_after"
+    ),
+    # tests of the instrument: a copy that must not be separable, and a handicap that must be found
+    "mip_again": Arm("MIP again", **_MIP, stream=1),
+    "mip_slowed": Arm("MIP at a tenth of its rate", **_MIP, rate_factor=0.1),
+}

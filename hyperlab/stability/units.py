@@ -1,0 +1,298 @@
+"""Units of work of the stability study: some runs of one variant of an arm, trained, measured, kept in a file.
+
+A finished unit is one `.npz` file, written atomically, so a study that was stopped or killed repeats no more than
+the unit it was in.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from hyperlab import models
+from hyperlab.data import batch_indices
+from hyperlab.data.splits import Split, Splits, stratified_subset
+from hyperlab.hypernet import as_primary
+from hyperlab.stability.arms import INITIALIZERS, Arm
+from hyperlab.stability.trial import Batches, Data, Settings, Trial
+from hyperlab.train import durations, mesh, optimizers, rngs
+from hyperlab.train.checkpoints import Checkpoints
+from hyperlab.train.loop import fit
+
+Measurements = dict[str, np.ndarray]
+PRIMARIES = {"mlp": models.MLP, "conv": models.ConvNet}
+TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; on the test split with fresh ones
+
+
+class Run(NamedTuple):
+    """One run of a unit."""
+
+    learning_rate: float
+    seed: int
+
+
+class Units:
+    """Trains units of one study.
+
+    Args:
+      config: the study's config.
+      splits: its data.
+      folder: the run's folder.
+      progress: a `train.progress.Progress` over run-steps.
+      stop: an object with `.requested`.
+    """
+
+    def __init__(self, config: Any, splits: Splits, folder: Any, progress: Any, stop: Any):
+        self.config, self.splits, self.folder = config, splits, folder
+        self.progress, self.stop = progress, stop
+        self.steps = total_steps(config, splits)
+        self.done = 0  # run-steps, for the progress
+        self._lock = threading.Lock()  # arms may be measured in several threads
+        self.test_reads = 0  # runs of this start that were measured on the test split
+        train = splits.train
+        self.settings = Settings(
+            steps=self.steps,
+            evaluate_every=config.evaluate_every,
+            samples=config.samples,
+            gamma_dim=config.gamma.dim,
+            gamma_range=(config.gamma.low, config.gamma.high),
+            prior=config.gamma.prior,
+        )
+        root = jax.random.key(config.seed)
+        self.initial_key, self.latent_key = rngs.stream(root, "initial"), rngs.stream(root, "latents")
+        latents = self.settings.draw(rngs.stream(root, "evaluation"), config.samples)
+        images, labels = jnp.asarray(train.images), jnp.asarray(train.labels)
+
+        def data(held_out: Split) -> Data:
+            return Data(images, labels, jnp.asarray(held_out.images), jnp.asarray(held_out.labels), latents)
+
+        # As many in both phases, so that they share the compiled steps.
+        count = min(config.curve_examples, len(splits.validation), len(splits.test))
+
+        def subset(split: Split) -> Split:
+            return split.take(stratified_subset(split.labels, count, config.data.split_seed))
+
+        held_out = {TUNE: splits.validation, REPORT: splits.test}
+        self.curve_data = {phase: data(subset(split)) for phase, split in held_out.items()}
+        # Tuning looks at the curves alone; what is reported in the end is measured on the whole test split.
+        self.final_data = {TUNE: self.curve_data[TUNE], REPORT: data(splits.test)}
+        self.path = folder.path / "units"
+        self.path.mkdir(exist_ok=True)
+        self.runs_per_program = config.runs_per_program or (1 if jax.default_backend() == "cpu" else 16)
+
+    def measure(self, name: str, variant: Arm, optimizer: str, runs: list[Run], phase: str) -> Measurements | None:
+        """Trains some runs of one variant, or reads them where that is done.
+
+        Args:
+          name: of the unit, `optimizer/arm/...`.
+          variant: an arm with one initialiser.
+          optimizer: `sgd` or `adam`.
+          runs: learning rate and seed of each.
+          phase: `TUNE` or `REPORT`.
+
+        Returns:
+          `{measurement: [runs, ...]}`: `final/...` on all held-out examples, `curve/...` along training,
+          `probe/...` against gamma (hypernetworks of the report phase); None after a stop.
+        """
+        path = self.path / unit_file(name)
+        if path.exists():
+            with np.load(path) as saved:
+                self._advance(len(runs) * self.steps)
+                return dict(saved)
+        parts, size = [], self.runs_per_program
+        for start in range(0, len(runs), size):
+            part = self._stack(f"{name}/{start}", variant, optimizer, runs[start : start + size], phase)
+            if part is None:
+                return None
+            parts.append(part)
+        result = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        partial = path.with_suffix(".part")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **result)
+        partial.replace(path)
+        return result
+
+    def in_parallel(self, measure: Callable[[str], Any], names: Iterable[str]) -> list[Any]:
+        """Applies `measure` to every name, several at a time: one compiles or waits while another computes."""
+        cores = len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+        with ThreadPoolExecutor(self.config.workers or min(4, cores)) as pool:
+            futures = [pool.submit(measure, name) for name in names]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                self.stop.request("an arm failed")
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _stack(self, name: str, variant: Arm, optimizer: str, runs: list[Run], phase: str) -> Measurements | None:
+        # A short stack is filled up with copies of its last run, so that every stack fits the same program.
+        count = len(runs)
+        runs = runs + [runs[-1]] * (self.runs_per_program - count)
+        rates = np.array([run.learning_rate for run in runs], np.float32)
+        seeds = np.array([run.seed + 10_000 * variant.stream for run in runs], np.uint32)
+        data, trial = self.curve_data[phase], self._trial(_architecture(variant), optimizer)
+        keys, own = self._own(seeds)
+        state = self._over_devices(self._starter(_initial(variant), optimizer)(keys, rates, own))
+        probing = phase == REPORT and variant.hypernetwork
+        probes: dict[str, list[np.ndarray]] = {}
+
+        def probe(state, step, stop) -> None:
+            for key, value in trial.probe(state, own, data).items():
+                probes.setdefault(f"probe/{key}", []).append(np.asarray(value))
+
+        every, call = self.config.evaluate_every, self.config.steps_per_call
+
+        def batches(step: int) -> Batches:
+            size, batch = len(data.labels), self.config.batch_size
+            indices = batch_indices(seeds.tolist(), range(step, step + call), size, batch)
+            latents = self._latents(seeds, np.uint32(step), variant.per_sample)
+            return Batches(*(x.reshape(len(runs), call // every, every, *x.shape[2:]) for x in (indices, latents)))
+
+        saves = self.config.checkpoint_every
+        checkpoints = Checkpoints(self.folder.checkpoints / unit_file(name).stem) if saves else None
+        if self.stop.requested:
+            return None
+        state = fit(
+            state,
+            lambda state, batch, key: trial.advance(state, batch, data),
+            batches,
+            total_steps=self.steps,
+            root_key=self.initial_key,  # not used: the batches hold the latents
+            steps_per_call=call,
+            evaluate=probe if probing else None,
+            evaluate_every=max(1, self.steps // 3 // call) * call if probing else 0,
+            checkpoints=checkpoints,
+            save_every=saves,
+            meta={"unit": name},
+            place=self._over_devices,
+            stop=self.stop,
+            progress=_FirstStep(self.folder),
+            on_nonfinite="ignore",  # failures are part of what is measured
+        )
+        if self.stop.requested:
+            return None
+        self._advance(count * self.steps)
+        with self._lock:
+            self.test_reads += count if phase == REPORT else 0
+        state, final = trial.finish(state, self.final_data[phase])
+        result = {f"final/{key}": value for key, value in final.items()}
+        result |= {f"curve/{key}": value for key, value in state.history.items()}
+        result |= {key: np.stack(values, 1) for key, values in probes.items()}
+        result |= {"seed": np.array([run.seed for run in runs]), "learning_rate": rates}
+        if checkpoints is not None:
+            checkpoints.delete()
+        return {key: np.asarray(value)[:count] for key, value in result.items()}
+
+    # Everything that decides a compiled program is in the key; arms that differ in draws or rates share them.
+
+    @functools.cache  # noqa: B019 (one study a process)
+    def _trial(self, architecture: Arm, optimizer: str) -> Trial:
+        return Trial(
+            primary=as_primary(self._primary()),
+            model=self._model(architecture),
+            optimizer=lambda rate, params: optimizers.build({"name": optimizer, "learning_rate": rate}, params),
+            settings=self.settings,
+        )
+
+    @functools.cached_property
+    def _own(self):
+        """`seeds -> (keys, the primary's own variables)`: the same for every arm."""
+        primary = as_primary(self._primary())
+
+        def one(seed):
+            key = jax.random.fold_in(self.initial_key, seed)
+            # HyperModel.init splits the same key again: the first half is the primary's, for every arm.
+            return jax.random.clone(key), primary.init(jax.random.split(key)[0], self._example())
+
+        return jax.jit(jax.vmap(one))
+
+    @functools.cached_property
+    def _latents(self):
+        """`(seeds, first step, one for each sample?) -> latents [runs, steps, (batch,) d]` of a call."""
+        steps = self.config.steps_per_call
+
+        def draw(seeds, first, per_sample):
+            leading = (self.config.batch_size,) if per_sample else ()
+            keys = jax.vmap(lambda seed: jax.random.fold_in(self.latent_key, seed))(seeds)
+            return jax.vmap(lambda key: self.settings.draw_steps(key, first, steps, *leading))(keys)
+
+        return jax.jit(draw, static_argnums=2)
+
+    @functools.cache  # noqa: B019
+    def _starter(self, initial: Arm, optimizer: str):
+        return self._trial(_architecture(initial), optimizer).starter(self._model(initial))
+
+    def _model(self, variant: Arm):
+        hypernet, gamma = self.config.hypernet, self.config.gamma
+        return variant.build(
+            self._primary(),
+            self._example(),
+            latent_range=None if gamma.prior == "normal" else (gamma.low, gamma.high),
+            gamma_dim=gamma.dim,
+            hidden=tuple(hypernet.hidden),
+            activation=hypernet.activation,
+            scale_by_dimension=hypernet.scale_by_dimension,
+        )
+
+    def _primary(self):
+        return PRIMARIES[self.config.primary.kind](tuple(self.config.primary.widths), len(self.splits.classes))
+
+    def _example(self) -> jax.Array:
+        return jnp.zeros((1, *self.splits.image_shape))
+
+    def _over_devices(self, stack: Any) -> Any:
+        """Runs of a stack go to different devices where they divide by them."""
+        devices = len(jax.devices())
+        if devices == 1 or self.runs_per_program % devices:
+            return jax.device_put(stack)
+        rows = jax.sharding.NamedSharding(mesh.make_mesh({"data": devices}), PartitionSpec("data"))
+        return jax.device_put(stack, rows)
+
+    def _advance(self, run_steps: int) -> None:
+        with self._lock:
+            self.done += run_steps
+            self.progress.update(self.done)
+
+
+def total_steps(config: Any, splits: Splits) -> int:
+    """Steps of one run."""
+    return durations.steps(config.train_length, batch_size=config.batch_size, examples=len(splits.train))
+
+
+def unit_file(name: str) -> Path:
+    """The file of a unit, from its name."""
+    return Path(re.sub("[^A-Za-z0-9_.+-]", "--", name) + ".npz")
+
+
+class _FirstStep:
+    """Notes in the run folder how long it took until the first steps were done."""
+
+    def __init__(self, folder: Any):
+        self.folder = folder
+
+    def update(self, done: int, **shown: float) -> None:
+        self.folder.mark("first_step")
+
+    def pause(self, name: str):
+        return contextlib.nullcontext()
+
+
+def _initial(variant: Arm) -> Arm:
+    """What decides a run's first state, apart from its seed."""
+    return dataclasses.replace(variant, label="", stream=0, rate_factor=1.0)
+
+
+def _architecture(variant: Arm) -> Arm:
+    """What decides a run's compiled steps: variants of an arm, which differ in their initialiser, share them."""
+    return dataclasses.replace(_initial(variant), initializers=INITIALIZERS[:1])

@@ -1,0 +1,115 @@
+"""Every config of the stability study: its header is complete, and shrunk it runs to a report."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import hyperlab as hl
+from hyperlab import launch, sweep
+from hyperlab.train import config as configs
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path for path in (ROOT / "configs" / "stability").glob("*.py") if path.name != "__init__.py")
+SMALL = {
+    "tuning_seeds": 1,
+    "widenings": 0,
+    "report_seeds": 2,
+    "train_length": "4 steps",
+    "evaluate_every": 2,
+    "steps_per_call": 4,
+    "samples": 2,
+    "curve_examples": 20,
+    "batch_size": 8,
+    "hypernet.hidden": (4,),
+    "rates.sgd": (0.03,),
+    "rates.adam": (0.003,),
+}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_the_header_says_command_hardware_time_and_expectation(file):
+    text = file.read_text()
+    for field in ("Run:", "Hardware:", "Time:", "Expect:"):
+        assert re.search(rf"^{field} +\S", text, re.MULTILINE), field
+    assert not re.search(r"(TIME|EXPECT)$", text, re.MULTILINE), "a field that was never filled in"
+    command = re.search(r"^Run: +python -m (\S+) (.*)$", text, re.MULTILINE)
+    assert f"configs/stability/{file.name}" in command[2]
+    module = launch.config_module(str(file))
+    assert (command[1] == "hyperlab.sweep") == hasattr(module, "sweep")
+    configs.validate(module.get_config(), launch._study("stability").get_config())
+    for row in module.sweep() if hasattr(module, "sweep") else ():
+        sweep.apply(module.get_config(), row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_shrunk_it_runs_to_a_report(file, tmp_path):
+    config = launch.config_module(str(file)).get_config()
+    small = dict(SMALL)
+    if config.data.name == "mnist":
+        small |= {"primary.widths": (2, 2), "data.limit": 40, "data.root": str(ROOT.parent / "shared/data/mnist")}
+        if not Path(small["data.root"]).exists():
+            pytest.skip("no MNIST at ../shared/data/mnist")
+    if "mip_slowed" not in config.arms:
+        small["arms"] = ("plain", "default", "additive", "mip", "batch_norm")[: 5 if file.stem == "digits" else 4]
+    folder = hl.run(sweep.apply(config, small), tmp_path / "run")
+    results = pd.read_csv(folder / "results.csv")
+    assert set(results.arm) == set(small.get("arms", config.arms))
+    assert set(results.seed) == {100, 101} and set(results.split) == {"test"}
+    assert results.groupby(["arm", "seed"])["metric"].nunique().min() >= 10
+    contrasts = pd.read_csv(folder / "contrasts.csv")
+    assert set(contrasts.contrast) == set(config.contrasts) and set(contrasts.label) == {"no claim"}
+    assert (folder / "report.html").stat().st_size > 100_000
+    assert list((folder / "figures").glob("*.pdf"))
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_after_a_failed_row_and_runs_no_row_twice(tmp_path):
+    file = tmp_path / "mine.py"
+    lines = "\n".join(f"    launch.override(config, {key!r}, {str(value)!r})" for key, value in SMALL.items())
+    file.write_text(
+        "from experiments import stability\nfrom hyperlab import launch\n\n"
+        f"def get_config():\n    config = stability.get_config()\n{lines}\n"
+        "    config.arms = ('plain', 'mip')\n    config.contrasts = ('mip - plain',)\n    return config\n\n"
+        "def sweep():\n    yield {}\n    yield {'gamma.low': 2.0}\n    yield {'gamma.dim': 4}\n"
+    )
+    command = ["--config", str(file), "--workdir", str(tmp_path / "sweep")]
+    with pytest.raises(SystemExit) as ended:
+        sweep.main(command)
+    assert ended.value.code == 1
+    results = pd.read_csv(tmp_path / "sweep" / "results.csv")
+    assert set(results.row) == {"default", "gamma.dim=4"}
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert "failed: ConfigError: gamma.low (2.0) must be below gamma.high (1.0)" in page
+    stamp = (tmp_path / "sweep" / "default" / "run.json").read_bytes()
+    sweep.main([*command, "--only", "2"])
+    with pytest.raises(SystemExit):
+        sweep.main(command)
+    assert (tmp_path / "sweep" / "default" / "run.json").read_bytes() == stamp
+
+
+@pytest.mark.fast
+def test_a_dry_run_lists_the_rows_and_writes_nothing(tmp_path, capsys):
+    sweep.main(["--config", str(ROOT / "configs/stability/grid.py"), "--workdir", str(tmp_path / "x"), "--dry_run"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["0", "default"] and len(lines) > 10 and not (tmp_path / "x").exists()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config FILE is needed"),
+        (["--config", "configs/stability/grid.py"], "--workdir"),
+        (["--config", "configs/stability/digits.py", "--workdir", "x"], "has no sweep"),
+        (["--config", "configs/stability/grid.py", "--workdir", "x", "--only", "99"], "rows 0 to"),
+        (["--config", "configs/stability/grid.py", "--workdir", "x", "--only", "a"], "number of a row"),
+    ],
+)
+def test_a_sweep_that_cannot_start_says_why(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        sweep.main(arguments)
+    assert ended.value.code == 2 and message in capsys.readouterr().err

@@ -1,0 +1,198 @@
+"""A trial: what arms share, what stacks change (nothing), what failures score; and equal tuning."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import stability as study
+from hyperlab import trees
+from hyperlab.data.splits import Split, Splits
+from hyperlab.errors import HyperlabError
+from hyperlab.hypernet import as_primary, hypernetize, probes
+from hyperlab.models import MLP
+from hyperlab.stability import ARMS, REPORT, TUNE, Run, Units
+from hyperlab.train import tuning
+
+GAMMA = jnp.array([0.3, 0.8])
+
+
+def tiny_splits(size=60):
+    random = np.random.default_rng(0)
+
+    def part(start, count):
+        labels = np.arange(count, dtype=np.int32) % 3
+        images = np.clip(random.normal(labels[:, None] / 3, 0.1, (count, 4)), 0, 1)
+        index = np.arange(start, start + count, dtype=np.int32)
+        return Split(images.astype(np.float32).reshape(count, 2, 2, 1), labels, index, index)
+
+    return Splits("tiny", part(0, size), part(100, 21), part(200, 30), ("a", "b", "c"), "fingerprint")
+
+
+def units(folder, **changes):
+    config = study.get_config()
+    values = {
+        "train_length": "8 steps",
+        "steps_per_call": 4,
+        "evaluate_every": 2,
+        "batch_size": 8,
+        "samples": 3,
+        "primary.widths": (6,),
+        "hypernet.hidden": (4, 8),
+        **changes,
+    }
+    from hyperlab.sweep import apply
+
+    progress = SimpleNamespace(update=lambda *a, **k: None)
+    run_folder = SimpleNamespace(path=folder, checkpoints=folder / "checkpoints", mark=lambda event: None)
+    stop = SimpleNamespace(requested=False, request=lambda reason: None)
+    return Units(apply(config, values), tiny_splits(), run_folder, progress, stop)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"parametrization": "direct"},
+        {"parametrization": "direct", "head_bias": "zeros"},
+        {"parametrization": "additive"},
+        {"parametrization": "scaled:0.3"},
+        {"parametrization": "additive", "head": "low_rank:1"},
+        {"parametrization": "additive", "normalization": "output_norm"},
+    ],
+)
+def test_the_norm_of_the_gradient_at_omega_without_writing_the_gradient_out(options):
+    x = jnp.linspace(-1, 1, 12).reshape(3, 2, 2, 1)
+    model = hypernetize(MLP((5,), 3), x, gamma_dim=2, hidden=(4, 6), **options)
+    variables = jax.jit(model.init)(jax.random.key(0))
+
+    def loss(apply):
+        return jnp.square(apply(x) - 1).mean()
+
+    def both(params):
+        _, of_params, of_theta = probes.loss_and_gradients(model, params, {}, GAMMA, loss)
+        trained = {name: of_params[name] for name in ("hypernet", "theta0") if name in of_params}
+        return probes.omega_norm(model, {"params": params}, GAMMA, of_params, of_theta), probes.global_norm(trained)
+
+    ours, plain = jax.jit(both)(variables["params"])
+    np.testing.assert_allclose(ours, plain, rtol=1e-5)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", ARMS)
+def test_every_arm_builds_for_uniform_and_normal_latents(name):
+    x = jnp.zeros((1, 2, 2, 1))
+    for variant in ARMS[name].variants():
+        for latent_range in ((0.0, 1.0), (-3.0, 5.0), None):
+            model = variant.build(MLP((4,), 3), x, latent_range=latent_range, gamma_dim=2, hidden=(4,))
+            assert (model is None) == (name == "plain")
+            if model is not None and latent_range:
+                assert model.gamma.ranges[0][1] in (None, latent_range)
+        assert variant.definition()
+
+
+def test_arms_share_the_primary_s_start_and_a_stack_is_its_runs(tmp_path):
+    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+    single, stacked = units(tmp_path / "one", runs_per_program=1), units(tmp_path / "two", runs_per_program=4)
+    runs = [Run(0.1, 0), Run(0.01, 7), Run(0.1, 7)]  # the stack of four is filled up
+    variant = ARMS["mip"].variants()[0]
+    one = single.measure("sgd/mip/report", variant, "sgd", runs, REPORT)
+    two = stacked.measure("sgd/mip/report", variant, "sgd", runs, REPORT)
+    assert one.keys() == two.keys() and len(two["seed"]) == 3
+    for key in one:
+        np.testing.assert_allclose(one[key], two[key], rtol=2e-3, atol=2e-5, err_msg=key)
+    assert single.test_reads == 3
+    # the same seed is the same primary in every arm
+    keys, own = single._own(np.array([7], np.uint32))
+    starts = {
+        name: single._starter(ARMS[name].variants()[0], "sgd")(jax.random.clone(keys), np.ones(1, np.float32), own)
+        for name in ("plain", "mip", "additive")
+    }
+    for name in ("mip", "additive"):
+        jax.tree.map(np.testing.assert_array_equal, starts[name].params["theta0"], starts["plain"].params)
+
+
+def test_programs_are_compiled_once_for_all_runs_rates_variants_and_phases(tmp_path):
+    here = units(tmp_path, runs_per_program=1)
+    for index, variant in enumerate(ARMS["mip"].variants()[:2]):
+        here.measure(f"sgd/mip/tune/{index}", variant, "sgd", [Run(0.1, 0), Run(0.3, 1)], TUNE)
+        here.measure(f"sgd/mip/report/{index}", variant, "sgd", [Run(0.1, 100)], REPORT)
+    again = ARMS["mip_again"].variants()[0]
+    here.measure("sgd/mip_again/report", again, "sgd", [Run(0.1, 100)], REPORT)
+    (trial,) = {here._trial(variant_key, "sgd") for variant_key in [_architecture(ARMS["mip"])]}
+    assert trial.advance._cache_size() == 1
+    assert trial.probe._cache_size() == 1
+    assert trial.finish._cache_size() == 2  # the curve's examples, and the whole test split
+
+
+def _architecture(arm):
+    from hyperlab.stability import units as module
+
+    return module._architecture(arm.variants()[0])
+
+
+def test_a_copy_differs_in_draws_and_a_run_that_blew_up_scores_as_guessing(tmp_path):
+    here = units(tmp_path, runs_per_program=1)
+    runs = [Run(0.1, 100), Run(1e30, 101)]
+    mip = here.measure("sgd/mip/report", ARMS["mip"].variants()[0], "sgd", runs, REPORT)
+    copy = here.measure("sgd/mip_again/report", ARMS["mip_again"].variants()[0], "sgd", runs, REPORT)
+    assert (mip["seed"] == copy["seed"]).all() and (mip["curve/loss"][0] != copy["curve/loss"][0]).all()
+    assert mip["final/finite"].tolist() == [1, 0]
+    assert mip["final/accuracy"][1] == pytest.approx(1 / 3)
+    assert mip["curve/accuracy"][1, -1] == pytest.approx(1 / 3)
+    assert mip["probe/norm"].shape == (2, 3, 21)
+
+
+def test_an_arm_that_fails_ends_the_others_with_its_error(tmp_path):
+    here = units(tmp_path, workers=2)
+
+    def measure(name):
+        if name == "bad":
+            raise HyperlabError("bad arm")
+        return name
+
+    with pytest.raises(HyperlabError, match="bad arm"):
+        here.in_parallel(measure, ["good", "bad", "later"])
+
+
+# -- equal tuning -------------------------------------------------------------------------------------------------
+
+
+def parabola(peak):
+    return lambda variant, runs: np.array([-abs(np.log10(rate) - peak) - variant for rate, _ in runs])
+
+
+@pytest.mark.fast
+def test_tuning_finds_the_best_pair_and_counts_its_trials():
+    choice = tuning.choose(3, (0.01, 0.1, 1.0), range(4), parabola(-1))
+    assert (choice.variant, choice.rate, choice.trials, choice.at_edge) == (0, 0.1, 36, False)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("peak", "expected", "at_edge"), [(1, 10.0, False), (-4, 1e-4, True), (5, 100.0, True)])
+def test_a_best_rate_at_the_edge_widens_the_grid_and_says_so_where_that_is_not_enough(peak, expected, at_edge):
+    choice = tuning.choose(1, (0.01, 0.1, 1.0), [0], parabola(peak), widenings=2, factor=10.0)
+    assert choice.rate == pytest.approx(expected) and choice.at_edge == at_edge
+
+
+@pytest.mark.fast
+def test_failed_runs_never_win_and_a_stop_gives_nothing():
+    def measure(variant, runs):
+        return np.array([np.nan if rate > 0.05 and seed == 1 else rate for rate, seed in runs])
+
+    choice = tuning.choose(1, (0.01, 0.03, 0.1), (0, 1), measure, widenings=0)
+    assert choice.rate == 0.03 and [score.failed for score in choice.scores] == [0, 0, 1]
+    assert tuning.choose(1, (0.1,), (0,), lambda variant, runs: None) is None
+    everything_failed = tuning.choose(1, (0.1, 0.3), (0,), lambda variant, runs: np.full(2, np.nan), widenings=0)
+    assert everything_failed.rate == 0.1
+
+
+@pytest.mark.fast
+def test_the_primary_s_half_of_the_key_is_hypernetize_s():
+    primary, x = as_primary(MLP((4,), 3)), jnp.zeros((1, 2, 2, 1))
+    model = hypernetize(MLP((4,), 3), x, hidden=(4,))
+    key = jax.random.key(3)
+    own = primary.init(jax.random.split(key)[0], x)
+    alone, given = model.init(jax.random.clone(key)), model.init(jax.random.clone(key), pretrained=own)
+    jax.tree.map(np.testing.assert_array_equal, trees.flatten(alone), trees.flatten(given))

@@ -1,0 +1,55 @@
+"""Each floor imports only from the floors below it: the table of docs/architecture.md, kept true."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.fast
+
+ROOT = Path(__file__).parent.parent
+# From the ground up; modules of one floor may use each other where the second table allows it.
+FLOORS = [
+    {"errors", "trees"},
+    {"losses", "metrics", "data", "nn"},
+    {"models", "hypernet"},
+    {"interop"},
+    {"train"},
+    {"stability"},
+    {"report"},
+    {"launch"},
+    {"sweep"},
+]
+# report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
+APART = {("models", "hypernet"), ("hypernet", "models"), ("data", "metrics"), ("metrics", "data"), ("nn", "data")}
+
+
+def floor(room):
+    return next(index for index, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module] if node.module != "hyperlab" else [f"hyperlab.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name.split(".")[1] for name in names if name.startswith("hyperlab."))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "hyperlab").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path):
+    room = path.relative_to(ROOT / "hyperlab").parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    for used in imports(path):
+        if used in ("__version__", room):
+            continue
+        assert floor(used) <= floor(room), f"{path.name} of {room} imports {used}, which is above it"
+        assert (room, used) not in APART, f"{room} does not know {used}"
+
+
+def test_every_room_has_a_floor():
+    rooms = {p.name.removesuffix(".py") for p in (ROOT / "hyperlab").iterdir() if p.suffix == ".py" or p.is_dir()}
+    assert {room for room in rooms if not room.startswith("__")} == set().union(*FLOORS)
