@@ -108,12 +108,14 @@ class ParamSpec:
 
     def unpack(self, flat: jax.Array) -> dict[str, jax.Array]:
         """Splits `[..., packed_size]` into tensors `[..., *shape]` by path."""
-        leading, offset, tensors = flat.shape[:-1], 0, {}
-        for record in self.records:
-            piece = jax.lax.slice_in_dim(flat, offset, offset + record.size, axis=-1)
-            tensors[record.path] = piece.reshape(*leading, *record.shape)
-            offset += record.size
-        return tensors
+        # One split, not a slice for each tensor: the gradient of n slices is a sum of n full-length vectors.
+        rest = flat.shape[-1] - self.size
+        sizes = [record.size for record in self.records] + ([rest] if rest else [])
+        pieces = jax.lax.split(flat, sizes, axis=flat.ndim - 1)
+        return {
+            record.path: piece.reshape(*flat.shape[:-1], *record.shape)
+            for record, piece in zip(self.records, pieces, strict=False)
+        }
 
     def pack(self, tensors: Mapping[str, jax.Array]) -> jax.Array:
         """The inverse of `unpack` for tensors without leading axes: a float32 vector `[packed_size]`."""

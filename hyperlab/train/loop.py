@@ -145,7 +145,7 @@ class _Record:
         self.failed = True
         if self.on_nonfinite == "raise":
             raise NonFiniteError(
-                f"loss or gradient was not finite at step {failed_at} ({scalars}); "
+                f"loss or updated parameters were not finite at step {failed_at} ({scalars}); "
                 "the last checkpoint is from before it; try a lower learning_rate or clip_norm"
             )
 

@@ -20,7 +20,7 @@ from hyperlab.train.state import TrainState
 
 PyTree = Any
 
-NONFINITE = "nonfinite"  # the metric of a step that says how many of its losses or gradients were not finite
+NONFINITE = "nonfinite"  # the metric that counts steps whose loss or updated parameters were not finite
 
 
 class Aux(NamedTuple):
@@ -74,17 +74,20 @@ def train_step(
 
         (loss, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        norm = optax.tree.norm(grads)
+        params = optax.apply_updates(state.params, updates)
         metrics = {"loss": Metric(loss, jnp.ones(())), **aux.metrics}
         if grad_norm:
-            metrics["grad_norm"] = Metric(norm, jnp.ones(()))
-        metrics[NONFINITE] = Metric(1 - (jnp.isfinite(loss) & jnp.isfinite(norm)).astype(jnp.int32), jnp.int32(1))
+            metrics["grad_norm"] = Metric(optax.tree.norm(grads), jnp.ones(()))
+        # Read from the parameters, which are written anyway: a norm of the gradient would store it, and that of a
+        # large head is an outer product which is never needed as a whole.
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(params))
+        metrics[NONFINITE] = Metric(1 - finite.astype(jnp.int32), jnp.int32(1))
         collections = state.collections
         if aux.collections is not None:
             collections = jax.tree.map(lambda new, old: new.astype(old.dtype), aux.collections, collections)
         return TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             opt_state=opt_state,
             collections=collections,
         ), metrics
