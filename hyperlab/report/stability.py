@@ -1,121 +1,16 @@
 """The report of the stability study, made from its run folder alone: tables, figures, `report.html`."""
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hyperlab.errors import WorkdirError
-from hyperlab.hypernet import probes
 from hyperlab.metrics import statistics
+from hyperlab.report import sections
 from hyperlab.report import stability_figures as draw
 from hyperlab.report.page import Page
-
-WINDOW = 50  # steps in which the variation of the gradient norm is taken
-
-
-@dataclasses.dataclass(frozen=True)
-class ArmResult:
-    """One arm on its fresh seeds.
-
-    Attributes:
-      name: `optimizer/arm`.
-      choice: what tuning chose, from `choices.json`.
-      runs: `{measurement: [runs, ...]}` as the unit kept it.
-      steps: `[evaluations]`, of the learning curve.
-      target: accuracy that counts as arrived.
-    """
-
-    name: str
-    choice: dict[str, Any]
-    runs: dict[str, np.ndarray]
-    steps: np.ndarray
-    target: float
-
-    @property
-    def label(self) -> str:
-        """What the report calls it."""
-        return self.choice["label"]
-
-    @property
-    def arm(self) -> str:
-        """The arm's key."""
-        return self.name.split("/")[1]
-
-    @property
-    def accuracy(self) -> np.ndarray:
-        """`[runs]`, final, on all test examples."""
-        return self.runs["final/accuracy"]
-
-    @property
-    def finite(self) -> np.ndarray:
-        """`[runs]`, whether all parameters were finite at the end."""
-        return self.runs["final/finite"] > 0
-
-    @property
-    def time(self) -> np.ndarray:
-        """`[runs]`, steps until the target; the length of the run where it was not reached."""
-        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[0]
-
-    @property
-    def reached(self) -> np.ndarray:
-        """`[runs]`, whether the target was reached."""
-        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[1]
-
-    @property
-    def worse(self) -> np.ndarray:
-        """`[runs]`, finite but less accurate at the end than at the start."""
-        return self.finite & (self.runs["curve/accuracy"][:, -1] < self.runs["curve/accuracy"][:, 0])
-
-    @property
-    def windowed(self) -> np.ndarray:
-        """`[runs]`, variation of the gradient norm within windows of training."""
-        key = "curve/gradient_theta" if np.isfinite(self.runs["curve/gradient_theta"]).any() else "curve/gradient_omega"
-        return probes.windowed_variation(self.runs[key], min(WINDOW, self.runs[key].shape[1]))
-
-    def over_gamma(self, key: str, time: int) -> np.ndarray | None:
-        """`[runs]`, variation over gamma of a probe, at its first (0) or last (-1) state; None without probes."""
-        if f"probe/{key}" not in self.runs:
-            return None
-        return probes.coefficient_of_variation(self.runs[f"probe/{key}"][:, time], -1)
-
-    def median_of(self, key: str, time: int) -> float | None:
-        """Median over runs and gammas of a probe."""
-        return _median(self.runs[f"probe/{key}"][:, time]) if f"probe/{key}" in self.runs else None
-
-    def growth(self, time: int) -> float | None:
-        """Median over runs: largest over smallest norm of theta on the upper 95 % of gamma's range."""
-        if "probe/norm" not in self.runs:
-            return None
-        upper = self.runs["probe/norm"][:, time, 1:]
-        return _median(upper.max(-1) / np.maximum(upper.min(-1), 1e-30))
-
-
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, ArmResult]]:
-    """The config and the arms of a run folder that is complete.
-
-    Raises:
-      WorkdirError: the study is not finished there.
-    """
-    from hyperlab.stability import REPORT, unit_file
-
-    folder = Path(folder)
-    choices = folder / "choices.json"
-    if not choices.exists():
-        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-    config, arms = json.loads((folder / "config.json").read_text()), {}
-    for name, choice in json.loads(choices.read_text()).items():
-        path = folder / "units" / unit_file(f"{name}/{REPORT}")
-        if not path.exists():
-            raise WorkdirError(f"{path} is missing; run the study to its end first")
-        with np.load(path) as saved:
-            runs = dict(saved)
-        steps = np.arange(runs["curve/accuracy"].shape[1]) * config["evaluate_every"]
-        arms[name] = ArmResult(name, choice, runs, steps, config["target_accuracy"])
-    return config, arms
+from hyperlab.report.stability_results import WINDOW, ArmResult, contrasts, finite_median, read, results
 
 
 def write(folder: Path) -> Path:
@@ -124,70 +19,9 @@ def write(folder: Path) -> Path:
     config, arms = read(folder)
     results(arms).to_csv(folder / "results.csv", index=False)
     compared = contrasts(config, arms)
-    contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
+    sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
     figures = draw.all_figures(folder / "figures", config, arms, compared)
     return _page(folder, config, arms, compared, figures).write(folder / "report.html")
-
-
-def results(arms: dict[str, ArmResult]) -> pd.DataFrame:
-    """Tidy: one row for each optimizer, arm, seed and metric."""
-    rows = []
-    for name, arm in arms.items():
-        optimizer, key = name.split("/")
-        values = {k.removeprefix("final/"): v for k, v in arm.runs.items() if k.startswith("final/")}
-        values |= {
-            "mean_accuracy": arm.runs["curve/accuracy"].mean(1),
-            "steps_to_target": arm.time,
-            "reached": arm.reached,
-            "worse_than_start": arm.worse,
-            "gradient_norm_variation_in_windows": arm.windowed,
-        }
-        for probe in ("norm", "gradient_theta", "gradient_omega", "rms_ratio", "delta_ratio"):
-            for time, when in ((0, "initial"), (-1, "final")):
-                if f"probe/{probe}" in arm.runs:
-                    values[f"{probe}_mean_over_gamma_{when}"] = arm.runs[f"probe/{probe}"][:, time].mean(-1)
-                    values[f"{probe}_variation_over_gamma_{when}"] = arm.over_gamma(probe, time)
-        for index, seed in enumerate(arm.runs["seed"]):
-            common = {
-                "optimizer": optimizer,
-                "arm": key,
-                "initializer": arm.choice["initializer"],
-                "learning_rate": arm.choice["learning_rate"],
-                "split": "test",
-                "seed": int(seed),
-            }
-            rows += [{**common, "metric": metric, "value": float(v[index])} for metric, v in values.items()]
-    return pd.DataFrame(rows)
-
-
-def contrasts(config: dict[str, Any], arms: dict[str, ArmResult]) -> dict[str, dict[str, statistics.Contrast]]:
-    """The contrasts that the config names, paired by seed: `{optimizer/metric: {contrast: Contrast}}`.
-
-    Steps to the target count as the length of the run where it is not reached, so no run is dropped. Contrasts
-    beyond three a family are an error of the config.
-    """
-    result = {}
-    for optimizer in config["optimizers"]:
-        pairs = {name: tuple(arms[f"{optimizer}/{arm}"] for arm in name.split(" - ")) for name in config["contrasts"]}
-        for metric, better in (("steps to target", "lower"), ("accuracy", "higher")):
-            get = (lambda arm: arm.time) if metric == "steps to target" else (lambda arm: arm.accuracy)
-            values = {name: (get(first), get(second)) for name, (first, second) in pairs.items()}
-            result[f"{optimizer}/{metric}"] = statistics.contrasts(values, better=better)
-    return result
-
-
-def contrast_rows(compared: dict[str, dict[str, statistics.Contrast]]) -> pd.DataFrame:
-    """One row for each family and contrast."""
-    rows = []
-    for family, named in compared.items():
-        optimizer, metric = family.split("/")
-        for name, c in named.items():
-            values = {"mean": c.mean, "low": c.low, "high": c.high, "p": c.p, "n": c.n, "verdict": c.verdict}
-            rows.append({"optimizer": optimizer, "metric": metric, "contrast": name, **values, "label": c.label})
-    return pd.DataFrame(rows)
-
-
-# -- the page -----------------------------------------------------------------------------------------------------
 
 
 def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, str]]) -> Page:
@@ -221,7 +55,7 @@ def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, s
             "last columns count runs; medians of norms and gradients are over the runs that stayed finite.",
         )
     page.heading("Contrasts, named before the study ran")
-    page.table(_contrast_table(compared), _contrast_note(seeds))
+    page.table(sections.contrast_table(compared), _contrast_note(seeds))
     page.heading("Figures")
     for path, caption in figures.values():
         page.figure(path, caption)
@@ -236,8 +70,7 @@ def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, s
     for sentence in _limits(config, arms, folder):
         page.paragraph(sentence)
     page.heading("Reproduce")
-    record = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else {"starts": []}
-    page.code(_reproduce(record))
+    page.code(sections.reproduce(folder))
     page.code(json.dumps(config, indent=1, sort_keys=True))
     return page
 
@@ -252,12 +85,12 @@ def _row(arm: ArmResult) -> dict[str, str]:
         "arm": arm.label,
         "steps": ("not reached" if median is None else f"{median:g}") + fastest,
         "accuracy": f"{accuracy.median:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]",
-        "gradient, along training": _number(_median(arm.windowed)),
+        "gradient, along training": sections.number(finite_median(arm.windowed)),
         "gradient, over gamma": _before_after(
             arm.over_gamma("gradient_theta", 0), arm.over_gamma("gradient_theta", -1)
         ),
-        "rms": _number(arm.median_of("rms_ratio", 0)),
-        "accuracy without delta": _number(None if alone is None else np.median(alone)),
+        "rms": sections.number(arm.median_of("rms_ratio", 0)),
+        "accuracy without delta": sections.number(None if alone is None else np.median(alone)),
         "non-finite": f"{(~arm.finite).sum()}/{len(arm.finite)}",
         "worse than at the start": f"{arm.worse.sum()}/{len(arm.worse)}",
         "never reached": f"{(~arm.reached).sum()}/{len(arm.reached)}",
@@ -272,9 +105,9 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
         mip = arms.get(f"{optimizer}/mip")
         if default is not None and mip is not None:
             sentences.append(
-                f"{prefix}Before training the norm of the generated weights grows {default.growth(0):.3g}-fold along "
-                f"gamma in the default hypernetwork and {mip.growth(0):.3g}-fold with MIP; after training "
-                f"{default.growth(-1):.3g}-fold and {mip.growth(-1):.3g}-fold."
+                f"{prefix}Before training the norm of the generated weights grows {default.growth(0):#.3g}-fold along "
+                f"gamma in the default hypernetwork and {mip.growth(0):#.3g}-fold with MIP; after training "
+                f"{default.growth(-1):#.3g}-fold and {mip.growth(-1):#.3g}-fold."
             )
         reached = [
             f"{arm.label} {_steps(arm)}"
@@ -283,7 +116,7 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
         ]
         sentences.append(f"{prefix}Steps to {config['target_accuracy']:.0%} accuracy (median): {'; '.join(reached)}.")
         gradients = [
-            f"{arm.label} {_median(arm.windowed):.2g}"
+            f"{arm.label} {finite_median(arm.windowed):.2g}"
             + (f" (rms {arm.median_of('rms_ratio', 0):.2g})" if "probe/rms_ratio" in arm.runs else "")
             for name, arm in arms.items()
             if name.startswith(f"{optimizer}/") and arm.arm in draw.MAIN
@@ -293,10 +126,10 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
             f"primary's own initialisation: {'; '.join(gradients)}."
         )
         if mip is not None:
-            alone = _median(mip.runs["final/accuracy_without_delta"])
+            alone = finite_median(mip.runs["final/accuracy_without_delta"])
             sentences.append(
                 f"{prefix}Without its generated part (delta = 0) the MIP network scores {alone:.3f}, with it "
-                f"{_median(mip.accuracy):.3f}; norm(delta) is {_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of "
+                f"{finite_median(mip.accuracy):.3f}; norm(delta) is {finite_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of "
                 "norm(theta0)."
             )
         failed = [
@@ -329,29 +162,6 @@ def _steps(arm: ArmResult) -> str:
 def _in_words(contrast: str, arms: dict[str, ArmResult], optimizer: str) -> str:
     first, second = (arms[f"{optimizer}/{arm}"].label for arm in contrast.split(" - "))
     return f"{first} against {second}"
-
-
-def _contrast_table(compared) -> pd.DataFrame:
-    rows = []
-    for family, named in compared.items():
-        optimizer, metric = family.split("/")
-        for name, c in named.items():
-            boot = statistics.bootstrap(c.differences) if c.n >= statistics.FEWEST_UNITS_OF_A_BOOTSTRAP else None
-            rows.append(
-                {
-                    "contrast": name,
-                    "optimizer": optimizer,
-                    "metric": metric,
-                    "mean difference": f"{c.mean:+.4g}",
-                    "t interval (Holm)": f"[{c.low:+.4g}, {c.high:+.4g}]",
-                    "median difference, bootstrap": f"{boot.estimate:+.4g} [{boot.low:+.4g}, {boot.high:+.4g}]"
-                    if boot
-                    else "-",
-                    "p (Holm)": f"{c.p:.2g}",
-                    "verdict": f"{c.verdict}{f' ({c.label})' if c.label else ''}",
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def _contrast_note(seeds: int) -> str:
@@ -399,39 +209,11 @@ def _limits(config, arms: dict[str, ArmResult], folder: Path) -> list[str]:
     return sentences
 
 
-def _reproduce(record: dict[str, Any]) -> str:
-    lines = []
-    for start in record["starts"][-1:]:
-        git = start.get("git") or {}
-        lines.append(start.get("command", ""))
-        lines.append(f"hyperlab {start.get('hyperlab')}, commit {git.get('commit', 'of an installed package')}")
-        lines.append(f"{'with uncommitted changes, ' if git.get('dirty') else ''}config {start.get('config_digest')}")
-        machine, devices = start.get("machine", {}), start.get("devices", {})
-        lines.append(
-            f"{machine.get('cpu')}, {machine.get('cores')} cores; {devices.get('count')} x {devices.get('kind')}"
-        )
-        packages = start.get("packages", {})
-        lines.append(
-            ", ".join(f"{name} {packages[name]}" for name in ("jax", "flax", "optax", "numpy") if name in packages)
-        )
-    return "\n".join(lines)
-
-
 def _length(arms: dict[str, ArmResult]) -> int:
     return int(next(iter(arms.values())).steps[-1])
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.3g}"
 
 
 def _before_after(before: np.ndarray | None, after: np.ndarray | None) -> str:
     if before is None or after is None:
         return "-"
-    return f"{_number(_median(before))} | {_number(_median(after))}"
-
-
-def _median(values: np.ndarray) -> float:
-    """Median of what is finite: runs that failed are counted in columns of their own."""
-    values = np.asarray(values)[np.isfinite(values)]
-    return float(np.median(values)) if values.size else float("nan")
+    return f"{sections.number(finite_median(before))} | {sections.number(finite_median(after))}"

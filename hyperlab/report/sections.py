@@ -1,0 +1,73 @@
+"""Parts that the reports of all studies share: contrasts, how to reproduce a run, numbers as text."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hyperlab.metrics import statistics
+
+Contrasts = Mapping[str, Mapping[str, statistics.Contrast]]
+
+
+def contrast_rows(compared: Contrasts) -> pd.DataFrame:
+    """One row for each contrast of each family `group/metric`, for instance `sgd/accuracy`."""
+    rows = []
+    for family, named in compared.items():
+        optimizer, metric = family.split("/")
+        for name, c in named.items():
+            values = {"mean": c.mean, "low": c.low, "high": c.high, "p": c.p, "n": c.n, "verdict": c.verdict}
+            rows.append({"optimizer": optimizer, "metric": metric, "contrast": name, **values, "label": c.label})
+    return pd.DataFrame(rows)
+
+
+def contrast_table(compared: Contrasts) -> pd.DataFrame:
+    """The contrasts as text, with Holm's t interval and a bootstrap of the median where there are seeds enough."""
+    rows = []
+    for family, named in compared.items():
+        optimizer, metric = family.split("/")
+        for name, c in named.items():
+            boot = statistics.bootstrap(c.differences) if c.n >= statistics.FEWEST_UNITS_OF_A_BOOTSTRAP else None
+            rows.append(
+                {
+                    "contrast": name,
+                    "optimizer": optimizer,
+                    "metric": metric,
+                    "mean difference": f"{c.mean:+.4g}",
+                    "t interval (Holm)": f"[{c.low:+.4g}, {c.high:+.4g}]",
+                    "median difference, bootstrap": f"{boot.estimate:+.4g} [{boot.low:+.4g}, {boot.high:+.4g}]"
+                    if boot
+                    else "-",
+                    "p (Holm)": f"{c.p:.2g}",
+                    "verdict": f"{c.verdict}{f' ({c.label})' if c.label else ''}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def reproduce(folder: Path) -> str:
+    """Command, commit, machine and versions of the last start of a run folder."""
+    path = Path(folder) / "run.json"
+    record = json.loads(path.read_text()) if path.exists() else {"starts": []}
+    lines = []
+    for start in record["starts"][-1:]:
+        git = start.get("git") or {}
+        lines.append(start.get("command", ""))
+        lines.append(f"hyperlab {start.get('hyperlab')}, commit {git.get('commit', 'of an installed package')}")
+        lines.append(f"{'with uncommitted changes, ' if git.get('dirty') else ''}config {start.get('config_digest')}")
+        machine, devices = start.get("machine", {}), start.get("devices", {})
+        lines.append(
+            f"{machine.get('cpu')}, {machine.get('cores')} cores; {devices.get('count')} x {devices.get('kind')}"
+        )
+        packages = start.get("packages", {})
+        lines.append(
+            ", ".join(f"{name} {packages[name]}" for name in ("jax", "flax", "optax", "numpy") if name in packages)
+        )
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, or a dash where there is nothing."""
+    return "-" if value is None or not np.isfinite(value) else f"{value:.3g}"

@@ -1,0 +1,169 @@
+"""What the stability study measured, read from its run folder: arms on their fresh seeds, tables, contrasts."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hyperlab.errors import WorkdirError
+from hyperlab.hypernet import probes
+from hyperlab.metrics import statistics
+
+WINDOW = 50  # steps in which the variation of the gradient norm is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmResult:
+    """One arm on its fresh seeds.
+
+    Attributes:
+      name: `optimizer/arm`.
+      choice: what tuning chose, from `choices.json`.
+      runs: `{measurement: [runs, ...]}` as the unit kept it.
+      steps: `[evaluations]`, of the learning curve.
+      target: accuracy that counts as arrived.
+    """
+
+    name: str
+    choice: dict[str, Any]
+    runs: dict[str, np.ndarray]
+    steps: np.ndarray
+    target: float
+
+    @property
+    def label(self) -> str:
+        """What the report calls it."""
+        return self.choice["label"]
+
+    @property
+    def arm(self) -> str:
+        """The arm's key."""
+        return self.name.split("/")[1]
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """`[runs]`, final, on all test examples."""
+        return self.runs["final/accuracy"]
+
+    @property
+    def finite(self) -> np.ndarray:
+        """`[runs]`, whether all parameters were finite at the end."""
+        return self.runs["final/finite"] > 0
+
+    @property
+    def time(self) -> np.ndarray:
+        """`[runs]`, steps until the target; the length of the run where it was not reached."""
+        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[0]
+
+    @property
+    def reached(self) -> np.ndarray:
+        """`[runs]`, whether the target was reached."""
+        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[1]
+
+    @property
+    def worse(self) -> np.ndarray:
+        """`[runs]`, finite but less accurate at the end than at the start."""
+        return self.finite & (self.runs["curve/accuracy"][:, -1] < self.runs["curve/accuracy"][:, 0])
+
+    @property
+    def windowed(self) -> np.ndarray:
+        """`[runs]`, variation of the gradient norm within windows of training."""
+        key = "curve/gradient_theta" if np.isfinite(self.runs["curve/gradient_theta"]).any() else "curve/gradient_omega"
+        return probes.windowed_variation(self.runs[key], min(WINDOW, self.runs[key].shape[1]))
+
+    def over_gamma(self, key: str, time: int) -> np.ndarray | None:
+        """`[runs]`, variation over gamma of a probe, at its first (0) or last (-1) state; None without probes."""
+        if f"probe/{key}" not in self.runs:
+            return None
+        return probes.coefficient_of_variation(self.runs[f"probe/{key}"][:, time], -1)
+
+    def median_of(self, key: str, time: int) -> float | None:
+        """Median over runs and gammas of a probe."""
+        return finite_median(self.runs[f"probe/{key}"][:, time]) if f"probe/{key}" in self.runs else None
+
+    def growth(self, time: int) -> float | None:
+        """Median over runs: largest over smallest norm of theta on the upper 95 % of gamma's range."""
+        if "probe/norm" not in self.runs:
+            return None
+        upper = self.runs["probe/norm"][:, time, 1:]
+        return finite_median(upper.max(-1) / np.maximum(upper.min(-1), 1e-30))
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, ArmResult]]:
+    """The config and the arms of a run folder that is complete.
+
+    Raises:
+      WorkdirError: the study is not finished there.
+    """
+    from hyperlab.stability import REPORT, unit_file
+
+    folder = Path(folder)
+    choices = folder / "choices.json"
+    if not choices.exists():
+        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
+    config, arms = json.loads((folder / "config.json").read_text()), {}
+    for name, choice in json.loads(choices.read_text()).items():
+        path = folder / "units" / unit_file(f"{name}/{REPORT}")
+        if not path.exists():
+            raise WorkdirError(f"{path} is missing; run the study to its end first")
+        with np.load(path) as saved:
+            runs = dict(saved)
+        steps = np.arange(runs["curve/accuracy"].shape[1]) * config["evaluate_every"]
+        arms[name] = ArmResult(name, choice, runs, steps, config["target_accuracy"])
+    return config, arms
+
+
+def results(arms: dict[str, ArmResult]) -> pd.DataFrame:
+    """Tidy: one row for each optimizer, arm, seed and metric."""
+    rows = []
+    for name, arm in arms.items():
+        optimizer, key = name.split("/")
+        values = {k.removeprefix("final/"): v for k, v in arm.runs.items() if k.startswith("final/")}
+        values |= {
+            "mean_accuracy": arm.runs["curve/accuracy"].mean(1),
+            "steps_to_target": arm.time,
+            "reached": arm.reached,
+            "worse_than_start": arm.worse,
+            "gradient_norm_variation_in_windows": arm.windowed,
+        }
+        for probe in ("norm", "gradient_theta", "gradient_omega", "rms_ratio", "delta_ratio"):
+            for time, when in ((0, "initial"), (-1, "final")):
+                if f"probe/{probe}" in arm.runs:
+                    values[f"{probe}_mean_over_gamma_{when}"] = arm.runs[f"probe/{probe}"][:, time].mean(-1)
+                    values[f"{probe}_variation_over_gamma_{when}"] = arm.over_gamma(probe, time)
+        for index, seed in enumerate(arm.runs["seed"]):
+            common = {
+                "optimizer": optimizer,
+                "arm": key,
+                "initializer": arm.choice["initializer"],
+                "learning_rate": arm.choice["learning_rate"],
+                "split": "test",
+                "seed": int(seed),
+            }
+            rows += [{**common, "metric": metric, "value": float(v[index])} for metric, v in values.items()]
+    return pd.DataFrame(rows)
+
+
+def contrasts(config: dict[str, Any], arms: dict[str, ArmResult]) -> dict[str, dict[str, statistics.Contrast]]:
+    """The contrasts that the config names, paired by seed: `{optimizer/metric: {contrast: Contrast}}`.
+
+    Steps to the target count as the length of the run where it is not reached, so no run is dropped. Contrasts
+    beyond three a family are an error of the config.
+    """
+    result = {}
+    for optimizer in config["optimizers"]:
+        pairs = {name: tuple(arms[f"{optimizer}/{arm}"] for arm in name.split(" - ")) for name in config["contrasts"]}
+        for metric, better in (("steps to target", "lower"), ("accuracy", "higher")):
+            get = (lambda arm: arm.time) if metric == "steps to target" else (lambda arm: arm.accuracy)
+            values = {name: (get(first), get(second)) for name, (first, second) in pairs.items()}
+            result[f"{optimizer}/{metric}"] = statistics.contrasts(values, better=better)
+    return result
+
+
+def finite_median(values: np.ndarray) -> float:
+    """Median of what is finite: runs that failed are counted in columns of their own."""
+    values = np.asarray(values)[np.isfinite(values)]
+    return float(np.median(values)) if values.size else float("nan")
