@@ -2,7 +2,8 @@
 
 from hyperlab.hypernet.decay import decayed
 from hyperlab.hypernet.diagnose import Diagnosis, diagnose
-from hyperlab.hypernet.hypernetize import HyperModel, hypernetize
+from hyperlab.hypernet.hypernetize import hypernetize
+from hyperlab.hypernet.model import HyperModel
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.primary import Primary, as_primary
 from hyperlab.hypernet.spec import ParamSpec, Record

@@ -11,7 +11,7 @@ import numpy as np
 from hyperlab import trees
 from hyperlab.errors import GammaError
 from hyperlab.hypernet import probes
-from hyperlab.hypernet.hypernetize import HyperModel, _concrete
+from hyperlab.hypernet.model import HyperModel, concrete
 
 # Where one verdict ends and the next begins. The reference table of parametrisations at initialisation falls
 # well to either side of each: proportional rows grow 20-fold and correlate by 1.00, others grow below 3-fold.
@@ -152,11 +152,11 @@ def diagnose(
     kwargs = {**model.example_kwargs, **kwargs}
     key = jax.random.key(seed)
     if not inputs:
-        inputs = tuple(_normal(jax.random.fold_in(key, i), x) for i, x in enumerate(_concrete(model.example_inputs)))
+        inputs = tuple(_normal(jax.random.fold_in(key, i), x) for i, x in enumerate(concrete(model.example_inputs)))
 
     def measure(key):
-        primary_key, _ = jax.random.split(key)
-        own = model.primary.init(primary_key, *_concrete(model.example_inputs), **model.example_kwargs)
+        primary_key, _ = jax.random.split(jax.random.clone(key))  # as model.init splits it: the same primary
+        own = model.primary.init(primary_key, *concrete(model.example_inputs), **model.example_kwargs)
         variables = model.init(key)
         target = jax.tree.map(jnp.square, model.primary.apply(own, *inputs, **kwargs))
         reference = jnp.sqrt(_mean(target))

@@ -22,7 +22,7 @@ import numpy as np
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError
-from hyperlab.hypernet.hypernetize import HyperModel, Variables
+from hyperlab.hypernet.model import HyperModel, Variables
 from hyperlab.hypernet.parametrizations import Additive, Direct
 
 
@@ -235,8 +235,8 @@ class RunningMoments(NamedTuple):
     >>> moments = RunningMoments.zeros()
     >>> for value in (1.0, 2.0, 6.0):
     ...     moments = moments.update(jnp.float32(value))
-    >>> float(moments.mean), float(moments.variance.round(4))
-    (3.0, 4.6667)
+    >>> float(moments.mean), round(float(moments.variance), 3)
+    (3.0, 4.667)
     """
 
     count: jax.Array

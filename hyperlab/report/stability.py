@@ -129,8 +129,8 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
             alone = finite_median(mip.runs["final/accuracy_without_delta"])
             sentences.append(
                 f"{prefix}Without its generated part (delta = 0) the MIP network scores {alone:.3f}, with it "
-                f"{finite_median(mip.accuracy):.3f}; norm(delta) is {finite_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of "
-                "norm(theta0)."
+                f"{finite_median(mip.accuracy):.3f}; norm(delta) is "
+                f"{finite_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of norm(theta0)."
             )
         failed = [
             f"{arm.label}: {(~arm.finite).sum()} non-finite, {arm.worse.sum()} worse than at the start, "

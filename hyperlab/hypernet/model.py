@@ -1,0 +1,293 @@
+"""A network with generated parameters, as pure functions of its variables."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hyperlab import trees
+from hyperlab.errors import GammaError
+from hyperlab.hypernet.decay import decayed
+from hyperlab.hypernet.gamma import GammaSpec
+from hyperlab.hypernet.heads import HEADS
+from hyperlab.hypernet.memory import guard
+from hyperlab.hypernet.network import HyperNetwork
+from hyperlab.hypernet.parametrizations import Parametrization
+from hyperlab.hypernet.primary import Primary
+from hyperlab.hypernet.spec import ParamSpec
+
+Variables = dict[str, Any]
+
+
+def concrete(inputs: Sequence[Any]) -> list[Any]:
+    """Zeros in place of `jax.ShapeDtypeStruct`."""
+    return [
+        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, given)
+        for given in inputs
+    ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HyperModel:
+    """A network with generated parameters; see `hypernetize`, which builds it.
+
+    Attributes:
+      primary: the network as pure functions.
+      network: the hypernetwork, a Linen module `gamma -> {path: tensor}`.
+      parametrization: how generated tensors become parameters.
+      gamma: names, sizes and ranges of the conditioning inputs.
+      example_inputs: inputs whose shapes initialise the primary.
+      example_kwargs: keyword arguments of that initialisation.
+      tied: `{path: path it shares its value with}`.
+      generated_weight_decay: L2 decay on the generated theta.
+      memory_limit: bytes that one operation may allocate, None for half of the device's memory.
+
+    Variables are `{"params": {"hypernet", "theta0", "primary"}, ...}`; other collections are the primary's own
+    (batch statistics and the like: one set, shared by every gamma) and, where the hypernetwork keeps state,
+    `hypernet_<collection>`.
+    """
+
+    primary: Primary
+    network: HyperNetwork
+    parametrization: Parametrization
+    gamma: GammaSpec
+    example_inputs: tuple
+    example_kwargs: dict
+    tied: dict[str, str]
+    generated_weight_decay: float = 0.0
+    memory_limit: int | None = None
+
+    @property
+    def spec(self) -> ParamSpec:
+        """The generated tensors, in packing order."""
+        return self.network.spec
+
+    def replace(self, **changes: Any) -> "HyperModel":
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def extrapolating(self) -> "HyperModel":
+        """A copy that accepts gamma outside its range, for evaluation."""
+        return self.replace(gamma=dataclasses.replace(self.gamma, allow_extrapolation=True))
+
+    # -- parameters ------------------------------------------------------------------------------------------
+
+    def init(self, key: jax.Array, pretrained: Any = None) -> Variables:
+        """Fresh variables.
+
+        Args:
+          key: a PRNG key. The primary's part depends on `key` alone as `primary.init(split(key)[0])`, so that
+            arms of a study that share a key share theta0.
+          pretrained: the primary's own variables (or bare parameters) to start theta0 and the ordinary leaves
+            from; other collections are taken from it where it has them.
+
+        Raises:
+          ParameterTreeError: `pretrained` does not fit; each differing path is named.
+          MemoryGuardError: the head would not fit in memory.
+        """
+        self._guard_head()
+        primary_key, network_key = jax.random.split(key)
+        variables = self.primary.init(primary_key, *concrete(self.example_inputs), **self.example_kwargs)
+        if pretrained is not None:
+            given = pretrained if "params" in pretrained else {"params": pretrained}
+            trees.check_same(given["params"], variables["params"], "pretrained parameters")
+            variables = {**variables, **given}
+        own = trees.flatten(variables["params"])
+        network = self._init_network(network_key, variables["params"])
+        generated = {record.path for record in self.spec}
+        params = {"hypernet": network.pop("params")}
+        if self.parametrization.uses_theta0:
+            # Own copies, so that a donated state never takes the caller's pretrained arrays with it.
+            params["theta0"] = trees.nest({p: jnp.array(own[p], jnp.float32) for p in own if p in generated})
+        if extra := self.parametrization.init(self.spec):
+            params["parametrization"] = extra
+        rest = {path: leaf for path, leaf in own.items() if path not in generated and path not in self.tied}
+        if rest:
+            params["primary"] = trees.nest({path: jnp.array(leaf) for path, leaf in rest.items()})
+        state = {name: tree for name, tree in variables.items() if name != "params"}
+        state |= {f"hypernet_{name}": tree for name, tree in network.items()}
+        return {"params": params, **state}
+
+    def _init_network(self, key: jax.Array, params: Any) -> Variables:
+        return dict(self.network.init(key, self.gamma.example(), trees.flatten(params)))
+
+    def _guard_head(self) -> None:
+        width = self.network.hidden[-1] if self.network.hidden else self.gamma.size
+        numbers = HEADS.get(self.network.head).size(self.spec, width)
+        guard(
+            4 * numbers,
+            self.memory_limit,
+            f"the head ({width} features x {self.spec.size:,} generated numbers, {numbers:,} parameters)",
+            "use head='chunked' or head='low_rank', or generate fewer leaves with select=",
+        )
+
+    # -- theta -----------------------------------------------------------------------------------------------
+
+    def delta(self, variables: Variables, gamma: Any, mutable: Any = False) -> Any:
+        """What the hypernetwork contributes: `{path: [..., *shape]}` in float32, before theta0 is added."""
+        own_state = {
+            name.removeprefix("hypernet_"): tree for name, tree in variables.items() if name.startswith("hypernet_")
+        }
+        given = {"params": variables["params"]["hypernet"], **own_state}
+        updated: dict = {}
+
+        def network(value):
+            if not mutable:
+                return self.network.apply(given, value)
+            tensors, state = self.network.apply(given, value, mutable=mutable)
+            updated.update({f"hypernet_{name}": tree for name, tree in state.items()})
+            return tensors
+
+        tensors = self.parametrization.delta(network, gamma)
+        return (tensors, updated) if mutable else tensors
+
+    def theta(self, variables: Variables, delta: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """The generated leaves by path from their delta, cast to the primary's own dtypes."""
+        params = variables["params"]
+        theta0 = trees.flatten(params.get("theta0", {}))
+        theta = self.parametrization(theta0, delta, params.get("parametrization", {}), self.spec)
+        if self.generated_weight_decay:
+            theta = decayed(theta, self.generated_weight_decay)
+        return {record.path: theta[record.path].astype(record.dtype) for record in self.spec}
+
+    def assemble(self, variables: Variables, theta: dict[str, jax.Array]) -> Variables:
+        """The primary's own variables around generated leaves without leading axes."""
+        leaves = theta | trees.flatten(variables["params"].get("primary", {}))
+        leaves |= {path: leaves[source] for path, source in self.tied.items()}
+        state = {
+            name: tree for name, tree in variables.items() if name != "params" and not name.startswith("hypernet_")
+        }
+        return {"params": trees.nest(leaves), **state}
+
+    def generate(self, variables: Variables, gamma: Any) -> Variables:
+        """The primary's own variables at one gamma `[d]`: save them, prune them, export them."""
+        gamma = self.gamma.check(gamma)
+        return self.assemble(variables, self.theta(variables, self.delta(variables, gamma)))
+
+    def base(self, variables: Variables) -> Variables:
+        """The primary's variables with delta set to zero: theta0 alone (scales 1, rest 0 for direct)."""
+        zeros = {record.path: jnp.zeros(record.shape) for record in self.spec}
+        return self.assemble(variables, self.theta(variables, zeros))
+
+    def freeze(self, variables: Variables, gamma: Any) -> tuple[Any, Variables]:
+        """The ordinary network at one gamma; the hypernetwork is gone.
+
+        Returns:
+          `(primary, variables)`: for a Linen module the module itself, otherwise a `Primary` with `init` and
+          `apply`; `primary.apply(variables, *inputs)` costs what the primary costs.
+        """
+        primary = self.primary
+        linen = hasattr(primary.module, "apply")
+        return (primary.module if linen else primary), self.generate(variables, gamma)
+
+    # -- application -----------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        variables: Variables,
+        gamma: Any,
+        *inputs: Any,
+        rngs: Mapping[str, jax.Array] | None = None,
+        mutable: Any = False,
+        offset: dict[str, jax.Array] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Applies the primary with one theta for the whole batch.
+
+        Args:
+          variables: from `init`.
+          gamma: `[d]`, or `{name: [d]}`. For several draws on one batch use `jax.vmap` over this call.
+          *inputs: the primary's inputs.
+          rngs: random streams for the primary, as in Linen.
+          mutable: as in Linen; with it the result is `(outputs, updated collections)`.
+          offset: tensors by path that are added to theta; the gradient with respect to zeros here is the
+            gradient with respect to the generated parameters.
+          **kwargs: passed to the primary.
+
+        Raises:
+          GammaError: gamma has the wrong size, names or range.
+        """
+        gamma = self.gamma.check(gamma)
+        if self.network.normalization == "batch_norm" and self._hypernet_mutable(mutable):
+            raise GammaError("batch_norm over gamma has no statistics of a single gamma; train with apply_per_sample")
+        theta = self.theta(variables, self.delta(variables, gamma))
+        if offset is not None:
+            theta = {path: tensor + offset[path] for path, tensor in theta.items()}
+        options = {"rngs": rngs, "mutable": self._primary_mutable(mutable)}
+        outputs = self.primary.apply(self.assemble(variables, theta), *inputs, **_given(options), **kwargs)
+        return (outputs, {}) if mutable and not options["mutable"] else outputs
+
+    def apply_per_sample(
+        self,
+        variables: Variables,
+        gammas: Any,
+        *inputs: Any,
+        rngs: Mapping[str, jax.Array] | None = None,
+        mutable: Any = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Applies the primary with a theta, and a random stream, of its own for each sample.
+
+        Args:
+          variables: from `init`.
+          gammas: `[batch, d]`, or `{name: [batch, d]}`.
+          *inputs: each with a leading batch axis; the primary sees batches of one.
+          rngs: random streams, split over the batch.
+          mutable: collections to update; a primary's updates are averaged over the batch.
+          **kwargs: passed to the primary.
+
+        Raises:
+          GammaError: gammas have the wrong shape, or another batch size than the inputs.
+          MemoryGuardError: batch x generated numbers would not fit; the bytes are named.
+        """
+        gammas = self.gamma.check(gammas, ("batch",))
+        batch = jax.tree.leaves(gammas)[0].shape[0]
+        for array in jax.tree.leaves(inputs):
+            if array.shape[0] != batch:
+                raise GammaError(f"{batch} gammas for an input of shape {tuple(array.shape)}")
+        guard(
+            4 * batch * self.spec.size,
+            self.memory_limit,
+            f"one theta per sample ({batch} samples x {self.spec.size:,} numbers x 4 bytes)",
+            "use a smaller batch or apply (one theta per batch)",
+        )
+        hypernet_mutable = self._hypernet_mutable(mutable)
+        delta = self.delta(variables, gammas, mutable=hypernet_mutable or False)
+        delta, updated = delta if hypernet_mutable else (delta, {})
+        theta = self.theta(variables, delta)
+        streams = {name: jax.random.split(key, batch) for name, key in (rngs or {}).items()}
+        options = {"mutable": self._primary_mutable(mutable)}
+
+        def one(theta, streams, *sample):
+            sample = jax.tree.map(lambda x: x[None], sample)
+            given = _given({"rngs": streams or None, **options})
+            return self.primary.apply(self.assemble(variables, theta), *sample, **given, **kwargs)
+
+        result = jax.vmap(one)(theta, streams, *inputs)
+        outputs, state = result if options["mutable"] else (result, {})
+        outputs = jax.tree.map(lambda y: y[:, 0], outputs)
+        if not mutable:
+            return outputs
+        averaged = jax.tree.map(
+            lambda leaf: leaf.mean(0) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf[0], state
+        )
+        return outputs, {**averaged, **updated}
+
+    def _hypernet_mutable(self, mutable: Any) -> list[str]:
+        wanted = [mutable] if isinstance(mutable, str) else mutable
+        if wanted is True:
+            return ["batch_stats"] if self.network.normalization == "batch_norm" else []
+        return [name.removeprefix("hypernet_") for name in wanted or [] if name.startswith("hypernet_")]
+
+    def _primary_mutable(self, mutable: Any) -> Any:
+        if isinstance(mutable, bool):
+            return mutable
+        wanted = [mutable] if isinstance(mutable, str) else list(mutable)
+        return [name for name in wanted if not name.startswith("hypernet_")] or False
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were set; a plain pair of functions need not know the others."""
+    return {name: value for name, value in options.items() if value is not None and value is not False}
