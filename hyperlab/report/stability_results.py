@@ -98,19 +98,18 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, ArmResult]]:
     Raises:
       WorkdirError: the study is not finished there.
     """
-    from hyperlab.stability import REPORT, unit_file
+    from hyperlab.stability import REPORT
+    from hyperlab.train.units import UnitFiles
 
     folder = Path(folder)
     choices = folder / "choices.json"
     if not choices.exists():
         raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-    config, arms = json.loads((folder / "config.json").read_text()), {}
+    config, arms, units = json.loads((folder / "config.json").read_text()), {}, UnitFiles(folder / "units")
     for name, choice in json.loads(choices.read_text()).items():
-        path = folder / "units" / unit_file(f"{name}/{REPORT}")
-        if not path.exists():
-            raise WorkdirError(f"{path} is missing; run the study to its end first")
-        with np.load(path) as saved:
-            runs = dict(saved)
+        runs = units.read(f"{name}/{REPORT}")
+        if runs is None:
+            raise WorkdirError(f"{units.path(f'{name}/{REPORT}')} is missing; run the study to its end first")
         steps = np.arange(runs["curve/accuracy"].shape[1]) * config["evaluate_every"]
         arms[name] = ArmResult(name, choice, runs, steps, config["target_accuracy"])
     return config, arms

@@ -2,9 +2,9 @@
 
 from hyperlab.stability.arms import ARMS, Arm
 from hyperlab.stability.trial import Data, Settings, State, Trial
-from hyperlab.stability.units import PRIMARIES, REPORT, TUNE, Run, Units, total_steps, unit_file
+from hyperlab.stability.units import PRIMARIES, REPORT, TUNE, Run, Units, total_steps
 
 __all__ = [
     "ARMS", "PRIMARIES", "REPORT", "TUNE",
-    "Arm", "Data", "Run", "Settings", "State", "Trial", "Units", "total_steps", "unit_file",
+    "Arm", "Data", "Run", "Settings", "State", "Trial", "Units", "total_steps",
 ]  # fmt: skip

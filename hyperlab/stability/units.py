@@ -1,18 +1,10 @@
-"""Units of work of the stability study: some runs of one variant of an arm, trained, measured, kept in a file.
-
-A finished unit is one `.npz` file, written atomically, so a study that was stopped or killed repeats no more than
-the unit it was in.
-"""
+"""Units of work of the stability study: some runs of one variant of an arm, trained, measured, kept in a file."""
 
 import contextlib
 import dataclasses
 import functools
-import os
-import re
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -29,8 +21,8 @@ from hyperlab.stability.trial import Batches, Data, Settings, Trial
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
+from hyperlab.train.units import Measurements, UnitFiles, in_parallel
 
-Measurements = dict[str, np.ndarray]
 PRIMARIES = {"mlp": models.MLP, "conv": models.ConvNet}
 TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; on the test split with fresh ones
 
@@ -87,8 +79,7 @@ class Units:
         self.curve_data = {phase: data(subset(split)) for phase, split in held_out.items()}
         # Tuning looks at the curves alone; what is reported in the end is measured on the whole test split.
         self.final_data = {TUNE: self.curve_data[TUNE], REPORT: data(splits.test)}
-        self.path = folder.path / "units"
-        self.path.mkdir(exist_ok=True)
+        self.files = UnitFiles(folder.path / "units")
         self.runs_per_program = config.runs_per_program or (1 if jax.default_backend() == "cpu" else 16)
 
     def measure(self, name: str, variant: Arm, optimizer: str, runs: list[Run], phase: str) -> Measurements | None:
@@ -105,35 +96,24 @@ class Units:
           `{measurement: [runs, ...]}`: `final/...` on all held-out examples, `curve/...` along training,
           `probe/...` against gamma (hypernetworks of the report phase); None after a stop.
         """
-        path = self.path / unit_file(name)
-        if path.exists():
-            with np.load(path) as saved:
-                self._advance(len(runs) * self.steps)
-                return dict(saved)
-        parts, size = [], self.runs_per_program
-        for start in range(0, len(runs), size):
-            part = self._stack(f"{name}/{start}", variant, optimizer, runs[start : start + size], phase)
-            if part is None:
-                return None
-            parts.append(part)
-        result = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        partial = path.with_suffix(".part")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **result)
-        partial.replace(path)
-        return result
+        if known := self.files.read(name):
+            self._advance(len(runs) * self.steps)
+            return known
+
+        def compute() -> Measurements | None:
+            parts, size = [], self.runs_per_program
+            for start in range(0, len(runs), size):
+                part = self._stack(f"{name}/{start}", variant, optimizer, runs[start : start + size], phase)
+                if part is None:
+                    return None
+                parts.append(part)
+            return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+        return self.files.measure(name, compute)
 
     def in_parallel(self, measure: Callable[[str], Any], names: Iterable[str]) -> list[Any]:
-        """Applies `measure` to every name, several at a time: one compiles or waits while another computes."""
-        cores = len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
-        with ThreadPoolExecutor(self.config.workers or min(4, cores)) as pool:
-            futures = [pool.submit(measure, name) for name in names]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                self.stop.request("an arm failed")
-                pool.shutdown(cancel_futures=True)
-                raise
+        """Applies `measure` to every name, several arms at a time."""
+        return in_parallel(measure, names, workers=self.config.workers, stop=self.stop)
 
     def _stack(self, name: str, variant: Arm, optimizer: str, runs: list[Run], phase: str) -> Measurements | None:
         # A short stack is filled up with copies of its last run, so that every stack fits the same program.
@@ -160,7 +140,7 @@ class Units:
             return Batches(*(x.reshape(len(runs), call // every, every, *x.shape[2:]) for x in (indices, latents)))
 
         saves = self.config.checkpoint_every
-        checkpoints = Checkpoints(self.folder.checkpoints / unit_file(name).stem) if saves else None
+        checkpoints = Checkpoints(self.folder.checkpoints / self.files.path(name).stem) if saves else None
         if self.stop.requested:
             return None
         state = fit(
@@ -268,11 +248,6 @@ class Units:
 def total_steps(config: Any, splits: Splits) -> int:
     """Steps of one run."""
     return durations.steps(config.train_length, batch_size=config.batch_size, examples=len(splits.train))
-
-
-def unit_file(name: str) -> Path:
-    """The file of a unit, from its name."""
-    return Path(re.sub("[^A-Za-z0-9_.+-]", "--", name) + ".npz")
 
 
 class _FirstStep:

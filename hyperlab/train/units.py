@@ -1,0 +1,92 @@
+"""Units of work, kept in files: whatever ends a process, no finished unit is done again.
+
+A unit is some runs of one arm: what was measured on them is one `.npz` file, written atomically. Another start in the
+same run folder reads it in place of the work.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+Measurements = dict[str, np.ndarray]
+
+
+class UnitFiles:
+    """The folder of a study's units.
+
+    Args:
+      folder: made if it is not there.
+
+    >>> import tempfile
+    >>> units = UnitFiles(Path(tempfile.mkdtemp()) / "units")
+    >>> units.measure("mip/report", lambda: {"accuracy": np.ones(2)})["accuracy"]
+    array([1., 1.])
+    >>> units.measure("mip/report", lambda: 1 / 0)["accuracy"]
+    array([1., 1.])
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, name: str) -> Path:
+        """The file of a unit, from its name."""
+        return self.folder / (re.sub("[^A-Za-z0-9_.+-]", "--", name) + ".npz")
+
+    def read(self, name: str) -> Measurements | None:
+        """What was measured; None where the unit is not finished."""
+        path = self.path(name)
+        if not path.exists():
+            return None
+        with np.load(path) as saved:
+            return dict(saved)
+
+    def measure(self, name: str, compute: Callable[[], Measurements | None]) -> Measurements | None:
+        """Reads a unit, or computes it and keeps it.
+
+        Args:
+          name: of the unit; slashes are welcome.
+          compute: does the work; None means that a stop was requested, and nothing is kept.
+        """
+        known = self.read(name)
+        if known is not None:
+            return known
+        result = compute()
+        if result is None:
+            return None
+        result = {key: np.asarray(value) for key, value in result.items()}
+        path = self.path(name)
+        partial = path.with_suffix(".part")
+        with partial.open("wb") as file:
+            np.savez_compressed(file, **result)
+        partial.replace(path)
+        return result
+
+
+def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers: int = 0, stop: Any) -> list[Any]:
+    """Applies `measure` to every item, several at a time: one compiles or waits while another computes.
+
+    Args:
+      measure: a function of one item.
+      items: in the order of the results.
+      workers: how many at a time; 0 is one for each of at most four cores on a CPU, otherwise 1.
+      stop: asked to stop the others when one fails.
+
+    Raises:
+      whatever `measure` raised first.
+    """
+    cores = len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+    with ThreadPoolExecutor(workers or min(4, cores)) as pool:
+        futures = [pool.submit(measure, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.request("an arm failed")
+            pool.shutdown(cancel_futures=True)
+            raise
