@@ -1,7 +1,19 @@
 """Data: readers, splits and loaders; the batch is a function of seed and step."""
 
+from hyperlab.data.augmentation import Augmentation, augment, augment_batch
 from hyperlab.data.datasets import load
 from hyperlab.data.loaders import batch_indices, evaluation_batches, take, to_device
 from hyperlab.data.splits import Split, Splits
 
-__all__ = ["Split", "Splits", "batch_indices", "evaluation_batches", "load", "take", "to_device"]
+__all__ = [
+    "Augmentation",
+    "Split",
+    "Splits",
+    "augment",
+    "augment_batch",
+    "batch_indices",
+    "evaluation_batches",
+    "load",
+    "take",
+    "to_device",
+]

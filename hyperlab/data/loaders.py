@@ -96,7 +96,7 @@ def to_device(split: Split, sharding: jax.sharding.Sharding | None = None) -> Ba
       sharding: where they go; by default the first device.
 
     Returns:
-      `{"images": float32 [n, height, width, channel], "labels": int32 [n]}` on the device.
+      `{"images": float32 [n, *spatial, channel], "labels": int32 [n] or [n, *spatial]}` on the device.
     """
     return jax.device_put({"images": split.images, "labels": split.labels}, sharding)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import combinations
 
 import numpy as np
@@ -15,23 +15,38 @@ class Split:
     """One part of a data set.
 
     Attributes:
-      images: float32 `[n, height, width, channel]` in 0..1.
-      labels: int32 `[n]`, the class.
+      images: float32 `[n, *spatial, channel]` in 0..1.
+      labels: int32 `[n]`, the class of an image, or `[n, *spatial]`, the class of every pixel.
       groups: int32 `[n]`; examples of one group (one subject, one duplicate cluster) share a split.
       index: int32 `[n]`, the example's place in the source, unique over all splits.
+      spacing: float32 `[n, dims]`, the distance between neighbouring pixels along each axis, in mm;
+        None where it is unknown and distances are counted in pixels.
+      names: str `[n]`, the name of each case, or None.
+      kinds: int32 `[n]`, the kind of image where a set mixes several (see `Splits.kinds`), or None.
     """
 
     images: np.ndarray
     labels: np.ndarray
     groups: np.ndarray
     index: np.ndarray
+    spacing: np.ndarray | None = None
+    names: np.ndarray | None = None
+    kinds: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def strata(self) -> np.ndarray:
+        """int `[n]`: what a partition keeps in proportion: the class; where every pixel has one, the kind of image."""
+        if self.labels.ndim == 1:
+            return self.labels
+        return np.zeros(len(self), np.int32) if self.kinds is None else self.kinds
+
     def take(self, chosen: np.ndarray) -> "Split":
         """The examples at some positions of this split, as a new split."""
-        return Split(self.images[chosen], self.labels[chosen], self.groups[chosen], self.index[chosen])
+        arrays = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Split(**{name: None if array is None else array[chosen] for name, array in arrays.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +56,10 @@ class Splits:
     Attributes:
       name: the data set's name.
       train, validation, test: the parts. Choices are made on `validation`; `test` is read once.
-      classes: the name of each label.
+      classes: the name of each label; where every pixel has one, 0 is the background.
       fingerprint: a hash of the contents and of the partition; a resumed run refuses another one.
       notes: what was done to the source, in sentences for the report.
+      kinds: the names of the kinds of image, where a set mixes several.
     """
 
     name: str
@@ -53,6 +69,7 @@ class Splits:
     classes: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
+    kinds: tuple[str, ...] = field(default=())
 
     def parts(self) -> dict[str, Split]:
         """The three splits by name."""
@@ -60,7 +77,7 @@ class Splits:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """`(height, width, channel)` of one image."""
+        """`(*spatial, channel)` of one image, for instance `(height, width, channel)`."""
         return self.train.images.shape[1:]
 
 
@@ -118,7 +135,7 @@ def split_by_group(labels: np.ndarray, groups: np.ndarray, fractions: Sequence[f
     """Partitions examples into parts of given fractions, stratified by class, groups never cut.
 
     Args:
-      labels: int `[n]`.
+      labels: int `[n]`, the classes, or whatever else is to keep its proportions (see `Split.strata`).
       groups: int `[n]`; a group counts for the class of its first example.
       fractions: the share of each part; they sum to 1.
       seed: another seed gives another partition.
@@ -129,13 +146,18 @@ def split_by_group(labels: np.ndarray, groups: np.ndarray, fractions: Sequence[f
       size.
 
     Raises:
-      DataError: the fractions do not sum to 1, or a part is empty.
+      DataError: the fractions do not sum to 1, a part is empty, or `labels` are masks.
 
     >>> [part.tolist() for part in split_by_group(np.array([0, 0, 1, 1]), np.arange(4), (0.5, 0.5), seed=0)]
     [[0, 3], [1, 2]]
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise DataError(f"split fractions {tuple(fractions)} must be at least 0 and sum to 1")
+    if np.ndim(labels) != 1:
+        raise DataError(
+            f"a partition keeps one number an example in proportion, not arrays of shape {np.shape(labels)[1:]}; "
+            "give Split.strata instead of masks"
+        )
     ids, first, inverse, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(_ranks(labels[first], sizes, seed), kind="stable")
     middle = np.cumsum(sizes[order]) - sizes[order] / 2
@@ -171,7 +193,8 @@ def check_splits(splits: Splits) -> None:
 
     Raises:
       DataError: an index, a group or an identical image is in two splits; a split is empty; arrays
-        differ in length; an image is not finite or outside 0..1; a label is outside the classes.
+        differ in length; an image is not finite or outside 0..1; a label is outside the classes; masks
+        are of another shape than the images.
     """
     for name, part in splits.parts().items():
         _check_values(f"{splits.name}, {name} split", part, len(splits.classes))
@@ -194,9 +217,17 @@ def check_splits(splits: Splits) -> None:
 
 
 def _check_values(where: str, part: Split, classes: int) -> None:
-    lengths = {len(part.images), len(part.labels), len(part.groups), len(part.index)}
-    if len(lengths) != 1:
-        raise DataError(f"{where}: images, labels, groups and index differ in length: {sorted(lengths)}")
+    arrays = {each.name: getattr(part, each.name) for each in fields(part)}
+    lengths = {name: len(array) for name, array in arrays.items() if array is not None}
+    if len(set(lengths.values())) != 1:
+        *names, last = lengths
+        sizes = sorted(set(lengths.values()))
+        raise DataError(f"{where}: {', '.join(names)} and {last} differ in length: {sizes}")
+    if part.labels.ndim > 1 and part.labels.shape != part.images.shape[:-1]:
+        raise DataError(
+            f"{where}: masks are {part.labels.shape[1:]}, images {part.images.shape[1:]}; "
+            "expected one label for every pixel"
+        )
     if not len(part):
         raise DataError(f"{where}: no examples")
     if len(np.unique(part.index)) != len(part):

@@ -170,7 +170,8 @@ def test_limits_are_nested_and_keep_the_proportions(labels, limit, seed):
     assert np.all(np.diff(small) > 0)
     for label in np.unique(labels):
         expected = np.sum(labels == label) * len(small) / len(labels)
-        assert abs(np.sum(labels[small] == label) - expected) <= 1
+        # a cut is within 1/2 of each class's share at the cut's own rank, and so within 1/2 + its share here
+        assert abs(np.sum(labels[small] == label) - expected) <= 1.5
 
 
 def test_a_limit_below_one_is_refused():

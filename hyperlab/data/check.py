@@ -1,0 +1,201 @@
+"""Says what is wrong with a folder of images and masks before anything is trained on it.
+
+    python -m hyperlab.data.check DIR
+
+The layout is found by itself: nnU-Net, Medical Segmentation Decathlon, neurite-OASIS, CAMUS, an `.npz`
+archive, folders of pairs, or IDX files. Every problem is a row: which case, what was found, what to do.
+Exit code 0: none was found; 1: some were; 2: the folder cannot be read.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hyperlab.data.classification import mnist
+from hyperlab.data.layouts import case_problems, detect
+from hyperlab.data.readers.cases import Case, Layout, Problem
+from hyperlab.data.similarity import near_copies, thumbnail
+from hyperlab.data.splits import fingerprint
+from hyperlab.errors import DataError, HyperlabError, MissingExtraError
+
+_TOGETHER = "keep them in one split (hyperlab.data.load does)"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a folder holds and what is wrong with it.
+
+    Attributes:
+      problems: the rows of the table.
+      summary: what was read, in one sentence.
+    """
+
+    problems: list[Problem]
+    summary: str
+
+
+def check(root: str | Path) -> list[Problem]:
+    """Everything that is wrong with a folder.
+
+    Looks for image and mask of unequal geometry (shape, spacing, affine), labels outside the declared map,
+    non-finite voxels, files that a `dataset.json` names and that are missing, empty case folders, JPEG
+    masks, damaged files; identical images and near-copies (also under different masks); cases and subjects
+    that are in the training and in the test part.
+
+    Args:
+      root: the folder, or an `.npz` file.
+
+    Raises:
+      DataError: the folder is of no known layout.
+      MissingExtraError: it holds NIfTI files and nibabel is not installed.
+    """
+    return examine(root).problems
+
+
+def examine(root: str | Path) -> Findings:
+    """`check`, with a sentence about what was read."""
+    root = Path(root).expanduser()
+    if root.is_dir() and any(root.glob("*idx3-ubyte*")):
+        return _examine_idx(root)
+    layout = detect(root)
+    problems = list(layout.problems)
+    hashes: list[tuple[str, str]] = []
+    thumbnails, read = [], []
+    values: set[int] = set()
+    for case in layout.cases:
+        found, image, mask = case_problems(case, layout.classes)
+        problems += found
+        if image is None:
+            continue
+        label_hash = "" if mask is None else fingerprint(mask.values)
+        hashes.append((fingerprint(image.values), label_hash))
+        finite = np.nan_to_num(np.asarray(image.values, np.float32), nan=0, posinf=0, neginf=0)
+        thumbnails.append(thumbnail(finite))
+        read.append(case)
+        values |= set() if mask is None else set(np.unique(mask.values).tolist())
+    problems += _copies(read, hashes, thumbnails)
+    problems += _subjects(layout)
+    return Findings(problems, _summary(layout, read, values))
+
+
+def _copies(cases: list[Case], hashes: list[tuple[str, str]], thumbnails: list[np.ndarray]) -> list[Problem]:
+    """Images that occur twice, and pairs that are nearly one image."""
+    problems = []
+    same: dict[str, list[int]] = defaultdict(list)
+    for place, (image, _) in enumerate(hashes):
+        same[image].append(place)
+    for places in same.values():
+        first, *others = places
+        for other in others:
+            masks = "" if hashes[first][1] == hashes[other][1] else ", but their masks differ"
+            problems.append(_pair(cases[first], cases[other], f"are one image{masks}"))
+    # of volumes and planes together nothing can be compared
+    lengths = {len(one) for one in thumbnails}
+    for length in sorted(lengths):
+        members = [place for place, one in enumerate(thumbnails) if len(one) == length]
+        for i, j, correlation in near_copies(np.stack([thumbnails[place] for place in members])):
+            a, b = members[i], members[j]
+            known = cases[a].subject == cases[b].subject and cases[a].part == cases[b].part
+            if hashes[a][0] != hashes[b][0] and not known:
+                problems.append(_pair(cases[a], cases[b], f"are nearly one image (correlation {correlation:.3f})"))
+    return problems
+
+
+def _pair(a: Case, b: Case, what: str) -> Problem:
+    if a.part == b.part:
+        return Problem(a.name, f"{a.name} and {b.name} {what}", _TOGETHER, fatal=False)
+    what = f"{a.name} ({a.part}) and {b.name} ({b.part}) {what}"
+    return Problem(a.name, what, "take it out of the training part", fatal=False)
+
+
+def _subjects(layout: Layout) -> list[Problem]:
+    """Subjects, guessed from names, with cases in both parts."""
+    parts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for case in layout.cases:
+        parts[case.subject][case.part].append(case.name)
+    return [
+        Problem(
+            held["train"][0],
+            f"subject {subject!r} (guessed from the name) is in the training part ({', '.join(held['train'][:3])}) "
+            f"and in the test part ({', '.join(held['test'][:3])})",
+            "take the subject out of one of them",
+            fatal=False,
+        )
+        for subject, held in parts.items()
+        if len(held) > 1
+    ]
+
+
+def _summary(layout: Layout, read: list[Case], values: set[int]) -> str:
+    parts = {part: sum(case.part == part for case in layout.cases) for part in ("train", "test")}
+    subjects = len({case.subject for case in layout.cases})
+    shown = ", ".join(map(str, sorted(values)[:8])) + (f", ... ({len(values)} values)" if len(values) > 8 else "")
+    return (
+        f"{layout.root}: {layout.kind} layout, {parts['train']} training and {parts['test']} test cases, {len(read)} "
+        f"read, {subjects} subjects by their names, labels {shown or 'none'}"
+    )
+
+
+def _examine_idx(root: Path) -> Findings:
+    """Copies inside and between the parts of an IDX set; its reader refuses the rest."""
+    try:
+        source = mnist(root)
+    except DataError as error:
+        return Findings([Problem("", str(error), "bring the four files of the set")], f"{root}: IDX files")
+    groups, test = source.examples.groups, source.official_test
+    leaked = ~test & np.isin(groups, groups[test])
+    problems = [
+        Problem(f"image {place}", f"training image {place} is identical to a test image",
+                "take it out of the training part (hyperlab.data.load does)", fatal=False)
+        for place in np.flatnonzero(leaked)
+    ]  # fmt: skip
+    labels = source.examples.labels
+    for place in np.flatnonzero(groups != np.arange(len(groups))):
+        if labels[place] != labels[groups[place]]:
+            first = groups[place]
+            what = f"images {first} and {place} are one image with the labels {labels[first]} and {labels[place]}"
+            problems.append(Problem(f"image {place}", what, "find out which label is right", fatal=False))
+    return Findings(problems, f"{root}: IDX files, {int((~test).sum())} training and {int(test.sum())} test images")
+
+
+def _print(findings: Findings) -> None:
+    """A table in a terminal, tab-separated lines in a pipe."""
+    print(findings.summary)
+    if not findings.problems:
+        print("no problem was found")
+        return
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("case", "problem", "fix", show_lines=True)
+        for problem in findings.problems:
+            table.add_row(*(cell.replace("[", r"\[") for cell in (problem.case, problem.what, problem.fix)))
+        Console().print(table)
+    else:
+        for problem in findings.problems:
+            print("\t".join(" ".join(cell.split()) for cell in (problem.case or "-", problem.what, problem.fix)))
+    fatal = sum(problem.fatal for problem in findings.problems)
+    print(f"{len(findings.problems)} problems, of which {fatal} must be mended before training")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m hyperlab.data.check", description=__doc__.splitlines()[0])
+    parser.add_argument("root", metavar="DIR", help="a folder of images and masks, or an .npz archive")
+    root = parser.parse_args(arguments).root
+    try:
+        findings = examine(root)
+    except (HyperlabError, MissingExtraError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    _print(findings)
+    return int(bool(findings.problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

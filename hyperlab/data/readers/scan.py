@@ -1,0 +1,152 @@
+"""One image or mask with its geometry, from a file of any format that is read here."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from hyperlab.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """The values of a file and where they lie.
+
+    Attributes:
+      values: `[*spatial]`, or `[*spatial, channel]`.
+      spacing: mm between neighbours along each spatial axis; None where the format has none.
+      affine: float64 `[4, 4]`, from voxel indices to mm; None where the format has none.
+    """
+
+    values: np.ndarray
+    spacing: tuple[float, ...] | None = None
+    affine: np.ndarray | None = None
+
+
+def suffix_of(path: Path) -> str:
+    """The ending that names the format, in lower case; `.nii.gz` counts as one.
+
+    >>> suffix_of(Path("a.b.NII.gz")), suffix_of(Path("a.png"))
+    ('.nii.gz', '.png')
+    """
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """The name of a file without the ending of `suffix_of`."""
+    suffix = suffix_of(path)
+    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def is_readable(path: Path) -> bool:
+    """Whether the ending is one of an image format; hidden files (`._x.nii.gz` of a Mac) are not."""
+    from hyperlab.data.readers import images, nifti
+
+    return not path.name.startswith(".") and suffix_of(path) in images.SUFFIXES + nifti.SUFFIXES + (".npy",)
+
+
+def read_scan(path: str | Path, index: int | None = None) -> Scan:
+    """Reads an image with its channels last.
+
+    Args:
+      path: a file of pillow's formats, NIfTI, `.npy`, or an `.npz` archive with many cases.
+      index: the case in an archive.
+
+    Returns:
+      Values `[*spatial, channel]`.
+
+    Raises:
+      DataError: the file cannot be read or is of no known format.
+    """
+    scan = _read(Path(path), index, label=False)
+    values = scan.values
+    if suffix_of(Path(path)) in (".nii", ".nii.gz", ".npy") and (values.ndim <= 3):
+        values = values[..., None]
+    return Scan(values, scan.spacing, scan.affine)
+
+
+def read_labels(path: str | Path, index: int | None = None) -> Scan:
+    """Reads a mask; the arguments are those of `read_scan`.
+
+    Returns:
+      Values int32 `[*spatial]`.
+
+    Raises:
+      DataError: the file cannot be read, or holds values that are no whole numbers.
+    """
+    path = Path(path)
+    scan = _read(path, index, label=True)
+    values = scan.values
+    if values.ndim == 4 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise DataError(f"{path} holds {int((~finite).sum())} labels that are not finite; set them to background")
+        whole = np.round(values)
+        if np.abs(values - whole).max(initial=0) > 1e-3:
+            raise DataError(
+                f"{path} holds labels that are no whole numbers, for instance "
+                f"{float(values[np.abs(values - whole) > 1e-3].flat[0]):g}; it was resampled with interpolation: "
+                "resample the original mask with the nearest neighbour"
+            )
+        values = whole
+    return Scan(values.astype(np.int32), scan.spacing, scan.affine)
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an `.npz` archive, or the one of a `.npy` file under the name `image`.
+
+    Raises:
+      DataError: the file is missing, truncated, or holds Python objects.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} does not exist")
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return {"image": content}
+            return {name: content[name] for name in content.files}
+    except Exception as error:  # numpy passes on what zip, zlib and its own header parser raise
+        raise DataError(
+            f"{path} is truncated, damaged or holds Python objects ({type(error).__name__}: {error}); "
+            "write it again with numpy.savez_compressed and plain arrays"
+        ) from error
+
+
+# the cases of one archive are asked for one after the other
+_archive = lru_cache(maxsize=1)(lambda path, modified: read_npz(path))
+
+IMAGE_KEYS = ("image", "images")
+LABEL_KEYS = ("label", "labels", "mask", "masks", "segmentation")
+SUBJECT_KEYS = ("subject", "subjects", "group", "groups")
+
+
+def archive_array(path: Path, keys: tuple[str, ...]) -> np.ndarray | None:
+    """The first array of an archive that has one of several names, or None."""
+    arrays = _archive(path, path.stat().st_mtime_ns if path.is_file() else None)
+    return next((arrays[key] for key in keys if key in arrays), None)
+
+
+def _read(path: Path, index: int | None, label: bool) -> Scan:
+    from hyperlab.data.readers.images import SUFFIXES, read_image, read_mask
+    from hyperlab.data.readers.nifti import read_nifti
+
+    suffix = suffix_of(path)
+    if suffix in (".nii", ".nii.gz"):
+        return read_nifti(path)
+    if suffix in SUFFIXES:
+        return Scan(read_mask(path) if label else read_image(path))
+    if suffix == ".npz":
+        images, labels = (archive_array(path, keys) for keys in (IMAGE_KEYS, LABEL_KEYS))
+        if label:
+            return Scan(labels[index])
+        values = images[index]
+        return Scan(values if images.ndim > labels.ndim else values[..., None])
+    if suffix == ".npy":
+        return Scan(read_npz(path)["image"])
+    raise DataError(f"{path} is of no known format; expected .nii, .nii.gz, .npz, .npy, {', '.join(SUFFIXES)}")

@@ -1,0 +1,114 @@
+"""Images and masks brought to one size, on the host, before training: linear for grey values, nearest for labels."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from hyperlab.errors import DataError
+
+
+def as_size(size: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """A size in pixels along each axis; one number stands for all axes.
+
+    Raises:
+      DataError: another number of axes, or a size below 1.
+
+    >>> as_size(64, 2)
+    (64, 64)
+    """
+    sizes = (size,) * dims if isinstance(size, (int, np.integer)) else tuple(size)
+    if len(sizes) != dims or any(int(n) != n or n < 1 for n in sizes):
+        raise DataError(f"size is {size}, expected {dims} whole numbers of at least 1 (or one for all axes)")
+    return tuple(int(n) for n in sizes)
+
+
+def resample_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Linear interpolation with half-pixel centres; where it shrinks, the kernel widens, so nothing aliases.
+
+    Args:
+      image: `[*spatial, channel]`.
+      size: the new spatial size.
+
+    Returns:
+      float32 `[*size, channel]`, inside the range of the input.
+
+    >>> resample_image(np.array([[0.0], [4.0]]), (4,)).ravel().tolist()
+    [0.0, 1.0, 3.0, 4.0]
+    """
+    image = np.asarray(image, np.float32)
+    for axis, n in enumerate(size):
+        if image.shape[axis] != n:
+            rows = np.moveaxis(image, axis, 0)
+            resampled = _weights(image.shape[axis], n) @ rows.reshape(len(rows), -1)
+            image = np.moveaxis(resampled.reshape(n, *rows.shape[1:]), 0, axis)
+    return np.ascontiguousarray(image)
+
+
+def resample_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """The label of the nearest pixel, with half-pixel centres: `[*spatial]` to `[*size]`.
+
+    >>> resample_labels(np.array([0, 1, 2, 3]), (2,)).tolist()
+    [1, 3]
+    """
+    for axis, n in enumerate(size):
+        source = labels.shape[axis]
+        if source != n:
+            # floor of (i + 1/2) * source / n in whole numbers, which no rounding can move
+            labels = labels.take((2 * np.arange(n) + 1) * source // (2 * n), axis)
+    return np.ascontiguousarray(labels)
+
+
+def pad_or_crop(array: np.ndarray, size: Sequence[int], value: float = 0) -> np.ndarray:
+    """Centres an array in another size: what is too long is cut, what is too short is filled.
+
+    Args:
+      array: `[*spatial, ...]`; axes beyond `size` stay as they are.
+      size: the new spatial size.
+      value: the filling.
+
+    Returns:
+      `[*size, ...]`. The centre keeps its place: on an odd difference the smaller half comes first.
+
+    >>> pad_or_crop(np.array([1, 2, 3]), (5,)).tolist(), pad_or_crop(np.array([1, 2, 3, 4]), (2,)).tolist()
+    ([0, 1, 2, 3, 0], [2, 3])
+    """
+    for axis, n in enumerate(size):
+        surplus = array.shape[axis] - n
+        if surplus > 0:
+            array = array.take(np.arange(surplus // 2, surplus // 2 + n), axis)
+        elif surplus < 0:
+            widths = [(0, 0)] * array.ndim
+            widths[axis] = (-surplus // 2, -surplus - -surplus // 2)
+            array = np.pad(array, widths, constant_values=value)
+    return np.ascontiguousarray(array)
+
+
+def unit_range(image: np.ndarray, low: float = 0, high: float = 100, joint: bool = False) -> np.ndarray:
+    """Maps two percentiles of each channel to 0 and 1 and clips: float32; zeros where a channel is constant.
+
+    Args:
+      image: `[*spatial, channel]`, finite.
+      low: the percentile that becomes 0; 0 is the minimum.
+      high: the percentile that becomes 1; 100 is the maximum.
+      joint: take the percentiles over all channels together, which keeps colours.
+    """
+    image = np.asarray(image, np.float32)
+    spatial = tuple(range(image.ndim - (not joint)))
+    bottom, top = np.percentile(image, (low, high), axis=spatial, keepdims=True)
+    span = np.where(top > bottom, top - bottom, 1)
+    return np.clip((image - bottom) / span, 0, 1).astype(np.float32)
+
+
+@lru_cache(maxsize=512)
+def _weights(source: int, size: int):
+    """Sparse float32 `[size, source]`: a triangle about each new centre, as wide as the coarser grid's step."""
+    from scipy.sparse import csr_array
+
+    scale = max(source / size, 1.0)
+    centres = (np.arange(size) + 0.5) * source / size - 0.5
+    distance = np.abs(centres[:, None] - np.arange(source)) / scale
+    # at the border the kernel is cut and its weights rescaled, which clamps positions outside
+    weights = np.maximum(1 - distance, 0)
+    # a product of small dense matrices would wake the threads of the linear algebra library for each image
+    return csr_array((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
