@@ -1,0 +1,210 @@
+"""The network at one factor as files that need no hypernetwork, and for one of them no hyperlab, to be used.
+
+A folder holds: `network.json` (shapes, cost, versions, and what the caller says of it); `variables/`, an orbax
+checkpoint; `variables.safetensors`, the same arrays named by slash path; `program.stablehlo`, the compiled function
+with the variables inside, for any batch size, which `jax.export.deserialize` reads. JAX promises to read such a
+program for six months after the version that wrote it; the variables stay.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.export  # not an attribute of jax until imported
+import numpy as np
+
+from hyperlab import __version__, trees
+from hyperlab.errors import CheckpointError, ConfigError, WorkdirError, nearest, require
+from hyperlab.pareto.macs import operations
+
+ORBAX, SAFETENSORS, PROGRAM, CARD = "variables", "variables.safetensors", "program.stablehlo", "network.json"
+FORMATS = ("orbax", "safetensors", "program")
+OWN = ("input", "output", "platforms", "parameters", "macs", "other_macs", "versions", "sha256")  # names on the card
+
+
+class Exported(NamedTuple):
+    """A network that was read back.
+
+    Attributes:
+      call: `images -> logits`, for any batch size; None where no program was written.
+      variables: nested dicts of host arrays; None where no variables were written.
+      card: what `network.json` says.
+    """
+
+    call: Callable | None
+    variables: Any
+    card: dict[str, Any]
+
+
+def export(
+    folder: str | os.PathLike,
+    apply: Callable,
+    variables: Any,
+    example: Any,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    formats: Sequence[str] = FORMATS,
+    platforms: Sequence[str] = ("cpu", "cuda"),
+) -> Path:
+    """Writes an ordinary network to a folder, all of it or nothing.
+
+    Args:
+      folder: must not exist yet, or be empty.
+      apply: `apply(variables, images) -> outputs`, for instance of `model.freeze(variables, gamma)`; what else it
+        needs (the sizes of levels) is closed over.
+      variables: arrays; parameters and other collections.
+      example: images `[batch, *spatial, channel]` or their shape; the program takes any batch size, and these
+        sizes and this dtype otherwise.
+      metadata: what else the card says, as JSON: `rescaling_factor`, `sizes`, `classes`.
+      formats: some of `orbax`, `safetensors`, `program`.
+      platforms: that the program can run on.
+
+    Returns:
+      The folder.
+
+    Raises:
+      WorkdirError: the folder is there and not empty.
+      ConfigError: an unknown format, metadata that is no JSON or takes a name of the card's own.
+      MissingExtraError: safetensors or flatbuffers, which a format needs, is not installed.
+
+    >>> def apply(variables, images):
+    ...     return images @ variables["kernel"]
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     where = export(path, apply, {"kernel": jax.numpy.ones((2, 3))}, jax.numpy.zeros((1, 4, 2)))
+    ...     network = load(where)
+    >>> network.call(jax.numpy.ones((5, 4, 2))).shape, network.card["macs"], network.card["input"]["shape"]
+    ((5, 4, 3), 24, ['batch', 4, 2])
+    """
+    folder, metadata = Path(folder).absolute(), dict(metadata or {})
+    _check(folder, metadata, formats)
+    exported = _exported(apply, variables, example, platforms)
+    card = _card(exported, metadata, apply, variables, example)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        leaves = {path: np.asarray(leaf) for path, leaf in trees.flatten(variables).items()}
+        if "orbax" in formats:
+            _save_orbax(temporary / ORBAX, trees.nest(leaves))
+        if "safetensors" in formats:
+            _save_safetensors(temporary / SAFETENSORS, leaves)
+        if "program" in formats:
+            (temporary / PROGRAM).write_bytes(exported.serialize())
+        card["sha256"] = {
+            name: hashlib.sha256((temporary / name).read_bytes()).hexdigest()
+            for name in (SAFETENSORS, PROGRAM)
+            if (temporary / name).exists()
+        }
+        (temporary / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
+        temporary.chmod(0o755)  # mkdtemp lets nobody else read
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def load(folder: str | os.PathLike) -> Exported:
+    """Reads what `export` wrote.
+
+    Raises:
+      CheckpointError: the folder holds no network, or a file is missing or damaged.
+    """
+    folder = Path(folder).absolute()
+    try:
+        card = json.loads((folder / CARD).read_text())
+        for name, digest in card["sha256"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+                raise CheckpointError(f"{folder / name} is damaged: its checksum differs from that in {CARD}")
+        call = variables = None
+        if (folder / PROGRAM).exists():
+            require("flatbuffers", "export", "reading a program")
+            call = jax.jit(jax.export.deserialize(bytearray((folder / PROGRAM).read_bytes())).call)
+        if (folder / SAFETENSORS).exists():
+            reader = require("safetensors.numpy", "export", "reading safetensors")
+            variables = trees.nest(reader.load_file(folder / SAFETENSORS))
+        elif (folder / ORBAX).exists():
+            variables = _load_orbax(folder / ORBAX)
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder} holds no exported network: {type(error).__name__}: {error}") from error
+    return Exported(call, variables, card)
+
+
+# -- parts --------------------------------------------------------------------------------------------------------
+
+
+def _check(folder: Path, metadata: dict[str, Any], formats: Sequence[str]) -> None:
+    for name in formats:
+        if name not in FORMATS:
+            raise ConfigError(f"unknown format {name!r}; {nearest(str(name), FORMATS)}")
+    if "safetensors" in formats:
+        require("safetensors.numpy", "export", "writing safetensors")
+    if "program" in formats:
+        require("flatbuffers", "export", "writing a program")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WorkdirError(f"{folder} is there already; choose a new folder: nothing is written over")
+    if clash := sorted(set(metadata) & set(OWN)):
+        raise ConfigError(f"metadata names {clash}, which the card says itself; choose other names")
+    try:
+        json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"metadata is no JSON: {error}") from error
+
+
+def _exported(apply: Callable, variables: Any, example: Any, platforms: Sequence[str]) -> jax.export.Exported:
+    (batch,) = jax.export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *example.shape[1:]), example.dtype)
+    exported = jax.export.export(jax.jit(lambda images: apply(variables, images)), platforms=list(platforms))(images)
+    if len(exported.out_avals) != 1:
+        raise ConfigError(f"apply returns {len(exported.out_avals)} arrays, expected one: logits")
+    return exported
+
+
+def _card(exported: jax.export.Exported, metadata: dict, apply: Callable, variables: Any, example: Any) -> dict:
+    def shape(aval) -> dict[str, Any]:
+        sizes = [size if isinstance(size, int) else str(size) for size in aval.shape]
+        return {"shape": sizes, "dtype": str(aval.dtype)}
+
+    one = jax.ShapeDtypeStruct((1, *example.shape[1:]), example.dtype)
+    parameters = variables["params"] if isinstance(variables, Mapping) and "params" in variables else variables
+    packages = {name: version(name) for name in ("jax", "flax", "numpy")}
+    card = {
+        "input": shape(exported.in_avals[0]),
+        "output": shape(exported.out_avals[0]),
+        "platforms": list(exported.platforms),
+        "parameters": trees.count(parameters),
+        **operations(apply, variables, one)._asdict(),
+        "versions": {"hyperlab": __version__, "python": platform.python_version(), **packages},
+    }
+    return {**metadata, **card}
+
+
+def _save_safetensors(path: Path, leaves: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}, path)
+
+
+def _save_orbax(path: Path, tree: Any) -> None:
+    import orbax.checkpoint as ocp  # takes about a second to import
+
+    with contextlib.closing(ocp.StandardCheckpointer()) as checkpointer:
+        checkpointer.save(path, tree)
+        checkpointer.wait_until_finished()
+
+
+def _load_orbax(path: Path) -> Any:
+    import orbax.checkpoint as ocp
+
+    with contextlib.closing(ocp.StandardCheckpointer()) as checkpointer:
+        return jax.tree.map(np.asarray, checkpointer.restore(path))
