@@ -6,6 +6,9 @@ exchanges as dimension numbers. On a CPU, XLA has fast convolutions for channel-
 others to that layout outside loops only: inside `lax.scan` and `lax.map` a naive one runs instead (jax issue 12868).
 Here the same gradients are channel-last convolutions of transposed operands. Other platforms keep the gradients
 that their compilers recognise.
+
+Volumes have no fast convolution there at all. On a CPU, the slices that a window covers become channels, and a volume
+is a batch of such images: the same products and sums, in a 2D convolution, at several times the memory of the input.
 """
 
 from collections.abc import Sequence
@@ -69,7 +72,12 @@ def conv(
         )
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(images.shape[1:-1], kernel.shape[:-2], window_strides, padding)
-    return _conv(images, kernel, tuple((int(low), int(high)) for low, high in padding), precision)
+    padding = tuple((int(low), int(high)) for low, high in padding)
+    if images.ndim != 5:
+        return _conv(images, kernel, padding, precision)
+    given = {"padding": padding, "precision": precision}
+    by_slices, whole = (partial(function, **given) for function in (_by_slices, _conv_of))
+    return jax.lax.platform_dependent(images, kernel, cpu=by_slices, default=whole)
 
 
 class Conv(nn.Conv):
@@ -93,6 +101,23 @@ def _native(images: jax.Array, kernel: jax.Array, padding: Padding, precision: A
     return jax.lax.conv_general_dilated(
         images, kernel, strides, padding, dimension_numbers=numbers, precision=precision
     )
+
+
+def _conv_of(images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any) -> jax.Array:
+    return _conv(images, kernel, padding, precision)
+
+
+def _by_slices(images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any) -> jax.Array:
+    """Convolution of volumes as one of images, whose channels are those of all slices that the window covers."""
+    (low, high), *planar = padding
+    window = kernel.shape[0]
+    padded = jax.lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), (low, high, 0), *[(0, 0, 0)] * 3])
+    depth = padded.shape[1] - window + 1
+    slices = jnp.concatenate([padded[:, i : i + depth] for i in range(window)], axis=-1)
+    stacked = jnp.moveaxis(kernel, 0, -3)  # [height, width, depth of the window, in, out]
+    stacked = stacked.reshape(*stacked.shape[:2], -1, stacked.shape[-1])
+    flat = _conv(slices.reshape(-1, *slices.shape[2:]), stacked, tuple(planar), precision)
+    return flat.reshape(images.shape[0], depth, *flat.shape[1:])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -55,7 +55,9 @@ def test_parameters_values_and_gradients_are_those_of_linen(case):
     ours, theirs, images = layers(case)
     variables = ours.init(jax.random.key(1), images)
     jax.tree.map(np.testing.assert_array_equal, variables, theirs.init(jax.random.key(1), images))
-    np.testing.assert_array_equal(ours.apply(variables, images), theirs.apply(variables, images))
+    # Volumes are sums in another order.
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if case == "three dimensions" else {"rtol": 0, "atol": 0}
+    np.testing.assert_allclose(ours.apply(variables, images), theirs.apply(variables, images), **tolerance)
     assert_close(value_and_gradients(ours, variables, images), value_and_gradients(theirs, variables, images))
 
 
