@@ -1,0 +1,182 @@
+"""One hypernetwork for every rescaling factor: as accurate as a network for each, and at what cost?
+
+    python -m experiments.rescaling                                      # procedural shapes, under three minutes
+    python -m experiments.rescaling --config configs/rescaling/wbc.py --config.data.root=DIR
+
+A U-Net whose down-samplings all scale by phi is trained in arms that differ in where its parameters come from: a
+network for each phi (Fixed), one set of parameters for all (Stochastic), one set with its features modulated by phi
+(FiLM), parameters generated from phi (SSHN), and controls. Learning rates are chosen on tuning seeds and the validation
+split, with the same grid for every arm; what is reported comes from fresh seeds and the test split.
+"""
+
+import json
+
+import ml_collections
+import numpy as np
+
+from hyperlab import launch
+from hyperlab.data import load
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.nn import check_sizes, level_sizes
+from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, costs, deploy
+from hyperlab.rescaling.units import FIRST_REPORT_SEED, mean_dice
+from hyperlab.train import config as configs
+from hyperlab.train import tuning
+from hyperlab.train.progress import Progress
+from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.tensorboard import TensorBoard
+from hyperlab.train.writers import JsonLines, MultiWriter
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The embedded default: procedural shapes, the four arms of the paper, a front of nine factors."""
+    config = ml_collections.ConfigDict()
+    config.study = "rescaling"
+    config.seed = 0
+    config.data = {"name": "shapes", "root": "", "split_seed": 0, "limit": 0, "size": (48, 48)}
+    config.data.update({"count": 200, "difficulty": 0.5})  # of the shapes
+    config.primary = {"widths": (8, 8, 8, 8), "convs_per_block": 2, "normalization": ""}
+    config.primary.update({"activation": "leaky_relu", "skip": "concat"})
+    config.hypernet = {"hidden": (16, 64, 96), "activation": "leaky_relu"}
+    config.prior = {"kind": "uniform", "low": 0.0, "high": 0.5}
+    config.factors = (0.1, 0.3, 0.5)  # compared: Fixed has a network for each, Dice is averaged over them
+    config.front = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # networks of the prior are measured at all
+    config.outside = (0.6, 0.75, 1.0)
+    config.widths = (0.25, 0.5, 0.75)  # of the arm `width`
+    config.arms = ("fixed", "stochastic", "film", "sshn")
+    # Named before running; the metric is test Dice, mean over the compared factors.
+    config.contrasts = ("sshn - fixed", "sshn - stochastic")
+    config.margin = 0.01  # of non-inferiority, in Dice
+    config.optimizer = "adam"
+    config.rates = (0.003, 0.01)
+    config.tuning_seeds = 1
+    config.widenings = 0
+    config.report_seeds = 3
+    config.train_length = "150 steps"  # or "20 epochs", "10000 examples"
+    config.batch_size = 8
+    config.curve_points = 4
+    config.curve_examples = 32
+    config.evaluation_batch = 20
+    config.programs = 2  # compiled for the prior, one for each bucket of factors
+    config.keep_networks = 1  # trained parameters are kept for so many of the first report seeds
+    config.tolerance = 0.01  # Dice that `select` may give away
+    config.workers = 0  # networks in work at the same time; 0: one for each of at most four cores on CPU, else 1
+    return config
+
+
+def run(config: ml_collections.ConfigDict, folder, stop) -> None:
+    """Runs the study in a run folder: costs, tuning, then fresh seeds. A stopped study continues."""
+    splits = _load(config)
+    folder.check_fingerprint(config.data.name, splits.fingerprint)
+    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
+    writer.truncate_after(-1)  # rows of finished units are written again, from their files
+    writer.hparams(configs.flat(config))
+    with Progress(1, "rescaling", unit="step") as progress:
+        units = Units(config, splits, folder, progress, stop)
+        progress.total = _planned(units)
+        costs.measure(units)
+        chosen = _tune(units)
+        if chosen is None:
+            return
+        # On disk before the test split is read for the first time.
+        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
+        complete = _report(units, chosen, writer)
+    folder.note(networks_measured_on_the_test_split=units.test_reads)
+    if complete:
+        from hyperlab.report import rescaling
+
+        deploy.write(units, chosen, writer)
+        rescaling.write(folder.path)
+    writer.close()
+
+
+def _tune(units: Units) -> dict[str, dict] | None:
+    """The learning rate of each arm, from tuning seeds and the validation split; None after a stop."""
+    config, seeds = units.config, range(units.config.tuning_seeds)
+    tasks = [(arm, job, rate, seed) for arm in config.arms for job in ARMS[arm].jobs(config)
+             for rate in config.rates for seed in seeds]  # fmt: skip
+    if None in units.in_parallel(lambda task: units.measure(*task, TUNE), tasks):
+        return None
+    chosen = {}
+    for arm in config.arms:
+
+        def measure(_, pairs, arm=arm):
+            scores = []
+            for rate, seed in pairs:
+                measured = [units.measure(arm, job, rate, seed, TUNE) for job in ARMS[arm].jobs(config)]
+                if None in measured:
+                    return None
+                # Validation Dice in the end, mean over what the arm is compared at.
+                scores.append(np.mean([mean_dice(one["validation/dice"]) for one in measured]))
+            return np.array(scores)
+
+        choice = tuning.choose(1, config.rates, seeds, measure, widenings=config.widenings)
+        if choice is None:
+            return None
+        chosen[arm] = {
+            "label": ARMS[arm].label,
+            "definition": ARMS[arm].definition(),
+            "learning_rate": choice.rate,
+            "trials": choice.trials,
+            "at_edge": choice.at_edge,
+            "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
+        }
+    return chosen
+
+
+def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
+    """Trains each arm at its rate on fresh seeds, measured on validation and test; False after a stop."""
+    config = units.config
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    tasks = [(arm, job, seed) for arm in config.arms for job in ARMS[arm].jobs(config) for seed in seeds]
+
+    def measure(task):
+        arm, job, seed = task
+        return units.measure(arm, job, chosen[arm]["learning_rate"], seed, REPORT)
+
+    for (arm, job, seed), result in zip(tasks, units.in_parallel(measure, tasks), strict=True):
+        if result is None:
+            return False
+        for step, dice in zip(result["curve/step"], result["curve/dice"], strict=True):
+            writer.scalars(int(step), {"dice": float(dice)}, split=f"{arm}/{job.name}/{seed}/validation")
+    return True
+
+
+def _load(config: ml_collections.ConfigDict):
+    """The data of a config that was checked; both are refused before anything is compiled."""
+    for name in config.arms:
+        if name not in ARMS:
+            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
+    for contrast in config.contrasts:
+        for name in contrast.split(" - "):
+            if name not in config.arms:
+                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
+    prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
+    for factor in (*config.factors, *config.front):
+        if not prior.low < factor <= prior.high:
+            raise ConfigError(
+                f"factor {factor} is outside the prior ({prior.low}, {prior.high}]; widen the prior, or list it in "
+                "outside"
+            )
+    data = config.data
+    options = {"size": tuple(data.size)} if data.size else {}
+    if data.name == "shapes":
+        options |= {"count": data.count, "difficulty": data.difficulty}
+    splits = load(data.name, data.root or None, split_seed=data.split_seed, limit=data.limit or None, **options)
+    if splits.train.labels.ndim == 1:
+        raise ConfigError(f"data.name is {data.name!r}, which has one class an image; the study segments images")
+    for factor in (*config.factors, *config.front, *config.outside):
+        sizes = level_sizes(splits.image_shape[:-1], factor, len(config.primary.widths))
+        check_sizes(sizes[:1])  # deeper levels may shrink to one pixel: that is what a small factor means
+    return splits
+
+
+def _planned(units: Units) -> int:
+    """Training steps of the whole study, unless a grid is widened."""
+    config = units.config
+    networks = len(config.rates) * config.tuning_seeds + config.report_seeds
+    return sum(networks * len(ARMS[name].jobs(config)) * units.steps(ARMS[name]) for name in config.arms)
+
+
+if __name__ == "__main__":
+    launch.main("experiments.rescaling")

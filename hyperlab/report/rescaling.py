@@ -1,0 +1,292 @@
+"""The report of the rescaling study, made from its run folder alone: tables, figures, `report.html`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hyperlab.metrics import statistics
+from hyperlab.report import rescaling_figures as draw
+from hyperlab.report import rescaling_results as measured
+from hyperlab.report import sections
+from hyperlab.report.page import Page
+from hyperlab.rescaling import ARMS
+from hyperlab.train.run_folder import write_atomically
+
+PUBLISHED_COST = 1.8  # times the training of one U-Net, as its authors state (arXiv 2304.05448, author discussion)
+
+
+def write(folder: Path) -> Path:
+    """Writes `results.csv`, `front.csv`, `contrasts.csv`, `front.json`, `figures/` and `report.html`."""
+    folder = Path(folder)
+    study = measured.read(folder)
+    measured.results(study).to_csv(folder / "results.csv", index=False)
+    points, compared = measured.points(study), measured.contrasts(study)
+    points.to_csv(folder / "front.csv", index=False)
+    sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
+    write_atomically(folder / "front.json", json.dumps(_front(study, points), indent=1) + "\n")
+    figures = draw.all_figures(folder / "figures", study) | _overlay(folder)
+    return _page(folder, study, points, compared, figures).write(folder / "report.html")
+
+
+def _front(study: measured.Study, points: pd.DataFrame) -> dict:
+    """The front of each arm with its hypervolume, at one reference point: no Dice, the cost of the whole image."""
+    from hyperlab import pareto
+
+    reference = {"dice": 0.0, "macs": float(points["macs"].max()) * 1.01}
+    fronts = {}
+    for arm, part in points.groupby("arm", sort=False):
+        volume = pareto.hypervolume(part, measured.DIRECTIONS, reference)
+        own = part[pareto.front(part, measured.DIRECTIONS)]
+        fronts[arm] = {
+            "hypervolume": volume.value,
+            "points": own[["rescaling_factor", "width", "macs", "dice"]].to_dict("records"),
+        }
+    return {"reference": reference, "arms": fronts}
+
+
+def _overlay(folder: Path) -> dict[str, tuple[Path, str]]:
+    """The strips that the study kept for TensorBoard, as one picture."""
+    path = folder / "units" / "overlays.npz"
+    if not path.exists():
+        return {}
+    from PIL import Image
+
+    with np.load(path) as saved:
+        names, strips = list(saved), [saved[name] for name in saved]
+    scale = max(1, 960 // sum(strip.shape[1] for strip in strips))
+    gap = np.full((strips[0].shape[0], 4, 3), 255, np.uint8)
+    row = np.concatenate([part for strip in strips for part in (strip, gap)][:-1], 1)
+    picture = Image.fromarray(row.repeat(scale, 0).repeat(scale, 1))
+    target = folder / "figures" / "overlays.png"
+    picture.save(target)
+    shown = ", ".join(name.removeprefix("factor_") for name in names)
+    return {"overlays": (target, f"Test images at phi = {shown}: image, truth, prediction, errors in red.")}
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+
+def _page(folder: Path, study: measured.Study, points: pd.DataFrame, compared, figures) -> Page:
+    config = study.config
+    page = Page(
+        "One hypernetwork for every rescaling factor: how accurate at each cost, and what does it take to train?"
+    )
+    subjects = len(next(iter(study.runs[config.arms[0]].values()))[0]["test/dice"][0])
+    page.paragraph(
+        f"{config.data.name}, a U-Net with widths {tuple(config.primary.widths)}, phi from a {config.prior.kind} prior "
+        f"on ({config.prior.low:g}, {config.prior.high:g}]; trained for {config.train_length}, "
+        f"{config.report_seeds} fresh seeds an arm{' (a look: no claim)' if config.report_seeds < 5 else ''}, measured "
+        f"on {subjects} test subjects.",
+        "lead",
+    )
+    page.findings(_findings(folder, study, compared))
+    page.heading("Accuracy at each cost")
+    page.table(
+        _table(study),
+        "Test Dice, mean over subjects, then classes; mean over seeds [lowest, highest seed]. MACs: multiply-"
+        f"accumulates of the primary on one image, relative to phi = {study.reference:g}; every arm runs this same "
+        "network in the end, so at one phi all arms cost the same to run.",
+    )
+    page.figure(*figures.pop("front"))
+    page.heading("What training cost")
+    page.table(_training(study), _training_note(study))
+    page.figure(*figures.pop("budgets"))
+    seconds = measured.equal_seconds(study)
+    for column in ("Dice at equal steps", "Dice at equal seconds"):
+        seconds[column] = seconds[column].map("{:.3f}".format)
+    seconds["seconds"] = seconds["seconds"].map("{:.1f}".format)
+    page.table(seconds, "Validation split. Seconds: until the cheapest arm has trained one network to the end.")
+    page.heading("Contrasts, named before the study ran")
+    page.table(
+        sections.contrast_table(compared),
+        f"Test Dice, mean over phi in {tuple(config.factors)}; paired by seed, n = {config.report_seeds}: same "
+        "initialisation of the primary, same order of the data.",
+    )
+    if (pair := _pair(study)) is not None:
+        page.table(_by_factor(study, *pair), _by_factor_note(study, *pair))
+    page.heading("Figures")
+    for path, caption in figures.values():
+        page.figure(path, caption)
+    page.heading("How the arms were tuned")
+    page.table(pd.DataFrame([_tuning_row(study.choices[arm]) for arm in config.arms]), _tuning_note(config))
+    page.heading("What this can and cannot say")
+    for sentence in _limits(study, subjects):
+        page.paragraph(sentence)
+    page.heading("Reproduce")
+    page.code(sections.reproduce(folder))
+    page.code(json.dumps(config.to_dict(), indent=1, sort_keys=True))
+    return page
+
+
+def _findings(folder: Path, study: measured.Study, compared) -> list[str]:
+    config, sentences = study.config, []
+    arms = [arm for arm in config.arms if ARMS[arm].trains != "widths"]
+    for factor in config.factors:
+        scores = {arm: study.scores(arm, factor).mean() for arm in arms}
+        best = max(scores, key=scores.get)
+        listed = "; ".join(f"{study.label(arm)} {score:.3f}" for arm, score in scores.items())
+        relative = study.macs(factor) / study.macs(study.reference)
+        sentences.append(
+            f"phi {factor:g} ({relative:.0%} of the MACs of phi {study.reference:g}): test Dice {listed}. Highest: "
+            f"{study.label(best)}."
+        )
+    if (pair := _pair(study)) is not None:
+        table = measured.by_factor(study, *pair)
+        names = [study.label(arm) for arm in pair]
+        inside, above = int(table["non_inferior"].sum()), int(table["superior"].sum())
+        look = " (a look: fewer than five seeds)" if config.report_seeds < 5 else ""
+        sentences.append(
+            f"{names[0]} less {names[1]}, together over {len(table)} factors: within {config.margin:g} Dice (non-"
+            f"inferior) at {inside} of {len(table)}, above it (superior) at {above}{look}."
+        )
+    if "sshn" in study.runs and "fixed" in study.runs:
+        one, many = study.train_seconds("fixed"), len(config.factors)
+        total = sum(cost["train_seconds"] for cost in study.training["fixed"].values())
+        ratio = study.train_seconds("sshn") / one
+        steps = study.training["sshn"][next(iter(study.training["sshn"]))]["step_seconds"]
+        fixed = max(study.training["fixed"].values(), key=lambda cost: cost["train_seconds"])["step_seconds"]
+        sentences.append(
+            f"Training SSHN took {ratio:.2f} times as long as one Fixed network and "
+            f"{study.train_seconds('sshn') / total:.2f} times as long as the {many} compared ones, compilation counted "
+            f"({steps / fixed:.2f} times for a step alone; the published figure is {PUBLISHED_COST} times one U-Net)."
+        )
+    verdicts = [
+        f"{_words(name, study)}: {c.mean:+.4f} [{c.low:+.4f}, {c.high:+.4f}], {c.verdict}"
+        for named in compared.values()
+        for name, c in named.items()
+    ]
+    if verdicts:
+        sentences.append(f"Mean over the compared factors, paired by seed, 95 % together: {'; '.join(verdicts)}.")
+    selection = folder / "selection.json"
+    if selection.exists():
+        chosen = json.loads(selection.read_text())
+        sentences.append(
+            f"Chosen on validation, the cheapest within {chosen['tolerance']:g} Dice of the best: "
+            f"{chosen['sentence']}; exported to network/."
+        )
+    return sentences
+
+
+def _pair(study: measured.Study) -> tuple[str, str] | None:
+    return ("sshn", "fixed") if {"sshn", "fixed"} <= set(study.runs) else None
+
+
+def _words(contrast: str, study: measured.Study) -> str:
+    return " against ".join(study.label(arm) for arm in contrast.split(" - "))
+
+
+def _table(study: measured.Study) -> pd.DataFrame:
+    rows = []
+    for factor in study.config.factors:
+        row = {"phi": f"{factor:g}", "MACs": f"{study.macs(factor):,.0f}"}
+        row["relative"] = f"{study.macs(factor) / study.macs(study.reference):.2f}"
+        table = study.inference[1.0]
+        latency = table.loc[np.isclose(table["rescaling_factor"], factor)].iloc[0]
+        row["latency, ms"] = f"{1e3 * latency['latency']:.2f}"
+        for arm in study.config.arms:
+            scores = study.scores(arm, factor)
+            if len(scores):
+                row[study.label(arm)] = f"{scores.mean():.3f} [{scores.min():.3f}, {scores.max():.3f}]"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("-")
+
+
+def _training(study: measured.Study) -> pd.DataFrame:
+    rows, one = [], study.train_seconds("fixed") if "fixed" in study.runs else None
+    for arm, jobs in study.training.items():
+        dearest = max(jobs.values(), key=lambda cost: cost["train_seconds"])
+        total = sum(cost["train_seconds"] for cost in jobs.values())
+        rows.append(
+            {
+                "arm": study.label(arm),
+                "networks": str(len(jobs)),
+                "trained parameters": f"{int(dearest['parameters']):,}",
+                "programs": f"{int(dearest['programs'])}",
+                "compiling, s": f"{dearest['compile_seconds']:.1f}",
+                "step, ms": f"{1e3 * dearest['step_seconds']:.1f}",
+                "one network, s": f"{dearest['train_seconds']:.1f}",
+                "all of them, s": f"{total:.1f}",
+                "to one Fixed": "-" if one is None else f"{dearest['train_seconds'] / one:.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _training_note(study: measured.Study) -> str:
+    return (
+        "Measured before the study, alone on the machine: seconds of tracing and compiling the training programs, plus "
+        "the steps at the median time of a step (over the prior: the mean over buckets, each at its largest factor). "
+        f"Of an arm with several networks, the dearest. {study.config.programs} programs for the prior at most."
+    )
+
+
+def _by_factor(study: measured.Study, first: str, second: str) -> pd.DataFrame:
+    table = measured.by_factor(study, first, second)
+    return pd.DataFrame(
+        {
+            "phi": table["rescaling_factor"].map("{:g}".format),
+            study.label(first): table["first"].map("{:.4f}".format),
+            study.label(second): table["second"].map("{:.4f}".format),
+            "difference": table["difference"].map("{:+.4f}".format),
+            "interval, together": [f"[{a:+.4f}, {b:+.4f}]" for a, b in zip(table["low"], table["high"], strict=True)],
+            "non-inferior": table["non_inferior"].map({True: "yes", False: "not shown"}),
+            "superior": table["superior"].map({True: "yes", False: "not shown"}),
+        }
+    )
+
+
+def _by_factor_note(study: measured.Study, first: str, second: str) -> str:
+    return (
+        f"{study.label(first)} less {study.label(second)} on the test split, paired by seed; t intervals at 95 % "
+        f"together over the factors (Bonferroni). Non-inferior: the interval is above -{study.config.margin:g}; "
+        "superior: above 0. Not shown does not say that it is otherwise."
+    )
+
+
+def _tuning_row(choice: dict) -> dict[str, str]:
+    tried = ", ".join(f"{one['learning_rate']:.3g}: {one['score']:.3f}" for one in choice["tuning"])
+    return {
+        "arm": choice["label"],
+        "definition": choice["definition"],
+        "learning rate": f"{choice['learning_rate']:.3g}",
+        "at the edge": "yes" if choice["at_edge"] else "no",
+        "trials": str(choice["trials"]),
+        "validation Dice of each": tried,
+    }
+
+
+def _tuning_note(config) -> str:
+    return (
+        "The same grid of learning rates for every arm, chosen by validation Dice at the end of a run, mean over the "
+        f"compared factors, on {config.tuning_seeds} tuning seed{'s' * (config.tuning_seeds > 1)} that are not among "
+        "the reported ones. A trial of an arm with a network for each factor trains all of them."
+    )
+
+
+def _limits(study: measured.Study, subjects: int) -> list[str]:
+    config = study.config
+    networks = sum(len(seeds) for jobs in study.runs.values() for seeds in jobs.values())
+    sentences = [
+        f"The test split was read by {networks} networks, after every learning rate had been chosen and written down.",
+        "Seeds are the unit of the contrasts: they speak of training runs on this data set, not of other data. For the "
+        "chosen factor, the interval is over test subjects.",
+        "The layout of the primary, the place of FiLM's modulation and the parametrisation of the hypernetwork are "
+        "ours; the published ones are not known. No number here is one of the paper.",
+    ]
+    if config.report_seeds < 5:
+        sentences.append(f"With {config.report_seeds} seeds this is a look: nothing is claimed.")
+    edge = [choice["label"] for choice in study.choices.values() if choice["at_edge"]]
+    if edge:
+        sentences.append(f"Best learning rate at the edge of what was tried: {', '.join(edge)}; widen the grid.")
+    if config.data.name == "shapes":
+        sentences.append("The shapes are procedural: they show the mechanism, and say nothing about real images.")
+    undefined = statistics.median_range([np.isnan(one["test/dice"]).sum() for jobs in study.runs.values()
+                                         for seeds in jobs.values() for one in seeds])  # fmt: skip
+    if undefined.high:
+        sentences.append(
+            f"Up to {int(undefined.high)} values a network of subject, class and factor are undefined (class absent in "
+            f"truth and prediction) and left out of means over {subjects} subjects."
+        )
+    return sentences

@@ -1,0 +1,212 @@
+"""What the rescaling study measured, read from its run folder: networks on fresh seeds, costs, contrasts."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+import pandas as pd
+
+from hyperlab import pareto
+from hyperlab.errors import WorkdirError
+from hyperlab.metrics import statistics
+from hyperlab.rescaling import ARMS, REPORT, Job
+from hyperlab.rescaling.costs import INFERENCE, TRAINING
+from hyperlab.rescaling.units import FIRST_REPORT_SEED, mean_dice
+from hyperlab.train.units import Measurements, UnitFiles
+
+DIRECTIONS = {"dice": "max", "macs": "min"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+      config: as it ran.
+      choices: what tuning chose, by arm.
+      runs: `{arm: {job: [measurements of each seed]}}`.
+      inference: `{width: costs of the primary, one row a factor}`.
+      training: `{arm: {job: what training one such network costs}}`.
+    """
+
+    config: Any
+    choices: dict[str, Any]
+    runs: dict[str, dict[Job, list[Measurements]]]
+    inference: dict[float, pd.DataFrame]
+    training: dict[str, dict[Job, dict[str, float]]]
+
+    @property
+    def reference(self) -> float:
+        """The largest compared factor."""
+        return max(self.config.factors)
+
+    def label(self, arm: str) -> str:
+        """What the report calls an arm."""
+        return self.choices[arm]["label"]
+
+    def macs(self, factor: float, width: float = 1.0) -> float:
+        """Multiply-accumulates of the primary on one image."""
+        table = self.inference[width]
+        return float(table.loc[np.isclose(table["rescaling_factor"], factor), "macs"].iloc[0])
+
+    def scores(self, arm: str, factor: float, split: str = "test") -> np.ndarray:
+        """Dice of each seed at a factor: mean over subjects, then classes."""
+        for job, seeds in self.runs[arm].items():
+            places = np.flatnonzero(np.isclose(seeds[0]["factors"], factor)) if job.width == 1 else ()
+            if len(places):
+                return np.array([mean_dice(one[f"{split}/dice"][places[0]]) for one in seeds])
+        return np.array([])
+
+    def compared(self, arm: str) -> np.ndarray:
+        """`[seeds]`, test Dice, mean over the compared factors."""
+        return np.mean([self.scores(arm, factor) for factor in self.config.factors], 0)
+
+    def curve(self, arm: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps, and `[seeds, steps]` validation Dice along training: mean over an arm's networks."""
+        jobs = list(self.runs[arm].values())
+        return jobs[0][0]["curve/step"], np.mean([[one["curve/dice"] for one in seeds] for seeds in jobs], 0)
+
+    def train_seconds(self, arm: str) -> float:
+        """Seconds that training one network of an arm takes, compilation counted; the dearest of its networks."""
+        return max(cost["train_seconds"] for cost in self.training[arm].values())
+
+    def seconds_at(self, arm: str, steps: np.ndarray) -> np.ndarray:
+        """Seconds of training after so many steps, the dearest of an arm's networks."""
+        cost = max(self.training[arm].values(), key=lambda cost: cost["train_seconds"])
+        return cost["compile_seconds"] + np.asarray(steps) * cost["step_seconds"]
+
+
+def read(folder: Path) -> Study:
+    """A finished study.
+
+    Raises:
+      WorkdirError: it is not finished there.
+    """
+    folder = Path(folder)
+    path = folder / "choices.json"
+    if not path.exists():
+        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
+    config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text()))
+    choices, files = json.loads(path.read_text()), UnitFiles(folder / "units")
+
+    def known(name: str) -> Measurements:
+        unit = files.read(name)
+        if unit is None:
+            raise WorkdirError(f"{files.path(name)} is missing; run the study to its end first")
+        return unit
+
+    runs, training, widths = {}, {}, {1.0}
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    for arm in config.arms:
+        rate = choices[arm]["learning_rate"]
+        jobs = ARMS[arm].jobs(config)
+        runs[arm] = {job: [known(f"{arm}/{job.name}/{REPORT}/{rate:.3g}/{seed}") for seed in seeds] for job in jobs}
+        costs = {job: known(f"{TRAINING}/{arm}/{job.name}") for job in jobs}
+        training[arm] = {job: {key: float(value) for key, value in cost.items()} for job, cost in costs.items()}
+        widths |= {job.width for job in jobs}
+    inference = {width: pd.DataFrame(known(f"{INFERENCE}/{width:g}")) for width in widths}
+    return Study(config, choices, runs, inference, training)
+
+
+def results(study: Study) -> pd.DataFrame:
+    """Tidy: one row for each arm, network, seed, split, factor and class; `dice` is the mean over subjects."""
+    rows = []
+    for arm, jobs in study.runs.items():
+        for job, seeds in jobs.items():
+            for one in seeds:
+                for split in ("validation", "test"):
+                    for place, factor in enumerate(one["factors"].tolist()):
+                        dice = one[f"{split}/dice"][place]
+                        common = {
+                            "arm": arm,
+                            "trained_at": "prior" if job.factor is None else job.factor,
+                            "width": job.width,
+                            "learning_rate": float(one["learning_rate"]),
+                            "seed": int(one["seed"]),
+                            "split": split,
+                            "rescaling_factor": factor,
+                            "macs": study.macs(factor, job.width),
+                            "train_seconds": study.training[arm][job]["train_seconds"],
+                            "subjects": len(dice),
+                        }
+                        values = {"mean": mean_dice(dice)}
+                        values |= {f"class_{k + 1}": mean_dice(dice[:, k : k + 1]) for k in range(dice.shape[1])}
+                        rows += [{**common, "class": name, "dice": value} for name, value in values.items()]
+    return pd.DataFrame(rows)
+
+
+def points(study: Study) -> pd.DataFrame:
+    """One row for each arm, network and factor: test Dice over seeds, cost, and whether the point is on the front."""
+    table = results(study)
+    table = table[(table["split"] == "test") & (table["class"] == "mean")]
+    keys = ["arm", "trained_at", "width", "rescaling_factor", "macs", "train_seconds"]
+    grouped = table.groupby(keys, sort=False)["dice"]
+    frame = grouped.agg(dice="mean", low="min", high="max", seeds="size").reset_index()
+    frame["relative_macs"] = frame["macs"] / study.macs(study.reference)
+    frame["on_front"] = pareto.front(frame, DIRECTIONS)
+    return frame
+
+
+def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
+    """The contrasts that the config names, on test Dice, mean over the compared factors; paired by seed."""
+    pairs = {}
+    for name in study.config.contrasts:
+        first, second = name.split(" - ")
+        pairs[name] = (study.compared(first), study.compared(second))
+    return {f"{study.config.optimizer}/Dice": statistics.contrasts(pairs)}
+
+
+def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:
+    """First less second at every compared factor, with intervals that hold together (Bonferroni over factors).
+
+    `non_inferior` is said where the whole interval is above minus the margin, `superior` where it is above 0; a
+    smaller number of seeds than five makes no claim.
+    """
+    rows, factors = [], list(study.config.factors)
+    for factor in factors:
+        a, b = study.scores(first, factor), study.scores(second, factor)
+        c = statistics.paired_contrast(a, b, confidence=1 - 0.05 / len(factors))
+        rows.append(
+            {
+                "rescaling_factor": factor,
+                "first": float(a.mean()),
+                "second": float(b.mean()),
+                "difference": c.mean,
+                "low": c.low,
+                "high": c.high,
+                "non_inferior": c.low > -study.config.margin,
+                "superior": c.low > 0,
+                "seeds": c.n,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def equal_seconds(study: Study) -> pd.DataFrame:
+    """Validation Dice of every arm at equal steps, and at the seconds after which the cheapest arm is done.
+
+    The learning rate is constant, so a point along a run is a shorter run.
+    """
+    arms = [arm for arm in study.config.arms if ARMS[arm].trains != "widths"]
+    budget = min(study.train_seconds(arm) for arm in arms)
+    shortest = min(study.curve(arm)[0][-1] for arm in arms)
+    rows = []
+    for arm in arms:
+        steps, dice = study.curve(arm)
+        within = np.flatnonzero(study.seconds_at(arm, steps) <= budget * (1 + 1e-9))
+        equal = np.flatnonzero(steps <= shortest)[-1]
+        last = within[-1] if len(within) else 0
+        rows.append(
+            {
+                "arm": study.label(arm),
+                "steps": int(steps[equal]),
+                "Dice at equal steps": float(dice[:, equal].mean()),
+                "seconds": budget,
+                "steps within them": int(steps[last]),
+                "Dice at equal seconds": float(dice[:, last].mean()),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,122 @@
+"""After the study: the factor that validation chooses, and the ordinary network at that factor, to take along."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from hyperlab import pareto
+from hyperlab.errors import ConfigError
+from hyperlab.rescaling.arms import ARMS, Job
+from hyperlab.rescaling.costs import INFERENCE
+from hyperlab.rescaling.units import FIRST_REPORT_SEED, REPORT, Units
+from hyperlab.train.checkpoints import load_variables
+from hyperlab.train.run_folder import write_atomically
+
+COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)
+
+
+def frame(units: Units, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
+    """One row for each split, seed, subject and factor of an arm of the prior: what `pareto.select` reads."""
+    rows, costs = [], units.files.read(f"{INFERENCE}/1")
+    macs = dict(zip(costs["rescaling_factor"].tolist(), costs["macs"].tolist(), strict=True))
+    for seed in range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds):
+        result = units.measure(arm, Job(None), chosen[arm]["learning_rate"], seed, REPORT)
+        for split in ("validation", "test"):
+            with np.errstate(invalid="ignore"):
+                dice = np.nanmean(result[f"{split}/dice"], -1)  # over classes
+            for factor, cases in zip(result["factors"].tolist(), dice, strict=True):
+                rows += [
+                    {"rescaling_factor": factor, "split": split, "seed": seed, "case": case, "dice": value,
+                     "macs": macs[factor]} for case, value in enumerate(cases)
+                ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def write(units: Units, chosen: dict[str, dict], writer: Any) -> None:
+    """Writes `selection.json` and `network/`, and overlays for TensorBoard, for the first SSHN arm of the study."""
+    arm = next(
+        (name for name in units.config.arms if ARMS[name].network == "hypernet" and not _jobs(name, units)), None
+    )
+    if arm is None or not units.config.keep_networks:
+        return
+    try:
+        selection = pareto.select(frame(units, chosen, arm), tolerance=units.config.tolerance)
+    except ConfigError:
+        return
+    record = {
+        "arm": arm,
+        "tolerance": units.config.tolerance,
+        **{key: value._asdict() if hasattr(value, "_asdict") else value for key, value in selection._asdict().items()},
+    }
+    write_atomically(units.folder.path / "selection.json", json.dumps(record, indent=1) + "\n")
+    trial = units.trial(ARMS[arm], Job(None))
+    name = f"{arm}_prior_{FIRST_REPORT_SEED}.npz"
+    params = jax.tree.map(jax.numpy.asarray, load_variables(units.folder.path / "networks" / name)["params"])
+    factor = selection.rescaling_factor
+    sizes, theta = trial.sizes(factor), trial.prepare(params, np.array([factor], np.float32))
+    folder = units.folder.path / "network"
+    if not folder.exists():
+        pareto.export(
+            folder,
+            lambda variables, images: trial.network.primary.apply(variables, images, sizes),
+            {"params": theta},
+            jax.ShapeDtypeStruct((1, *units.splits.image_shape), np.float32),
+            {
+                "rescaling_factor": factor,
+                "sizes": [list(size) for size in sizes],
+                "class_names": list(units.splits.classes),
+            },
+            formats=_formats(),
+        )
+    overlays(units, trial, params, writer)
+
+
+def overlays(units: Units, trial: Any, params: Any, writer: Any) -> None:
+    """Input, truth, prediction and error of some test images at the compared factors, for TensorBoard and report."""
+    split = units.splits.test
+    images, labels = split.images[:3], split.labels[:3]
+    strips = {}
+    for factor in units.config.factors:
+        logits = trial.logits(trial.prepare(params, np.array([factor], np.float32)), factor, images)
+        predicted = logits.argmax(-1)
+        strips[f"factor_{factor:g}"] = np.concatenate(
+            [
+                strip(image, truth, prediction)
+                for image, truth, prediction in zip(images, labels, predicted, strict=True)
+            ]
+        )
+    writer.images(0, strips, split="overlay")
+    np.savez_compressed(units.folder.path / "units" / "overlays.npz", **strips)
+
+
+def strip(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """One row of four pictures, uint8 `[height, 4 width, 3]`: image, truth, prediction, errors in red.
+
+    Args:
+      image: `[height, width, channel]` in 0..1, or a volume, of which the middle slice is shown.
+      truth: int, the labels.
+      prediction: int, the predicted labels.
+    """
+    if truth.ndim == 3:
+        middle = truth.shape[-1] // 2
+        image, truth, prediction = image[:, :, middle], truth[..., middle], prediction[..., middle]
+    grey = np.repeat((255 * image.mean(-1, keepdims=True)).astype(np.uint8), 3, -1)
+    wrong = np.where((truth != prediction)[..., None], np.array([213, 40, 40], np.uint8), grey)
+    return np.concatenate([grey, COLOURS[truth % 6], COLOURS[prediction % 6], wrong], 1)
+
+
+def _jobs(name: str, units: Units) -> bool:
+    return ARMS[name].jobs(units.config) != [Job(None)]
+
+
+def _formats() -> tuple[str, ...]:
+    """What can be written without a package that is not installed."""
+    from importlib.util import find_spec
+
+    formats = ["orbax"]
+    formats += ["safetensors"] if find_spec("safetensors") else []
+    formats += ["program"] if find_spec("flatbuffers") else []
+    return tuple(formats)

@@ -1,0 +1,94 @@
+"""The network of an arm as pure functions: what is trained, what it is at one rescaling factor, and how that runs."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hyperlab.hypernet import as_primary, hypernetize
+from hyperlab.hypernet.encodings import ENCODINGS, Rescaled
+from hyperlab.models import FilmUNet, UNet
+from hyperlab.rescaling.arms import Arm
+
+Params = Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """Three functions; every arm is one of these.
+
+    Attributes:
+      init: `key -> params`. The primary's part depends on the key alone, so arms that share a seed share it.
+      prepare: `(params, factor [1]) -> prepared`: for a hypernetwork the generated parameters of the primary.
+      run: `(prepared, images, sizes, canvases) -> logits`, see `UNet`.
+      primary: the U-Net that runs in the end.
+    """
+
+    init: Callable[[jax.Array], Params]
+    prepare: Callable[[Params, jax.Array], Any]
+    run: Callable[..., jax.Array]
+    primary: UNet
+
+
+def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **options: Any) -> Network:
+    """The network of an arm.
+
+    Args:
+      arm: which.
+      primary: the U-Net.
+      example: images, or their `jax.ShapeDtypeStruct`.
+      low: of the prior; with `high` the range of the conditioning input, which is taken to [0, 1].
+      high: of the prior.
+      **options: of `hypernetize`.
+
+    >>> import jax.numpy as jnp
+    >>> from hyperlab.rescaling.arms import ARMS
+    >>> images = jnp.ones((1, 8, 8, 1))
+    >>> network = build(ARMS["sshn"], UNet((2, 2)), images, low=0.0, high=0.5, hidden=(4, 4))
+    >>> params = network.init(jax.random.key(0))
+    >>> network.run(network.prepare(params, jnp.array([0.25])), images, ((8, 8), (2, 2)), None).shape
+    (1, 8, 8, 2)
+    """
+
+    def run(params, images, sizes, canvases):
+        return primary.apply({"params": params}, images, sizes, canvases=canvases)
+
+    def init_primary(key):
+        return as_primary(primary).init(jax.random.split(key)[0], _concrete(example))["params"]  # as `hypernetize` does
+
+    if arm.network == "plain":
+        return Network(init_primary, lambda params, factor: params, run, primary)
+    if arm.network == "film":
+        module = FilmUNet(primary)
+
+        def init_film(key):
+            params = module.init(jax.random.split(key)[1], jnp.zeros(1), _concrete(example))["params"]
+            return {**params, "unet": init_primary(jax.random.clone(key))}
+
+        def run_film(prepared, images, sizes, canvases):
+            params, conditioning = prepared
+            return module.apply({"params": params}, conditioning, images, sizes, canvases=canvases)
+
+        return Network(init_film, lambda params, factor: (params, (factor - low) / (high - low)), run_film, primary)
+    encoding = Rescaled(low, high, ENCODINGS.get(arm.encoding))
+    model = hypernetize(
+        primary,
+        example,
+        encoding=encoding,
+        parametrization=arm.parametrization,
+        initializer=arm.initializer,
+        allow_extrapolation=True,  # factors beyond the prior are evaluated too
+        **options,
+    )
+    return Network(
+        lambda key: model.init(key)["params"],
+        lambda params, factor: model.generate({"params": params}, factor)["params"],
+        run,
+        primary,
+    )
+
+
+def _concrete(example: Any) -> jax.Array:
+    return jnp.zeros(example.shape, example.dtype)

@@ -1,0 +1,226 @@
+"""Training and evaluation of one network for any rescaling factor, with few compiled programs.
+
+A training step is a program for each bucket of factors, or for the one factor that a network is trained for, in the
+exact form. Evaluation runs on the buckets' canvases, so that any number of factors needs no further program. Programs
+are compiled when they are first needed, once, whatever the seed and the learning rate.
+"""
+
+import dataclasses
+import functools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hyperlab import losses
+from hyperlab.data import evaluation_batches
+from hyperlab.data.splits import Split
+from hyperlab.metrics import segmentation
+from hyperlab.nn import Bucket, bucket_of, level_sizes
+from hyperlab.rescaling.networks import Network
+from hyperlab.train import compiler, optimizers, state
+from hyperlab.train.step import Aux, train_step
+
+Sizes = tuple[tuple[int, ...], ...]
+
+
+class Examples(NamedTuple):
+    """What is trained on, on the device: images `[n, *spatial, channel]` and labels `[n, *spatial]`."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+class Batch(NamedTuple):
+    """One step: which examples, at which factor.
+
+    Attributes:
+      indices: int32 `[batch]`.
+      factor: float32 `[1]`.
+      sizes: int32 `[levels, dims]`.
+      zoom: float32 `[batch]`, how much each image is magnified.
+    """
+
+    indices: np.ndarray
+    factor: np.ndarray
+    sizes: np.ndarray
+    zoom: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """One network with its programs.
+
+    Attributes:
+      network: what is trained.
+      optimizer: name, see `hyperlab.train.optimizers`.
+      buckets: of the factors, from `plan`, the prior's first and those of larger factors after.
+      classes: with the background.
+      evaluation_batch: images that a program evaluates at once.
+      zooming: whether images are magnified.
+    """
+
+    network: Network
+    optimizer: str
+    buckets: tuple[Bucket, ...]
+    classes: int
+    evaluation_batch: int = 16
+    zooming: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "compile_seconds", {})
+        object.__setattr__(self, "_lock", threading.Lock())
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def start(self, key: jax.Array, learning_rate: float) -> state.TrainState:
+        """The state before the first step; the learning rate is a number in it, so one program serves all rates."""
+        return optimizers.with_learning_rate(self._start(key), learning_rate)
+
+    @functools.cached_property
+    def _start(self) -> Callable:
+        def start(key):
+            params = self.network.init(key)
+            return state.create({"params": params}, self._tx(params))
+
+        # Run once a network: optimising random number generators takes longer than executing them.
+        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        return jax.jit(start, compiler_options=quick)
+
+    def _tx(self, params: Any) -> optax.GradientTransformation:
+        return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)
+
+    def batch(self, factor: float, indices: np.ndarray, zoom: np.ndarray | None = None) -> Batch:
+        """A batch for a factor; sizes are made here, on the host."""
+        zoom = np.ones(len(indices), np.float32) if zoom is None else zoom.astype(np.float32)
+        return Batch(indices, np.array([factor], np.float32), np.array(self.sizes(factor), np.int32), zoom)
+
+    def sizes(self, factor: float) -> Sizes:
+        """Sizes of the levels at a factor."""
+        return level_sizes(self.buckets[0].canvases[0], factor, len(self.buckets[0].canvases))
+
+    def step(self, current: state.TrainState, examples: Examples, batch: Batch, exact: float | None, key: jax.Array):
+        """One step; `exact` is the factor of a network that is trained for one, None for the bucket's program."""
+        where = exact if exact is not None else self.bucket(float(batch.factor[0]))
+        return self.step_program(where, current, examples, batch, key)(current, examples, batch, key)
+
+    def bucket(self, factor: float) -> Bucket:
+        """The bucket of a factor."""
+        fitting = [b for b in self.buckets if factor <= b.high + 1e-9] or self.buckets[-1:]
+        return bucket_of(fitting, factor) if factor > fitting[0].low else fitting[0]
+
+    def step_program(self, where: Bucket | float, *example: Any) -> Callable:
+        """The compiled step of a bucket, or of one factor in the exact form."""
+        exact = isinstance(where, float)
+        canvases, sizes = (None, self.sizes(where)) if exact else (where.canvases, None)
+
+        def call(current, examples, batch, key):
+            return self._update(current, (examples, batch), key, sizes, canvases)
+
+        return self._program(("step", where), call, example, donate_argnums=0)
+
+    def _update(self, current, batch, key, sizes, canvases):
+        def loss_fn(params, collections, batch, rngs):
+            examples, drawn = batch
+            images, labels = examples.images[drawn.indices], examples.labels[drawn.indices]
+            if self.zooming:
+                images, labels = magnified(images, labels, drawn.zoom)
+            prepared = self.network.prepare(params, drawn.factor)
+            logits = self.network.run(prepared, images, drawn.sizes if sizes is None else sizes, canvases)
+            return losses.dice_cross_entropy(logits, labels).mean(), Aux()
+
+        return train_step(loss_fn, self._tx(current.params), streams=())(current, batch, key)
+
+    # -- evaluation --------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def prepare(self) -> Callable:
+        """`(params, factor [1]) -> prepared`, compiled."""
+        return jax.jit(self.network.prepare)
+
+    def counts(self, prepared: Any, factor: float, split: Split) -> segmentation.Counts:
+        """Right and wrong pixels of every image of a split, `[n, classes - 1]`, of a prepared network at a factor.
+
+        The network may have been prepared for another factor: that is how weights are transferred.
+        """
+        bucket, sizes = self.bucket(factor), np.array(self.sizes(factor), np.int32)
+
+        def call(prepared, sizes, images, labels):
+            logits = self.network.run(prepared, images, sizes, bucket.canvases)
+            return segmentation.counts(segmentation.predicted_labels(logits), labels, self.classes)
+
+        rows, _ = evaluation_batches(len(split), self.evaluation_batch)
+        parts = []
+        for indices in rows:
+            given = (prepared, sizes, split.images[indices], split.labels[indices])
+            parts.append(self._program(("counts", bucket), call, given)(*given))
+        return segmentation.Counts(*(np.concatenate(column)[: len(split)] for column in zip(*parts, strict=True)))
+
+    def dice(self, prepared: Any, factor: float, split: Split) -> np.ndarray:
+        """Dice of every subject and class, `[subjects, classes - 1]`: images of one subject are pooled."""
+        return np.asarray(segmentation.dice_of(pooled(self.counts(prepared, factor, split), split.groups)))
+
+    def logits(self, prepared: Any, factor: float, images: np.ndarray) -> np.ndarray:
+        """Logits of a few images."""
+        return np.asarray(jax.jit(lambda p, x: self.network.run(p, x, self.sizes(factor), None))(prepared, images))
+
+    # -- programs ----------------------------------------------------------------------------------------------
+
+    def _program(self, name: Any, function: Callable, example: Sequence[Any], **options: Any) -> Callable:
+        programs = self.__dict__.setdefault("_programs", {})
+        if name not in programs:
+            with self._lock:
+                if name not in programs:
+                    jitted = jax.jit(function, compiler_options=compiler.options(), **options)
+                    programs[name], self.compile_seconds[name] = compiler.timed_compile(jitted, *example)
+        return programs[name]
+
+    def step_seconds(self, where: Bucket | float, examples: Examples, batch: Batch, repeats: int = 8) -> float:
+        """Median seconds of a step, alone on the machine."""
+        key, current = jax.random.key(0), self.start(jax.random.key(0), 1e-3)
+        program, seconds = self.step_program(where, current, examples, batch, key), []
+        for _ in range(repeats + 2):
+            begun = time.perf_counter()
+            current, metrics = program(current, examples, batch, key)
+            jax.block_until_ready(metrics)
+            seconds.append(time.perf_counter() - begun)
+        return float(np.median(seconds[2:]))
+
+
+def pooled(counts: segmentation.Counts, groups: np.ndarray) -> segmentation.Counts:
+    """Counts of images summed by subject, in the order of the subjects' numbers."""
+    subjects, where = np.unique(groups, return_inverse=True)
+    table = []
+    for column in counts:
+        total = np.zeros((len(subjects), column.shape[1]), np.int64)
+        np.add.at(total, where, column)
+        table.append(total)
+    return segmentation.Counts(*table)
+
+
+def magnified(images: jax.Array, labels: jax.Array, zoom: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images and labels magnified about their centre: linear and nearest, zero and background outside.
+
+    Args:
+      images: `[batch, *spatial, channel]`.
+      labels: `[batch, *spatial]`.
+      zoom: `[batch]`; 2 shows the middle half.
+    """
+    spatial = images.shape[1:-1]
+
+    def one(image, label, zoom):
+        axes = [(jnp.arange(n) - (n - 1) / 2) / zoom + (n - 1) / 2 for n in spatial]
+        places = jnp.meshgrid(*axes, indexing="ij")
+
+        def read(channel, order):
+            return jax.scipy.ndimage.map_coordinates(channel, places, order=order, mode="constant")
+
+        channels = jax.vmap(functools.partial(read, order=1), in_axes=-1, out_axes=-1)(image)
+        return channels, read(label.astype(jnp.float32), 0).astype(label.dtype)
+
+    return jax.vmap(one)(images, labels, zoom)

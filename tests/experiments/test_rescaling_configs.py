@@ -1,0 +1,148 @@
+"""Every config of the rescaling study: its header is complete; shrunk, the study runs to a report and a network."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hyperlab as hl
+from hyperlab import launch, pareto
+from hyperlab.errors import ConfigError, DataError, HyperlabError
+from hyperlab.train import config as configs
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path for path in (ROOT / "configs" / "rescaling").glob("*.py") if path.name != "__init__.py")
+SMALL = {
+    "data.size": (16, 16),
+    "data.count": 20,
+    "primary.widths": (2, 2, 2),
+    "primary.convs_per_block": 1,
+    "hypernet.hidden": (4,),
+    "factors": (0.3, 0.5),
+    "front": (0.3, 0.4, 0.5),
+    "outside": (1.0,),
+    "widths": (0.5,),
+    "rates": (0.01,),
+    "tuning_seeds": 1,
+    "report_seeds": 2,
+    "train_length": "2 steps",
+    "batch_size": 2,
+    "curve_points": 1,
+    "curve_examples": 4,
+    "evaluation_batch": 4,
+    "programs": 1,
+}
+
+
+def small(**changes):
+    config = launch._study("rescaling").get_config()
+    for key, value in {**SMALL, **changes}.items():
+        launch.override(config, key, str(value))
+    return config
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_the_header_says_command_hardware_time_and_expectation(file):
+    text = file.read_text()
+    for field in ("Run:", "Hardware:", "Time:", "Expect:"):
+        assert re.search(rf"^{field} +\S", text, re.MULTILINE), field
+    assert not re.search(r"(TIME|EXPECT)$", text, re.MULTILINE), "a field that was never filled in"
+    assert f"configs/rescaling/{file.name}" in re.search(r"^Run: +python -m (.*)$", text, re.MULTILINE)[1]
+    configs.validate(launch.config_module(str(file)).get_config(), launch._study("rescaling").get_config())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole study of all four kinds of arm, tiny."""
+    return hl.run(small(arms=("fixed", "stochastic", "film", "sshn", "width")), tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.mark.slow
+def test_it_runs_to_a_report_with_every_arm_and_factor(finished):
+    results = pd.read_csv(finished / "results.csv")
+    assert set(results["arm"]) == {"fixed", "stochastic", "film", "sshn", "width"}
+    inside = results[(results["split"] == "test") & (results["class"] == "mean")]
+    counts = inside.groupby("arm").size().to_dict()
+    assert counts == {"fixed": 4, "stochastic": 6, "film": 6, "sshn": 6, "width": 2}
+    assert results["dice"].dropna().between(0, 1).all()
+    wide, narrow = (inside[inside["width"] == width]["macs"].max() for width in (1.0, 0.5))
+    assert narrow < wide
+    report = (finished / "report.html").read_text()
+    for said in ("Highest:", "non-inferior", "times as long as one Fixed network", "Weights generated for one factor"):
+        assert said in report
+    assert (finished / "figures" / "front.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_chosen_network_is_exported_and_needs_no_hypernetwork(finished):
+    selection = json.loads((finished / "selection.json").read_text())
+    assert selection["arm"] == "sshn" and "phi" in selection["sentence"]
+    exported = pareto.load(finished / "network")
+    assert exported.card["rescaling_factor"] == selection["rescaling_factor"]
+    assert exported.call(np.zeros((3, 16, 16, 1), np.float32)).shape == (3, 16, 16, 4)
+
+
+@pytest.mark.slow
+def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "units").iterdir() if path.stem != "overlays"}
+    config = small(arms=("fixed", "stochastic", "film", "sshn", "width"))
+    hl.run(config, finished)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    with pytest.raises(HyperlabError, match="margin"):
+        hl.run(small(arms=config.arms, margin=0.02), finished)
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_gives_the_numbers_of_an_uninterrupted_run(tmp_path):
+    arguments = [f"--config.{key}={value}" for key, value in {**SMALL, "train_length": "'40 steps'"}.items()]
+    arguments.append("--config.arms=('stochastic',)")
+    arguments.append("--config.contrasts=()")
+
+    def start(workdir):
+        command = [sys.executable, "-m", "experiments.rescaling", *arguments, f"--workdir={workdir}"]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                env={**os.environ, "JAX_PLATFORMS": "cpu"})  # fmt: skip
+
+    assert start(tmp_path / "straight").wait(timeout=300) == 0
+    child = start(tmp_path / "killed")
+    end = time.monotonic() + 240
+    while not list((tmp_path / "killed" / "units").glob("stochastic*tune*.npz")) and time.monotonic() < end:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (tmp_path / "killed" / "report.html").exists()
+    assert start(tmp_path / "killed").wait(timeout=300) == 0
+    straight, killed = (pd.read_csv(tmp_path / name / "results.csv") for name in ("straight", "killed"))
+    columns = [column for column in straight if column != "train_seconds"]  # a measured time
+    pd.testing.assert_frame_equal(straight[columns], killed[columns])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"arms": ("sshnn",)}, ConfigError, "unknown arm 'sshnn'.*'sshn'"),
+        ({"contrasts": ("sshn - film_x",)}, ConfigError, "'film'"),
+        ({"factors": (0.7,)}, ConfigError, "outside the prior"),
+        ({"outside": (1.2,)}, ConfigError, "1.2"),
+        ({"prior.kind": "gamma"}, ConfigError, "prior.kind"),
+        ({"prior.high": 0.0}, ConfigError, "low below high"),
+        ({"data.name": "digits", "data.size": ()}, ConfigError, "one class an image"),
+        ({"data.name": "wbc"}, DataError, "--config.data.root=DIR"),
+        ({"data.name": "shape"}, DataError, "'shapes'"),
+        ({"data.size": (8, 8)}, DataError, "16"),
+    ],
+)
+def test_bad_input_is_one_error_before_anything_is_compiled(tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        hl.run(small(**changes), tmp_path / "run")
+    assert not list(tmp_path.glob("run/units/*"))
