@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.study = "rescaling"
     config.seed = 0
     config.data = {"name": "shapes", "root": "", "split_seed": 0, "limit": 0, "size": (48, 48)}
-    config.data.update({"count": 200, "difficulty": 0.5})  # of the shapes
+    config.data.update({"count": 200, "difficulty": 0.1})  # of the shapes
     config.primary = {"widths": (8, 8, 8, 8), "convs_per_block": 2, "normalization": ""}
     config.primary.update({"activation": "leaky_relu", "skip": "concat"})
     config.hypernet = {"hidden": (16, 64, 96), "activation": "leaky_relu"}
@@ -48,7 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.contrasts = ("sshn - fixed", "sshn - stochastic")
     config.margin = 0.01  # of non-inferiority, in Dice
     config.optimizer = "adam"
-    config.rates = (0.003, 0.01)
+    config.rates = (0.0003, 0.001, 0.003, 0.01)
     config.tuning_seeds = 1
     config.widenings = 0
     config.report_seeds = 3

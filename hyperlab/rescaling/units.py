@@ -41,6 +41,7 @@ class Units:
         self.config, self.splits, self.folder = config, splits, folder
         self.progress, self.stop = progress, stop
         self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
+        self._counted: set[str] = set()  # units that the progress knows of
         self.files = UnitFiles(folder.path / "units")
         self.prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
         self.shape = splits.image_shape[:-1]
@@ -88,10 +89,12 @@ class Units:
         """
         name = f"{arm_name}/{job.name}/{phase}/{rate:.3g}/{seed}"
         known = self.files.read(name)
-        if known is not None:
+        if known is None:
+            known = self.files.measure(name, lambda: self._train(arm_name, job, rate, seed, phase))
+        elif name not in self._counted:
             self._advance(self.steps(ARMS[arm_name]))
-            return known
-        return self.files.measure(name, lambda: self._train(arm_name, job, rate, seed, phase))
+        self._counted.add(name)
+        return known
 
     def in_parallel(self, measure: Any, items: Any) -> list[Any]:
         """Applies `measure` to every item, several networks at a time."""
