@@ -12,4 +12,5 @@ from configs.rescaling import wbc
 def get_config():
     config = wbc.get_config()
     config.data.name = "msd_hippocampus"
+    config.report_seeds = 3  # a look
     return config

@@ -132,6 +132,22 @@ def isbi2012_membrane(root: str | Path, size: Size | None = None, tiles: int = 4
     )
 
 
+def children_of(scans: np.ndarray) -> np.ndarray:
+    """Which scans of the brain set show one child: int `[scans]`, the first scan of the child.
+
+    The fine structure of the slices of repeated scans correlates at .84 to .97, that of other children at .80 at most.
+
+    Args:
+      scans: uint8 `[scans, slices, height, width]`.
+    """
+    fine = np.concatenate(
+        [[thumbnail(one[..., None]) for one in scans[:, place]] for place in range(scans.shape[1])], 1
+    )
+    fine /= np.maximum(np.linalg.norm(fine, axis=1, keepdims=True), 1e-12)
+    repeated = near_copies(fine, _SAME_CHILD)
+    return joined(np.arange(len(scans)), pairs=[pair[:2] for pair in repeated])
+
+
 def brain_t1_ptbp(root: str | Path, size: Size = (112, 96), slices: Sequence[int] = (0, 1, 2, 3)) -> Source:
     """Brain tissue in T1-weighted MRI: axial slices of 60 scans in four classes, aligned to one template.
 
@@ -160,12 +176,7 @@ def brain_t1_ptbp(root: str | Path, size: Size = (112, 96), slices: Sequence[int
         raise DataError(f"slices are {tuple(slices)}, expected some of 0 to {image.shape[1] - 1}")
     chosen = [(subject, one) for subject in range(len(image)) for one in slices]
     names = [f"{arrays['subject'][subject]}/slice{arrays['slab_slice'][one]}" for subject, one in chosen]
-    fine = np.concatenate(
-        [[thumbnail(one[..., None]) for one in image[:, place]] for place in range(image.shape[1])], 1
-    )
-    fine /= np.maximum(np.linalg.norm(fine, axis=1, keepdims=True), 1e-12)
-    repeated = near_copies(fine, _SAME_CHILD)
-    children = joined(np.arange(len(image)), pairs=[pair[:2] for pair in repeated])
+    children = children_of(image)
     groups = np.array([children[subject] for subject, _ in chosen])
     images = [image[subject, one][..., None] for subject, one in chosen]
     masks = [label[subject, one] for subject, one in chosen]
