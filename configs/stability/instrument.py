@@ -2,8 +2,8 @@
 
 Run:      python -m experiments.stability --config configs/stability/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 2 GB
-Time:     TIME
-Expect:   EXPECT
+Time:     32 s (Intel Xeon, with compiled programs kept from before)
+Expect:   steps to 90 %: the copy -1.0 [-7.9, 5.9], not separable; a tenth of the rate -16 [-22, -10], found (10 seeds)
 """
 
 from experiments import stability
