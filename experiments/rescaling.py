@@ -48,8 +48,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.contrasts = ("sshn - fixed", "sshn - stochastic")
     config.margin = 0.01  # of non-inferiority, in Dice
     config.optimizer = "adam"
-    config.rates = (0.0003, 0.001, 0.003, 0.01)
-    config.tuning_seeds = 1
+    config.rates = (0.001, 0.003, 0.01)
+    config.tuning_seeds = 2
     config.widenings = 0
     config.report_seeds = 3
     config.train_length = "150 steps"  # or "20 epochs", "10000 examples"

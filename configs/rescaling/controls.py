@@ -2,8 +2,8 @@
 
 Run:      python -m experiments.rescaling --config configs/rescaling/controls.py --workdir runs/controls
 Hardware: 2 CPU cores, 3 GB
-Time:     TIME
-Expect:   EXPECT
+Time:     about a quarter of an hour (estimated from the default's step; not run as a whole yet)
+Expect:   a question, not a number: this config has been run shrunk alone, so nothing is known of its outcome
 """
 
 from experiments import rescaling

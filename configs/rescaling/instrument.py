@@ -13,5 +13,6 @@ def get_config():
     config = rescaling.get_config()
     config.arms = ("sshn", "sshn_again", "sshn_slowed")
     config.contrasts = ("sshn - sshn_again", "sshn - sshn_slowed")
-    config.report_seeds = 5
+    config.tuning_seeds = 5
+    config.report_seeds = 8
     return config

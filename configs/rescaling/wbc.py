@@ -15,6 +15,8 @@ def get_config():
     config.data.size = (64, 64)
     config.primary.widths = (16, 16, 16, 16)
     config.factors = (0.1, 0.2, 0.3, 0.4, 0.5)
+    config.rates = (0.0003, 0.001, 0.003, 0.01)
+    config.tuning_seeds = 1
     config.report_seeds = 5
     config.train_length = "300 steps"
     config.programs = 4

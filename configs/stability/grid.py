@@ -2,8 +2,10 @@
 
 Run:      python -m hyperlab.sweep --config configs/stability/grid.py --workdir runs/grid
 Hardware: 2 CPU cores, 3 GB; rows are independent (--only N for the tasks of an array job)
-Time:     TIME
-Expect:   EXPECT
+Time:     about 4 min a row, 20 rows (Intel Xeon; 8 and 10 min where other work took half of it)
+Expect:   two of the 20 rows have been run. 16 latents: median steps to 90 % of 10 seeds default 70 (1 never), encoding
+          75, additive 38, MIP 46; MIP against additive +6.4 [-4.1, 16.9], not separable. The same divided by sqrt(16):
+          default 91 (1 never), encoding 55, additive 32, MIP 35; +1.8 [-4.5, 8.1], not separable
 """
 
 from experiments import stability

@@ -1,5 +1,4 @@
 import itertools
-import os
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numbered_files import Files, augment
 
 from hyperlab.data import loaders
 from hyperlab.data.loaders import batch_indices, evaluation_batches, iterate, loader, take, to_device
@@ -23,23 +23,6 @@ def images(n=10):
     rng = np.random.default_rng(0)
     ids = np.arange(n, dtype=np.int32)
     return Split(rng.random((n, 2, 2, 1), np.float32), ids % 3, ids, ids)
-
-
-class Files:
-    """Stands for a set in files: example `i` holds its own number."""
-
-    def __init__(self, n=10, broken=None, dies=None):
-        self.n, self.broken, self.dies = n, broken, dies
-
-    def __len__(self):
-        return self.n
-
-    def __getitem__(self, i):
-        if i == self.broken:
-            raise OSError(f"cannot read image {i}")
-        if i == self.dies:
-            os._exit(7)
-        return {"images": np.full((2, 2), i, np.float32), "index": np.int32(i)}
 
 
 def slow_indices(seed, step, size, batch_size, last_batch):
@@ -198,10 +181,6 @@ def test_the_loader_has_the_order_of_batch_indices(last_batch):
         np.testing.assert_array_equal(from_files[step]["index"], indices)
         np.testing.assert_array_equal(in_memory[step]["images"], split.images[indices])
         np.testing.assert_array_equal(in_memory[step]["labels"], split.labels[indices])
-
-
-def augment(example, generator):
-    return example | {"drawn": generator.integers(0, 2**40, 2)}
 
 
 def test_processes_share_a_global_batch_and_its_augmentation():
