@@ -2,8 +2,8 @@
 
 Run:      python -m experiments.rescaling --config configs/rescaling/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 2 GB
-Time:     TIME
-Expect:   EXPECT
+Time:     2.5 min (Intel Xeon)
+Expect:   test Dice: the copy -0.028 [-0.127, 0.070], not separable; a tenth of the rate 0.351 [0.242, 0.460], found
 """
 
 from experiments import rescaling

@@ -2,8 +2,11 @@
 
 Run:      python -m experiments.rescaling --config configs/rescaling/wbc.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB; DIR holds the folder "Dataset 1"
-Time:     TIME
-Expect:   EXPECT
+Time:     31 min (Intel Xeon, most of it taken by other work; about a third of that on a quiet machine)
+Expect:   test Dice at phi .1, .3, .5, mean of 5 seeds: Fixed .918, .909, .904; Stochastic .862, .865, .855; FiLM
+          .820, .825, .825; SSHN .830, .836, .808. SSHN - Fixed -.081 [-.107, -.054] over five factors: inferior after
+          these 300 steps; one step of SSHN costs 1.17 of Fixed's, training 62 s against 14 s, of which 51 s compile
+          four programs (longer runs weigh that less)
 """
 
 from experiments import rescaling

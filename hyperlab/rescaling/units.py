@@ -131,7 +131,7 @@ class Units:
             curve.append((step, float(np.mean(values))))
 
         state = fit(
-            trial.start(key, rate * arm.rate_factor),
+            trial.start(key, rate * (arm.rate_factor if phase == REPORT else 1.0)),
             step,
             batch,
             total_steps=steps,

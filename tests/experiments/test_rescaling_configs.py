@@ -103,7 +103,7 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
 
 @pytest.mark.slow
 def test_killed_and_started_again_it_gives_the_numbers_of_an_uninterrupted_run(tmp_path):
-    arguments = [f"--config.{key}={value}" for key, value in {**SMALL, "train_length": "'40 steps'"}.items()]
+    arguments = [f"--config.{key}={value}" for key, value in {**SMALL, "train_length": "40 steps"}.items()]
     arguments.append("--config.arms=('stochastic',)")
     arguments.append("--config.contrasts=()")
 
