@@ -2,8 +2,8 @@
 
 Run:      python -m experiments.rescaling --config configs/rescaling/hippocampus.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB; DIR holds `images` and `labels` in NIfTI; pip install '.[medical]'
-Time:     TIME
-Expect:   EXPECT
+Time:     about 10 min (estimated)
+Expect:   a question, not a number: not run in full yet
 """
 
 from configs.rescaling import wbc
