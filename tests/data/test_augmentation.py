@@ -12,7 +12,6 @@ from scipy.ndimage import map_coordinates
 from hyperlab.data import Augmentation, augment_batch, augmentation
 from hyperlab.errors import DataError
 
-pytestmark = pytest.mark.fast
 # one program for each shape and strength: op by op, each small operation would be compiled by itself
 augment = jax.jit(augmentation.augment, static_argnums=3)
 _points = jax.jit(augmentation._points, static_argnums=(1, 2))

@@ -16,7 +16,6 @@ def verdict(**options):
     return diagnose(hypernetize(NETWORK, EXAMPLE, **options), gamma_range, seeds=3, points=11)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -33,7 +32,6 @@ def test_the_verdict_names_what_was_planted(options, expected):
     assert str(found).startswith(f"{expected}: ")
 
 
-@pytest.mark.fast
 def test_the_numbers_behind_a_proportional_verdict_are_exact():
     found = verdict(**DIRECT)
     assert found.correlation == pytest.approx(1.0, abs=1e-6)
@@ -47,7 +45,6 @@ def test_a_proportional_and_dead_network_is_called_both():
     assert found.findings == ("proportional", "dead") and "also dead" in str(found)
 
 
-@pytest.mark.fast
 def test_a_network_that_is_not_finite_is_said_to_be():
     broken = hypernetize(
         nn.Dense(3, kernel_init=lambda *_: jnp.full((8, 3), jnp.nan)), EXAMPLE, hidden=(4,), encoding="raw"
@@ -55,7 +52,6 @@ def test_a_network_that_is_not_finite_is_said_to_be():
     assert diagnose(broken, seeds=2, points=5).verdict == "non-finite"
 
 
-@pytest.mark.fast
 def test_a_range_that_is_none_is_refused_and_the_picture_is_written(tmp_path):
     with pytest.raises(GammaError, match="low < high"):
         verdict(range=(1.0, 0.0))

@@ -51,14 +51,12 @@ def test_hyperfan(initializer, kernels, biases):
         assert got[f"{layer}/bias"] == pytest.approx(bias, rel=0.15, abs=1e-12)
 
 
-@pytest.mark.fast
 def test_fan_out_gives_every_tensor_the_norm_of_the_encoding():
     got = generated_variances("fan_out", seeds=64, gamma_dim=4)
     for record in SPEC:
         assert got[record.path] * record.size == pytest.approx(2 * 4, rel=0.3)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("head", ["dense", "chunked:64", "low_rank:2"])
 def test_scale_matched_starts_at_the_primarys_own_scale(head):
     got = generated_variances("scale_matched", seeds=48, head=head)
@@ -66,7 +64,6 @@ def test_scale_matched_starts_at_the_primarys_own_scale(head):
         assert got[record.path] == pytest.approx(0.09, rel=0.35), record.path
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("initializer", INITIALIZERS.names())
 def test_battery(initializer):
     got = generated_variances(initializer, seeds=4)
@@ -74,7 +71,6 @@ def test_battery(initializer):
     assert (max(got.values()) == 0) == (initializer == "bias_hyperinit")
 
 
-@pytest.mark.fast
 def test_rows_of_a_normalisation_scale_start_at_zero():
     spec = ParamSpec((Record("norm/scale", (5,)), Record("norm/bias", (5,))))
     network = HyperNetwork(spec, hidden=(8,))
@@ -82,7 +78,6 @@ def test_rows_of_a_normalisation_scale_start_at_zero():
     assert not theta["norm/scale"].any() and theta["norm/bias"].all()
 
 
-@pytest.mark.fast
 def test_unknown_name_is_refused():
     with pytest.raises(ConfigError, match="hyperfan_in"):
         INITIALIZERS.get("hyperfanin")

@@ -13,8 +13,6 @@ from hyperlab import trees
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet import hypernetize, probes
 
-pytestmark = pytest.mark.fast
-
 X = jax.random.normal(jax.random.key(1), (6, 5))
 GAMMAS = jnp.array([[0.1], [0.5], [0.9]])
 NETWORK = nn.Sequential([nn.Dense(7), nn.leaky_relu, nn.Dense(2)])

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.metrics import segmentation as s
 
-pytestmark = pytest.mark.fast
-
 
 def random_maps(seed, shape=(4, 6, 5), classes=4):
     rng = np.random.default_rng(seed)

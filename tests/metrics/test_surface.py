@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.metrics import surface as s
 
-pytestmark = pytest.mark.fast
-
 
 def box(shape, *bounds):
     mask = np.zeros(shape, bool)

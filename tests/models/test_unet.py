@@ -60,7 +60,6 @@ def compiled(function, **options):
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **options)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_counts_and_shapes(name):
     net, shape, count = COUNTS[name]
@@ -70,7 +69,6 @@ def test_parameter_counts_and_shapes(name):
     assert logits.shape == (3, *shape[:-1], net.classes) and logits.dtype == jnp.float32
 
 
-@pytest.mark.fast
 def test_the_published_size():
     """109.4 thousand, and 192.5 thousand with FiLM: the author's table."""
     for classes in (1, 2):
@@ -81,7 +79,6 @@ def test_the_published_size():
     assert round(count, -2) == 192_500
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("skip", ["concat", "add", "none"])
 def test_pixel_costs_are_the_products_of_the_kernels(skip):
     """A kernel's numbers are the multiply-adds on one pixel of its level, projections aside."""
@@ -169,7 +166,6 @@ def test_running_statistics_are_used_in_evaluation():
     assert all(np.abs(leaf - before[path]).max() > 1e-3 for path, leaf in after.items())
 
 
-@pytest.mark.fast
 def test_the_parameters_know_no_size():
     net, images = UNet((4, 6, 8), 2, 1, normalization="group", groups=2), jnp.ones((1, 12, 9, 1))
     plain = jax.eval_shape(net.init, jax.random.key(0), images)
@@ -293,7 +289,6 @@ def test_bfloat16_computation_keeps_float32_parameters_and_logits():
     np.testing.assert_allclose(logits, compiled(exact.apply)(variables, images), atol=0.1)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -311,7 +306,6 @@ def test_an_unknown_option_is_refused(options, message):
         jax.eval_shape(UNet(**{"widths": (4, 4), **options}).init, jax.random.key(0), jnp.ones((1, 8, 8, 1)))
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("sizes", "options", "message"),
     [
@@ -334,7 +328,6 @@ def test_sizes_that_do_not_fit_are_refused(sizes, options, message):
         jax.eval_shape(lambda v, x: net.apply(v, x, sizes, **options), variables, images)
 
 
-@pytest.mark.fast
 def test_traced_sizes_need_canvases_and_their_shape_is_checked():
     net, images = UNet((4, 4), 2, 1), jnp.ones((1, 8, 8, 1))
     variables = jax.eval_shape(net.init, jax.random.key(0), images)

@@ -29,7 +29,6 @@ TABLE = [
 ]
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(("model", "dims", "layers"), TABLE)
 def test_parameters_are_those_counted_by_hand(model, dims, layers):
     images = jnp.zeros((1, *[32] * dims, 1))
@@ -51,7 +50,6 @@ def test_any_size_gives_a_field_of_that_size_that_starts_near_the_identity(size,
     assert 0.5e-5 < float(jnp.std(kernel)) < 2e-5 and not variables["params"]["flow"]["bias"].any()
 
 
-@pytest.mark.fast
 def test_a_whole_shift_of_both_images_shifts_the_field():
     """Convolutions, pooling and the doubling keep shifts by the coarsest stride, away from the borders."""
     model, rng = VoxelMorph(**TINY | {"integration_steps": 0}), np.random.default_rng(0)
@@ -65,7 +63,6 @@ def test_a_whole_shift_of_both_images_shifts_the_field():
     np.testing.assert_allclose(one[:, 24:36], other[:, 28:40], atol=1e-5)
 
 
-@pytest.mark.fast
 def test_the_negative_velocity_gives_the_inverse():
     rng = np.random.default_rng(0)
     velocity = jnp.asarray(rng.standard_normal((1, 4, 4, 2)), jnp.float32)
@@ -76,7 +73,6 @@ def test_the_negative_velocity_gives_the_inverse():
     assert float(folding(forward)[0]) == 0
 
 
-@pytest.mark.fast
 def test_half_precision_keeps_float32_parameters_and_fields():
     model, images = VoxelMorph(**TINY, dtype=jnp.bfloat16), jnp.ones((1, 8, 8, 1))
     result, variables = model.init_with_output(jax.random.key(0), images, images)
@@ -84,7 +80,6 @@ def test_half_precision_keeps_float32_parameters_and_fields():
     assert result.displacement.dtype == result.velocity.dtype == jnp.float32
 
 
-@pytest.mark.fast
 def test_as_a_hypermorph_the_flow_layer_stays_ordinary():
     images = jnp.zeros((1, 8, 8, 1))
     model = hypernetize(VoxelMorph(**TINY), images, images, select=("**", "!flow/**"), hidden=(4,))
@@ -95,7 +90,6 @@ def test_as_a_hypermorph_the_flow_layer_stays_ordinary():
     assert displacements[0].shape == (1, 8, 8, 2) and not np.array_equal(*displacements)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("options", "shapes", "message"),
     [

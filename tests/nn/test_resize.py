@@ -99,7 +99,6 @@ def test_one_program_serves_every_size_of_a_canvas():
     assert len(traces) == 1
 
 
-@pytest.mark.fast
 def test_the_values_are_those_of_jax_image():
     images = jax.random.normal(jax.random.key(0), (2, 7, 9, 3))
     for size in ((3, 18), (1, 1)):
@@ -107,13 +106,11 @@ def test_the_values_are_those_of_jax_image():
         np.testing.assert_allclose(resize(images, size), theirs, atol=2e-6)
 
 
-@pytest.mark.fast
 def test_half_of_an_even_size_is_the_mean_of_blocks():
     images = jax.random.normal(jax.random.key(0), (2, 8, 6, 3))
     np.testing.assert_allclose(resize(images, (4, 3)), images.reshape(2, 4, 2, 3, 2, 3).mean((2, 4)), atol=1e-6)
 
 
-@pytest.mark.fast
 def test_the_same_size_is_the_identity_and_constants_stay():
     images = jax.random.normal(jax.random.key(0), (1, 5, 4, 2))
     np.testing.assert_array_equal(resize(images, (5, 4)), images)
@@ -148,7 +145,6 @@ def test_bfloat16_stays_bfloat16():
     np.testing.assert_allclose(value.astype(jnp.float32), resize(images, (3, 9)), atol=0.05)
 
 
-@pytest.mark.fast
 def test_a_mask_keeps_the_valid_region_alone():
     images = jnp.arange(1.0, 13.0).reshape(1, 3, 4, 1)
     np.testing.assert_array_equal(
@@ -156,7 +152,6 @@ def test_a_mask_keeps_the_valid_region_alone():
     )
 
 
-@pytest.mark.fast
 def test_decimal_factors_are_not_rounded_up():
     """The ceiling of a decimal fraction, in exact arithmetic: phi * n in floating point is off by one for some."""
     wrong = 0
@@ -167,7 +162,6 @@ def test_decimal_factors_are_not_rounded_up():
     assert wrong > 0  # else the small number of the definition has no purpose
 
 
-@pytest.mark.fast
 def test_sizes_by_level_and_by_axis():
     assert level_sizes((64, 48), 0.5, 4) == ((64, 48), (32, 24), (16, 12), (8, 6))
     assert level_sizes((9, 7), [0.5, 1.0, 0.1], 4) == ((9, 7), (5, 4), (5, 4), (1, 1))
@@ -177,14 +171,12 @@ def test_sizes_by_level_and_by_axis():
     assert level_sizes((9,), (), 1) == ((9,),)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("factor", [0.0, -0.1, 1.001, math.nan, math.inf, [0.5, 0.0], [(0.5, 2.0), (0.5, 0.5)]])
 def test_a_factor_outside_its_range_is_refused(factor):
     with pytest.raises(ConfigError, match=r"outside \(0, 1\]"):
         level_sizes((8, 8), factor, 3)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("shape", "factors", "levels", "message"),
     [
@@ -200,13 +192,11 @@ def test_what_makes_no_sizes_is_refused(shape, factors, levels, message):
         level_sizes(shape, factors, levels)
 
 
-@pytest.mark.fast
 def test_a_traced_factor_is_refused():
     with pytest.raises(ConfigError, match="on the host"):
         jax.jit(lambda factor: level_sizes((8,), factor, 2))(0.5)
 
 
-@pytest.mark.fast
 def test_levels_below_the_kernel_are_refused_with_the_factor_that_would_do():
     sizes = level_sizes((64, 64), 0.3, 4)
     with pytest.raises(
@@ -222,7 +212,6 @@ def test_levels_below_the_kernel_are_refused_with_the_factor_that_would_do():
         check_sizes(level_sizes((64, 4), 0.5, 2), kernel_size=5)
 
 
-@pytest.mark.fast
 def test_sizes_of_another_rank_are_refused():
     images = jnp.ones((1, 4, 4, 1))
     for size in ((2,), (2, 2, 2), (0, 2)):

@@ -45,7 +45,6 @@ def by_scipy(image, field, border, order):
     )
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("border", st_nn.BORDERS)
 @pytest.mark.parametrize("method", st_nn.METHODS)
@@ -56,7 +55,6 @@ def test_the_identity_leaves_every_image_as_it_is(shape, border, method):
     )
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("border", st_nn.BORDERS)
 @pytest.mark.parametrize("method", st_nn.METHODS)
 @pytest.mark.parametrize("shift", [(1, 0), (0, -2), (-3, 2), (9, 9)])
@@ -131,7 +129,6 @@ def test_gradients_are_those_of_finite_differences(shape, border):
     np.testing.assert_allclose(jnp.vdot(of_images, direction), value(direction, field), rtol=1e-4)
 
 
-@pytest.mark.fast
 def test_the_field_alone_is_differentiated_without_a_scatter():
     images, field = jnp.ones((1, 6, 5, 1)), jnp.full((1, 6, 5, 2), 0.3)
 
@@ -167,7 +164,6 @@ def test_integration_gives_a_diffeomorphism_whose_inverse_is_that_of_the_negativ
     assert float(folding(forward)[0]) == 0
 
 
-@pytest.mark.fast
 def test_integration_follows_the_exponential_of_a_linear_velocity():
     """v(x) = a (x - c) flows to phi(x) = c + exp(a) (x - c)."""
     grid, rate = coordinates((33,))[None], -0.4
@@ -176,7 +172,6 @@ def test_integration_follows_the_exponential_of_a_linear_velocity():
     np.testing.assert_allclose(integrate(rate * (grid - 16), 10), expected, atol=0.003)
 
 
-@pytest.mark.fast
 def test_a_field_comes_to_another_grid_with_its_displacements():
     coarse = coordinates((4, 6))[None] * 0.25
     fine = resize_field(coarse, (8, 18))
@@ -189,7 +184,6 @@ def test_a_field_comes_to_another_grid_with_its_displacements():
     assert resize_field(coarse, (4, 6)) is coarse
 
 
-@pytest.mark.fast
 def test_folding_counts_the_cells_that_turn_over():
     field = jnp.zeros((1, 5, 4, 2)).at[0, 2, 1, 0].set(-1.5)  # one voxel jumps over its upper neighbour
     determinant = np.asarray(jacobian_determinant(field))[0]
@@ -199,7 +193,6 @@ def test_folding_counts_the_cells_that_turn_over():
     assert float(folding(volume)[0]) == pytest.approx(1 / 8)
 
 
-@pytest.mark.fast
 def test_half_precision_images_are_placed_in_float32():
     image = jnp.arange(400.0).reshape(1, 400, 1).astype(jnp.bfloat16)
     moved = warp(image, jnp.ones((1, 400, 1), jnp.bfloat16))
@@ -207,7 +200,6 @@ def test_half_precision_images_are_placed_in_float32():
     np.testing.assert_array_equal(moved[0, :-1], image[0, 1:])
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -9,8 +9,6 @@ from hyperlab import pareto
 from hyperlab.errors import ConfigError
 from hyperlab.models.unet import UNet
 
-pytestmark = pytest.mark.fast
-
 NET, IMAGES = UNet(widths=(4, 4)), jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32)
 
 

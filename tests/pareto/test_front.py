@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from hyperlab import pareto
 from hyperlab.errors import ConfigError, DataError
 
-pytestmark = pytest.mark.fast
-
 WAYS = {"dice": "max", "macs": "min"}
 numbers = st.integers(0, 5).map(float)  # few values, so that ties are common
 points = st.lists(st.tuples(numbers | st.just(np.nan), numbers | st.just(np.nan), numbers), max_size=12)

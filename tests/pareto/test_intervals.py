@@ -9,8 +9,6 @@ from hyperlab.errors import DataError
 from hyperlab.metrics import statistics
 from hyperlab.pareto.intervals import case_mean
 
-pytestmark = pytest.mark.fast
-
 
 def dice(seeds=5, cases=24, between_seeds=0.0, between_cases=0.1):
     rng = np.random.default_rng(0)

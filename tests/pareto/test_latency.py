@@ -7,8 +7,6 @@ import pytest
 from hyperlab import pareto
 from hyperlab.errors import ConfigError
 
-pytestmark = pytest.mark.fast
-
 latency = sys.modules["hyperlab.pareto.latency"]  # the package shows the function under this name
 
 

@@ -12,8 +12,6 @@ from hyperlab.hypernet import hypernetize
 from hyperlab.models.unet import UNet
 from hyperlab.nn import level_sizes
 
-pytestmark = pytest.mark.fast
-
 
 def of(module, *shape):
     """Counts a Linen module from shapes alone: nothing is allocated, compiled or run."""

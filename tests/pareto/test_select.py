@@ -5,8 +5,6 @@ import pytest
 from hyperlab import pareto
 from hyperlab.errors import ConfigError, DataError
 
-pytestmark = pytest.mark.fast
-
 FACTORS = {0.1: (20.0, 0.70), 0.2: (30.0, 0.78), 0.31: (53.0, 0.796), 0.5: (100.0, 0.80)}
 
 

@@ -17,8 +17,6 @@ from hyperlab.registration.losses import (
     total_variation,
 )
 
-pytestmark = pytest.mark.fast
-
 
 def images(seed, shape=(2, 7, 6, 1)):
     return jnp.asarray(np.random.default_rng(seed).uniform(size=shape), jnp.float32)

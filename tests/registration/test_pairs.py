@@ -26,7 +26,6 @@ def given_settings(**changes):
 # -- pairs --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(2, 7), slots=st.integers(1, 3), partners=st.integers(0, 9))
 def test_pairs_are_of_different_subjects_in_the_same_slot(count, slots, partners):
@@ -40,7 +39,6 @@ def test_pairs_are_of_different_subjects_in_the_same_slot(count, slots, partners
         assert (np.bincount(pairs[:, column], minlength=len(subjects)) == each).all()
 
 
-@pytest.mark.fast
 def test_a_subject_in_two_parts_and_a_part_without_pairs_are_refused():
     images, labels, subjects = np.zeros((4, 4, 4, 1), np.float32), np.zeros((4, 4, 4), np.int32), np.arange(4)
     shared = {"train": np.array([0, 1]), "validation": np.array([1, 2]), "test": np.array([2, 3])}
@@ -71,7 +69,6 @@ def test_a_known_warp_takes_the_moving_image_to_the_fixed_one(shape):
     assert np.abs(other - fields).max() > 0.5
 
 
-@pytest.mark.fast
 def test_velocities_have_the_given_amplitude_and_depend_on_their_number_alone():
     options = {"amplitude": 2.0, "smoothness": 3.0, "seed": 0, "stream": 0}
     fields = synthetic.velocities(3, (16, 18), **options)
@@ -79,7 +76,6 @@ def test_velocities_have_the_given_amplitude_and_depend_on_their_number_alone():
     np.testing.assert_array_equal(fields[:2], synthetic.velocities(2, (16, 18), **options))
 
 
-@pytest.mark.fast
 def test_shapes_are_nested_and_deterministic():
     images, labels = synthetic.shapes(4, (32, 32), noise=0.03, seed=0)
     assert images.dtype == np.float32 and images.min() >= 0 and images.max() <= 1
@@ -108,7 +104,6 @@ def test_the_default_set_leaves_room_for_registration():
 # -- files --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 def test_blocks_become_their_mean_and_their_commonest_label():
     images = np.array([[[0.0, 1.0, 5.0], [1.0, 2.0, 5.0]]], np.float32)
     labels = np.array([[[2, 1, 0], [2, 0, 0]]])
@@ -117,7 +112,6 @@ def test_blocks_become_their_mean_and_their_commonest_label():
     assert downsampled(images, np.array([[[2, 1, 0], [1, 2, 0]]]), 2, 3)[1].item() == 1
 
 
-@pytest.mark.fast
 def test_cutting_and_padding_keep_the_centre():
     image = np.arange(30).reshape(1, 5, 6)
     np.testing.assert_array_equal(fit_to(fit_to(image, (9, 8)), (5, 6)), image)
@@ -132,7 +126,6 @@ def write_brain(folder, subjects=60):
     )
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("task", ["subjects", "warps"])
 def test_brain_slices_are_split_by_subject_and_paired_by_slice(task, tmp_path):
     write_brain(tmp_path)
@@ -149,7 +142,6 @@ def test_brain_slices_are_split_by_subject_and_paired_by_slice(task, tmp_path):
     assert set(load(fewer).test.subjects.tolist()) == {51, 52}
 
 
-@pytest.mark.fast
 def test_hippocampus_volumes_are_split_by_scan_and_paired_on_the_same_side(tmp_path):
     nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
     rng = np.random.default_rng(0)
@@ -170,7 +162,6 @@ def test_hippocampus_volumes_are_split_by_scan_and_paired_on_the_same_side(tmp_p
         load(data)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -187,7 +178,6 @@ def test_data_that_cannot_be_read_are_refused(changes, message):
         load(given_settings(**changes))
 
 
-@pytest.mark.fast
 def test_a_file_of_another_form_is_named(tmp_path):
     write_brain(tmp_path, subjects=3)
     data = given_settings(name="brain_t1_ptbp", root=str(tmp_path), task="subjects", size=(8, 6))

@@ -38,7 +38,6 @@ def model():
     return built, built.init(jax.random.key(0))
 
 
-@pytest.mark.fast
 def test_weights_are_an_end_point_with_probability_one_fifth_and_depend_on_seed_and_step_alone():
     draws = draw_weights(0, range(4000))
     assert draws.dtype == np.float32 and draws.min() == 0 and draws.max() == 1
@@ -71,7 +70,6 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_pairs_at_the_weight():
     assert float(loss([0.1, 0.5, 0.9])[0]) == pytest.approx(np.mean(single), rel=1e-4)
 
 
-@pytest.mark.fast
 def test_the_true_field_scores_without_error():
     given = pairs()
     exact = Registration(given["field"], jnp.zeros((3, 8, 8, 2)))
@@ -91,7 +89,6 @@ def test_the_true_field_scores_without_error():
         np.testing.assert_array_equal(result["true_positive"][:, value - 1], both)
 
 
-@pytest.mark.fast
 def test_a_field_that_is_not_finite_finds_nothing_and_folds_everywhere():
     broken = pairs()["field"].at[1, 3, 3, 0].set(jnp.nan)
     result = jax.jit(functools.partial(measure, CRITERION, 4))(Registration(broken, jnp.zeros((3, 8, 8, 2))), pairs())
@@ -117,7 +114,6 @@ def test_pairs_are_optimised_each_on_its_own():
     assert float(smoothness[2]) < float(smoothness[0])
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_is_complete_and_builds(name):
     arm, images = ARMS[name], jnp.zeros((1, 8, 8, 1))
@@ -131,7 +127,6 @@ def test_every_arm_is_complete_and_builds(name):
     assert len(arm.variants(("fan_in",))) == 1
 
 
-@pytest.mark.fast
 def test_no_gradient_flows_to_the_moving_image():
     given = pairs()
     result = Registration(given["field"], jnp.zeros((3, 8, 8, 2)))

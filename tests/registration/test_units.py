@@ -61,7 +61,6 @@ def units(study, tmp_path_factory):
     return new(study, tmp_path_factory.mktemp("study"))
 
 
-@pytest.mark.fast
 def test_voxels_of_a_subject_are_pooled_before_dice_is_taken():
     counts = {
         "true_positive": np.array([[[1, 0], [9, 0], [2, 3]]]),
@@ -76,7 +75,6 @@ def test_voxels_of_a_subject_are_pooled_before_dice_is_taken():
     np.testing.assert_allclose(result["folding"], [[0.5, 0.2]])
 
 
-@pytest.mark.fast
 def test_the_identity_has_a_relative_loss_of_one_and_half_the_error_of_one_half():
     weight = np.array([0.0, 0.5, 1.0], np.float32)
     identity = {"weight": weight, "similarity": np.full((3, 2), 4.0), "smoothness": np.zeros((3, 2))}
@@ -134,7 +132,6 @@ def test_optimised_pairs_come_closer_than_the_identity(units):
     assert result["dice"].mean() > identity["dice"].mean()
 
 
-@pytest.mark.fast
 def test_a_stop_keeps_nothing_of_the_unit_that_is_in_work(study, tmp_path):
     stopped = new(study, tmp_path)
     stopped.stop = type("Stopped", (), {"requested": True})()

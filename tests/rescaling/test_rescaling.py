@@ -38,7 +38,6 @@ def made(arm):
 # -- prior --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(["uniform", "area"]), st.floats(0, 0.4), st.floats(0.05, 0.6), st.integers(0, 9))
 def test_draws_are_inside_repeatable_and_follow_the_distribution(kind, low, width, seed):
@@ -50,7 +49,6 @@ def test_draws_are_inside_repeatable_and_follow_the_distribution(kind, low, widt
     assert np.abs(uniform - (np.arange(300) + 0.5) / 300).max() < 0.11  # Kolmogorov: p < 1e-3 beyond 0.112
 
 
-@pytest.mark.fast
 def test_a_prior_that_is_none_is_refused():
     for wrong in [{"kind": "normal"}, {"low": 0.5, "high": 0.5}, {"high": 1.5}, {"low": -0.1}]:
         with pytest.raises(ConfigError):
@@ -129,7 +127,6 @@ def test_the_learning_rate_is_a_number_in_the_state():
     np.testing.assert_allclose(moved, [0, 0.01, 0.02], rtol=1e-3)
 
 
-@pytest.mark.fast
 def test_magnifying_by_one_changes_nothing_and_by_two_shows_the_middle_half():
     ones = jnp.ones(6)
     same, labels = trial.magnified(IMAGES, LABELS, ones)
@@ -158,7 +155,6 @@ def test_scores_pool_the_images_of_a_subject_and_do_not_see_padding():
             assert found[row, label - 1] == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=1e-6)
 
 
-@pytest.mark.fast
 def test_mean_dice_is_over_subjects_then_classes():
     nan = np.nan
     assert mean_dice(np.array([[1.0, 0.0], [0.5, nan]])) == pytest.approx((0.75 + 0.0) / 2)
