@@ -3,8 +3,8 @@
 Run:      python -m experiments.rescaling --config configs/rescaling/hippocampus.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB; DIR holds `images` and `labels` in NIfTI; pip install '.[medical]'
 Time:     15 min (Intel Xeon, beside other work)
-Expect:   test Dice at phi .1, .3, .5, mean of 3 seeds (a look): Fixed .820, .824, .843; Stochastic .685, .702, .592; FiLM
-          .656, .692, .635; SSHN .687, .765, .741. SSHN - Fixed -.099 [-.183, -.014] over five factors, after 300 steps
+Expect:   test Dice at phi .1, .3, .5, mean of 3 seeds (a look): Fixed .820, .824, .843; Stochastic .685, .702, .592;
+          FiLM .656, .692, .635; SSHN .687, .765, .741. SSHN - Fixed -.099 [-.183, -.014] over five factors
 """
 
 from configs.rescaling import wbc
