@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ class RunFolder:
 
     def __init__(self, path: Path, lock: Any = None):
         self.path, self._lock, self._marks = path, lock, {}
+        self._marking = threading.Lock()
 
     @classmethod
     def open(
@@ -102,9 +104,10 @@ class RunFolder:
 
     def mark(self, event: str) -> None:
         """Notes how many seconds after the start of the process something happened, the first time it does."""
-        if event not in self._marks:
-            self._marks[event] = round(provenance.seconds_since_process_start(), 2)
-            self.note(seconds_to=self._marks)
+        with self._marking:  # arms are in work in several threads
+            if event not in self._marks:
+                self._marks[event] = round(provenance.seconds_since_process_start(), 2)
+                self.note(seconds_to=self._marks)
 
     def check_fingerprint(self, name: str, value: str) -> None:
         """Refuses data that differ from those of the run's first start.
@@ -147,7 +150,7 @@ class RunFolder:
 
 def write_atomically(path: Path, content: str) -> None:
     """Writes a text file so that a kill leaves the old or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         with partial.open("w") as file:
             file.write(content)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -206,3 +207,11 @@ def test_tensorboard_forgets_what_a_restart_writes_again(tmp_path):
 def test_an_image_of_another_shape_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\(2, 2, 2\)"):
         TensorBoard(tmp_path).images(0, {"x": np.zeros((2, 2, 2))})
+
+
+def test_several_threads_may_mark_at_once(tmp_path):
+    folder = RunFolder.open(tmp_path / "run", {"seed": 0})
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(folder.mark, [f"event_{index % 20}" for index in range(200)]))
+    assert set(folder.record()["starts"][-1]["seconds_to"]) == {f"event_{index}" for index in range(20)}
+    assert not list((tmp_path / "run").glob("*.part")) and not list((tmp_path / "run").glob(".*.part"))
