@@ -38,7 +38,7 @@ def frame(units: Units, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
 def write(units: Units, chosen: dict[str, dict], writer: Any) -> None:
     """Writes `selection.json` and `network/`, and overlays for TensorBoard, for the first SSHN arm of the study."""
     arm = next(
-        (name for name in units.config.arms if ARMS[name].network == "hypernet" and not _jobs(name, units)), None
+        (name for name in units.config.arms if ARMS[name].network == "hypernet" and ARMS[name].trains == "prior"), None
     )
     if arm is None or not units.config.keep_networks:
         return
@@ -106,10 +106,6 @@ def strip(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.nd
     grey = np.repeat((255 * image.mean(-1, keepdims=True)).astype(np.uint8), 3, -1)
     wrong = np.where((truth != prediction)[..., None], np.array([213, 40, 40], np.uint8), grey)
     return np.concatenate([grey, COLOURS[truth % 6], COLOURS[prediction % 6], wrong], 1)
-
-
-def _jobs(name: str, units: Units) -> bool:
-    return ARMS[name].jobs(units.config) != [Job(None)]
 
 
 def _formats() -> tuple[str, ...]:

@@ -63,6 +63,7 @@ class Trial:
       classes: with the background.
       evaluation_batch: images that a program evaluates at once.
       zooming: whether images are magnified.
+      compile_seconds: of every program that was compiled so far.
     """
 
     network: Network
@@ -71,10 +72,9 @@ class Trial:
     classes: int
     evaluation_batch: int = 16
     zooming: bool = False
-
-    def __post_init__(self):
-        object.__setattr__(self, "compile_seconds", {})
-        object.__setattr__(self, "_lock", threading.Lock())
+    compile_seconds: dict[Any, float] = dataclasses.field(default_factory=dict, init=False)
+    _programs: dict[Any, Callable] = dataclasses.field(default_factory=dict, init=False)
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False)
 
     # -- training ----------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Trial:
     # -- programs ----------------------------------------------------------------------------------------------
 
     def _program(self, name: Any, function: Callable, example: Sequence[Any], **options: Any) -> Callable:
-        programs = self.__dict__.setdefault("_programs", {})
+        programs = self._programs
         if name not in programs:
             with self._lock:
                 if name not in programs:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.data import batch_indices
-from hyperlab.data.splits import Split, Splits, philox, stratified_subset
+from hyperlab.data.splits import Splits, philox, stratified_subset
 from hyperlab.models import UNet
 from hyperlab.nn import plan
 from hyperlab.rescaling.arms import ARMS, Arm, Job
@@ -211,10 +211,6 @@ class Units:
             evaluation_batch=self.config.evaluation_batch,
             zooming=zooming,
         )
-
-    def held_out(self) -> dict[str, Split]:
-        """The splits that networks are measured on."""
-        return {"validation": self.splits.validation, "test": self.splits.test}
 
     def _advance(self, steps: int) -> None:
         with self._lock:
