@@ -18,7 +18,7 @@ from hyperlab import launch
 from hyperlab.data import load
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.nn import check_sizes, level_sizes
-from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, costs, deploy
+from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, cases, costs, deploy
 from hyperlab.rescaling.units import FIRST_REPORT_SEED, mean_dice
 from hyperlab.train import config as configs
 from hyperlab.train import tuning
@@ -57,6 +57,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.curve_points = 4
     config.curve_examples = 32
     config.evaluation_batch = 20
+    config.surface_tolerance = 1.0  # of the normalised surface Dice: mm where the spacing is known, else pixels
     config.programs = 2  # compiled for the prior, one for each bucket of factors
     config.keep_networks = 1  # trained parameters are kept for so many of the first report seeds
     config.tolerance = 0.01  # Dice that `select` may give away
@@ -74,6 +75,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     with Progress(1, "rescaling", unit="step") as progress:
         units = Units(config, splits, folder, progress, stop)
         progress.total = _planned(units)
+        cases.keep(units)
         costs.measure(units)
         chosen = _tune(units)
         if chosen is None:

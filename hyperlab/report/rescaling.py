@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hyperlab.metrics import statistics
+from hyperlab.metrics import per_case, statistics
+from hyperlab.report import rescaling_cases as cases
 from hyperlab.report import rescaling_figures as draw
 from hyperlab.report import rescaling_results as measured
 from hyperlab.report import sections
@@ -18,10 +19,11 @@ PUBLISHED_COST = 1.8  # times the training of one U-Net, as its authors state (a
 
 
 def write(folder: Path) -> Path:
-    """Writes `results.csv`, `front.csv`, `contrasts.csv`, `front.json`, `figures/` and `report.html`."""
+    """Writes `results.csv`, `per_case.csv`, `front.csv`, `contrasts.csv`, `front.json`, `figures/`, `report.html`."""
     folder = Path(folder)
     study = measured.read(folder)
     measured.results(study).to_csv(folder / "results.csv", index=False)
+    per_case.write_table(folder / "per_case.csv", cases.table(folder, study))
     points, compared = measured.points(study), measured.contrasts(study)
     points.to_csv(folder / "front.csv", index=False)
     sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
@@ -90,6 +92,7 @@ def _page(folder: Path, study: measured.Study, points: pd.DataFrame, compared, f
         "network in the end, so at one phi all arms cost the same to run.",
     )
     page.figure(*figures.pop("front"))
+    page.table(_distances(study), _distances_note(study))
     page.heading("What training cost")
     page.table(_training(study), _training_note(study))
     page.figure(*figures.pop("budgets"))
@@ -191,6 +194,25 @@ def _table(study: measured.Study) -> pd.DataFrame:
                 row[study.label(arm)] = f"{scores.mean():.3f} [{scores.min():.3f}, {scores.max():.3f}]"
         rows.append(row)
     return pd.DataFrame(rows).fillna("-")
+
+
+def _distances(study: measured.Study) -> pd.DataFrame:
+    table = cases.distances(study)
+    for name in cases.DISTANCES:
+        table[name] = table[name].map("{:.3f}".format)
+    table["undefined"] = table["undefined"].map("{:.1%}".format)
+    return table
+
+
+def _distances_note(study: measured.Study) -> str:
+    return (
+        "Distances between the surfaces of prediction and truth on the test split, over the compared factors: mean "
+        "over images where both masks hold the class, then classes, factors and seeds; in mm where the spacing is "
+        "known, else in pixels. hd95_pooled: 95th percentile of both directions together; hd95_max: the larger of the "
+        f"two directions' percentiles; nsd: share of the surfaces within {study.config.surface_tolerance:g} of the "
+        "other. Undefined: image and class pairs left out of the distances. Every case is in per_case.csv; "
+        "summary.json has the exported network's cases in the field names of nnU-Net."
+    )
 
 
 def _training(study: measured.Study) -> pd.DataFrame:

@@ -9,6 +9,8 @@ import pandas as pd
 
 from hyperlab import pareto
 from hyperlab.errors import ConfigError
+from hyperlab.metrics import per_case
+from hyperlab.rescaling import cases
 from hyperlab.rescaling.arms import ARMS, Job
 from hyperlab.rescaling.costs import INFERENCE
 from hyperlab.rescaling.units import FIRST_REPORT_SEED, REPORT, Units
@@ -27,16 +29,16 @@ def frame(units: Units, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
         for split in ("validation", "test"):
             with np.errstate(invalid="ignore"):
                 dice = np.nanmean(result[f"{split}/dice"], -1)  # over classes
-            for factor, cases in zip(result["factors"].tolist(), dice, strict=True):
+            for factor, values in zip(result["factors"].tolist(), dice, strict=True):
                 rows += [
                     {"rescaling_factor": factor, "split": split, "seed": seed, "case": case, "dice": value,
-                     "macs": macs[factor]} for case, value in enumerate(cases)
+                     "macs": macs[factor]} for case, value in enumerate(values)
                 ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def write(units: Units, chosen: dict[str, dict], writer: Any) -> None:
-    """Writes `selection.json` and `network/`, and overlays for TensorBoard, for the first SSHN arm of the study."""
+    """Writes `selection.json`, `network/`, its `summary.json`, and overlays, for the first SSHN arm of the study."""
     arm = next(
         (name for name in units.config.arms if ARMS[name].network == "hypernet" and ARMS[name].trains == "prior"), None
     )
@@ -71,6 +73,7 @@ def write(units: Units, chosen: dict[str, dict], writer: Any) -> None:
             },
             formats=_formats(),
         )
+    per_case.write_summary(units.folder.path / "summary.json", cases.summary(units, trial, theta, factor))
     overlays(units, trial, params, writer)
 
 

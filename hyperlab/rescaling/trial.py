@@ -143,23 +143,30 @@ class Trial:
         """`(params, factor [1]) -> prepared`, compiled."""
         return jax.jit(self.network.prepare)
 
-    def counts(self, prepared: Any, factor: float, split: Split) -> segmentation.Counts:
-        """Right and wrong pixels of every image of a split, `[n, classes - 1]`, of a prepared network at a factor.
+    def labels(self, prepared: Any, factor: float, split: Split) -> np.ndarray:
+        """Predicted labels of every image of a split, `[n, *spatial]`, of a prepared network at a factor.
 
         The network may have been prepared for another factor: that is how weights are transferred.
         """
         bucket, sizes = self.bucket(factor), np.array(self.sizes(factor), np.int32)
 
-        def call(prepared, sizes, images, labels):
+        def call(prepared, sizes, images):
             logits = self.network.run(prepared, images, sizes, bucket.canvases)
-            return segmentation.counts(segmentation.predicted_labels(logits), labels, self.classes)
+            return segmentation.predicted_labels(logits)
 
         rows, _ = evaluation_batches(len(split), self.evaluation_batch)
-        parts = []
-        for indices in rows:
-            given = (prepared, sizes, split.images[indices], split.labels[indices])
-            parts.append(self._program(("counts", bucket), call, given)(*given))
-        return segmentation.Counts(*(np.concatenate(column)[: len(split)] for column in zip(*parts, strict=True)))
+        given = [(prepared, sizes, split.images[indices]) for indices in rows]
+        parts = [self._program(("labels", bucket), call, one)(*one) for one in given]
+        return np.concatenate(parts)[: len(split)]
+
+    def counts(self, prepared: Any, factor: float, split: Split) -> segmentation.Counts:
+        """Right and wrong pixels of every image of a split, `[n, classes - 1]`."""
+        return self.count(self.labels(prepared, factor, split), split.labels)
+
+    @functools.cached_property
+    def count(self) -> Callable:
+        """`(predicted labels, true labels) -> counts [n, classes - 1]`, compiled."""
+        return jax.jit(functools.partial(segmentation.counts, classes=self.classes))
 
     def dice(self, prepared: Any, factor: float, split: Split) -> np.ndarray:
         """Dice of every subject and class, `[subjects, classes - 1]`: images of one subject are pooled."""

@@ -11,12 +11,13 @@ import numpy as np
 
 from hyperlab.data import batch_indices
 from hyperlab.data.splits import Splits, philox, stratified_subset
+from hyperlab.metrics import segmentation, surface
 from hyperlab.models import UNet
 from hyperlab.nn import plan
 from hyperlab.rescaling.arms import ARMS, Arm, Job
 from hyperlab.rescaling.networks import build
 from hyperlab.rescaling.prior import Prior
-from hyperlab.rescaling.trial import Examples, Trial
+from hyperlab.rescaling.trial import Examples, Trial, pooled
 from hyperlab.train import durations, rngs
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.loop import fit
@@ -84,8 +85,9 @@ class Units:
 
         Returns:
           `curve/step`, `curve/dice` (validation, mean over the compared factors), `curve/loss`; at all `factors`,
-          per subject and class: `validation/dice`, and in the report phase `test/dice`; for networks of the prior in
-          the report phase `transfer/dice [from, to]` and `outside/dice` (validation means). None after a stop.
+          per subject and class: `validation/dice`, and in the report phase `test/...`, see `tested`; for networks of
+          the prior in the report phase `transfer/dice [from, to]` and `outside/dice` (validation means). None after a
+          stop.
         """
         name = f"{arm_name}/{job.name}/{phase}/{rate:.3g}/{seed}"
         known = self.files.read(name)
@@ -154,19 +156,38 @@ class Units:
         }
         factors = self.factors(job) if phase == TUNE else self.front(job)
         prepared = {factor: trial.prepare(state.params, _gamma(factor)) for factor in factors}
-        splits = {"validation": self.splits.validation} | ({"test": self.splits.test} if phase == REPORT else {})
-        for name, split in splits.items():
-            result[f"{name}/dice"] = np.stack([trial.dice(prepared[f], f, split) for f in factors])
         result["factors"] = np.array(factors)
+        result["validation/dice"] = np.stack([trial.dice(prepared[f], f, self.splits.validation) for f in factors])
         if phase == REPORT:
             with self._lock:
                 self.test_reads += 1
+            tested = [self.tested(trial, prepared[f], f) for f in factors]
+            result |= {f"test/{name}": np.stack([one[name] for one in tested]) for name in tested[0]}
             if job.factor is None:
                 result |= self._beyond(trial, state.params)
             if seed < FIRST_REPORT_SEED + self.config.keep_networks:
                 path = self.folder.path / "networks" / f"{arm_name}_{job.name}_{seed}.npz"
                 save_variables(path, {"params": state.params})
         return result
+
+    def tested(self, trial: Trial, prepared: Any, factor: float) -> Measurements:
+        """What a network is worth on the test split.
+
+        Returns:
+          `dice` `[subjects, classes - 1]`, images of a subject pooled; and of every image, `[n, classes - 1]`:
+          `case_dice`, and `hd95_pooled`, `hd95_max`, `assd` (mm where the spacing is known, else pixels), `nsd`.
+        """
+        split, classes = self.splits.test, len(self.splits.classes)
+        labels = trial.labels(prepared, factor, split)
+        counts = trial.count(labels, split.labels)
+        far = surface.per_class(
+            labels, split.labels, classes, spacing=split.spacing, tolerance=self.config.surface_tolerance
+        )
+        return {
+            "dice": np.asarray(segmentation.dice_of(pooled(counts, split.groups))),
+            "case_dice": np.asarray(segmentation.dice_of(counts)),
+            **far._asdict(),
+        }
 
     def _beyond(self, trial: Trial, params: Any) -> Measurements:
         """Weights of one factor used at another, and factors outside of the prior; validation split."""

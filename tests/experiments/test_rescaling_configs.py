@@ -83,6 +83,23 @@ def test_it_runs_to_a_report_with_every_arm_and_factor(finished):
 
 
 @pytest.mark.slow
+def test_every_test_case_is_in_a_table_with_surface_distances(finished):
+    table = pd.read_csv(finished / "per_case.csv")
+    assert set(table["metric"]) == {"dice", "hd95_pooled", "hd95_max", "assd", "nsd"}
+    assert {run.split("/")[0] for run in table["run"]} == {"fixed", "stochastic", "film", "sshn", "width"}
+    case = table.groupby(["run", "metric"]).size()
+    assert case.nunique() == 1 and case.iloc[0] == 3 * table["case"].nunique()  # three classes of shapes
+    wide = table.pivot_table(index=["run", "case", "class"], columns="metric", values="value").dropna()
+    assert (wide["assd"] <= wide["hd95_max"] + 1e-6).mean() > 0.9 and (
+        wide["hd95_pooled"] <= wide["hd95_max"] + 1e-6
+    ).all()
+    summary = json.loads((finished / "summary.json").read_text())
+    first = summary["metric_per_case"][0]["metrics"]["1"]
+    assert {"Dice", "IoU", "n_ref", "hd95_pooled", "nsd"} <= set(first)
+    assert len(summary["metric_per_case"]) == table["case"].nunique()
+
+
+@pytest.mark.slow
 def test_the_chosen_network_is_exported_and_needs_no_hypernetwork(finished):
     selection = json.loads((finished / "selection.json").read_text())
     assert selection["arm"] == "sshn" and "phi" in selection["sentence"]

@@ -1,0 +1,57 @@
+"""The rescaling study case by case: distances between surfaces beside Dice, and the table of every test case."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hyperlab.metrics import per_case
+from hyperlab.report.rescaling_results import Study
+from hyperlab.rescaling.cases import CASES
+from hyperlab.train.units import UnitFiles
+
+METRICS = {"dice": "case_dice", "hd95_pooled": "hd95_pooled", "hd95_max": "hd95_max", "assd": "assd", "nsd": "nsd"}
+DISTANCES = ("hd95_pooled", "hd95_max", "assd", "nsd")
+
+
+def table(folder: Path, study: Study) -> pd.DataFrame:
+    """One row for each network at a compared factor, test image, class and metric: `per_case.csv`.
+
+    A run is named `arm/what it was trained for/seed/phi`. Distances are in mm where the images' spacing is known,
+    else in pixels; they are NaN where a class is absent from one of the two masks.
+    """
+    cases = UnitFiles(Path(folder) / "units").read(CASES)
+    names, classes = cases["names"].tolist(), cases["classes"].tolist()
+    parts = []
+    for arm, jobs in study.runs.items():
+        for job, seeds in jobs.items():
+            for one in seeds:
+                for place, factor in enumerate(one["factors"].tolist()):
+                    if not np.isclose(factor, study.config.factors).any():
+                        continue
+                    values = {metric: one[f"test/{key}"][place] for metric, key in METRICS.items()}
+                    run = f"{arm}/{job.name}/{int(one['seed'])}/{factor:g}"
+                    parts.append(per_case.table(run, names, classes, values))
+    return pd.concat(parts, ignore_index=True)
+
+
+def distances(study: Study) -> pd.DataFrame:
+    """Each arm over the compared factors: mean over cases where defined, then classes, factors and seeds."""
+    rows = []
+    for arm, jobs in study.runs.items():
+        found: dict[str, list[float]] = {name: [] for name in (*DISTANCES, "undefined")}
+        for seeds in jobs.values():
+            for one in seeds:
+                places = [k for k, f in enumerate(one["factors"]) if np.isclose(f, study.config.factors).any()]
+                for name in DISTANCES:
+                    found[name] += [_mean(one[f"test/{name}"][place]) for place in places]
+                found["undefined"] += [float(np.isnan(one["test/assd"][place]).mean()) for place in places]
+        if found["assd"]:
+            rows.append({"arm": study.label(arm), **{name: float(np.nanmean(x)) for name, x in found.items()}})
+    return pd.DataFrame(rows)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean over cases, then over classes, of what is defined."""
+    frame = pd.DataFrame(values)
+    return float(frame.mean().mean())
