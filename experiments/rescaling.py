@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.study = "rescaling"
     config.seed = 0
     config.data = {"name": "shapes", "root": "", "split_seed": 0, "limit": 0, "size": (48, 48)}
-    config.data.update({"count": 200, "difficulty": 0.1})  # of the shapes
+    config.data.update({"count": 200, "difficulty": 0.05})  # of the shapes: Fixed reaches a Dice of about .8
     config.primary = {"widths": (8, 8, 8, 8), "convs_per_block": 2, "normalization": ""}
     config.primary.update({"activation": "leaky_relu", "skip": "concat"})
     config.hypernet = {"hidden": (16, 64, 96), "activation": "leaky_relu"}
@@ -52,7 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.tuning_seeds = 2
     config.widenings = 0
     config.report_seeds = 3
-    config.train_length = "150 steps"  # or "20 epochs", "10000 examples"
+    config.train_length = "200 steps"  # or "20 epochs", "10000 examples"
     config.batch_size = 8
     config.curve_points = 4
     config.curve_examples = 32

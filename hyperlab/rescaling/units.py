@@ -1,6 +1,5 @@
 """Units of work of the rescaling study: networks of one arm at one learning rate, trained and measured."""
 
-import contextlib
 import functools
 import threading
 from typing import Any
@@ -21,7 +20,7 @@ from hyperlab.rescaling.trial import Examples, Trial, pooled
 from hyperlab.train import durations, rngs
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.loop import fit
-from hyperlab.train.units import Measurements, UnitFiles, in_parallel
+from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
 
 TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; with fresh ones on validation and test
 FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
@@ -142,7 +141,7 @@ class Units:
             evaluate_every=max(1, steps // self.config.curve_points),
             stop=self.stop,
             place=lambda drawn: drawn,
-            progress=_Counter(self),
+            progress=Counter(self.folder, self._advance),
             on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN scores 0
         )
         if self.stop.requested:
@@ -237,21 +236,6 @@ class Units:
         with self._lock:
             self.done += steps
             self.progress.update(self.done)
-
-
-class _Counter:
-    """Adds a network's steps to the progress of the study."""
-
-    def __init__(self, units: Units):
-        self.units, self.seen = units, 0
-
-    def update(self, done: int, **shown: float) -> None:
-        self.units.folder.mark("first_step")
-        self.units._advance(done - self.seen)
-        self.seen = done
-
-    def pause(self, name: str):
-        return contextlib.nullcontext()
 
 
 def _gamma(factor: float) -> np.ndarray:

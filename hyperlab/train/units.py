@@ -4,6 +4,7 @@ A unit is some runs of one arm: what was measured on them is one `.npz` file, wr
 same run folder reads it in place of the work.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -90,3 +91,25 @@ def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers:
             stop.request("an arm failed")
             pool.shutdown(cancel_futures=True)
             raise
+
+
+class Counter:
+    """The progress that one of several runs in work shows to the loop: it adds its steps to those of the study.
+
+    Args:
+      folder: the run folder, which notes when the first step was done.
+      advance: told how many steps were done since it was last told.
+    """
+
+    def __init__(self, folder: Any, advance: Callable[[int], None]):
+        self._folder, self._advance, self._seen = folder, advance, 0
+
+    def update(self, done: int, **shown: float) -> None:
+        """Steps that this run has done."""
+        self._folder.mark("first_step")
+        self._advance(done - self._seen)
+        self._seen = done
+
+    def pause(self, name: str) -> contextlib.AbstractContextManager:
+        """Nothing is paused: other runs go on."""
+        return contextlib.nullcontext()

@@ -119,6 +119,23 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
 
 
 @pytest.mark.slow
+def test_the_default_is_neither_solved_nor_hopeless(tmp_path):
+    config = launch._study("rescaling").get_config()
+    changes = {
+        "arms": ("fixed",),
+        "contrasts": (),
+        "factors": (0.1, 0.5),
+        "front": (0.5,),
+        "outside": (),
+        "rates": (0.01,),
+    }
+    for key, value in {**changes, "tuning_seeds": 1, "curve_points": 1}.items():
+        launch.override(config, key, str(value))
+    results = pd.read_csv(hl.run(config, tmp_path / "run") / "results.csv")
+    assert 0.75 <= results[results["class"] == "mean"]["dice"].mean() <= 0.85
+
+
+@pytest.mark.slow
 def test_killed_and_started_again_it_gives_the_numbers_of_an_uninterrupted_run(tmp_path):
     arguments = [f"--config.{key}={value}" for key, value in {**SMALL, "train_length": "40 steps"}.items()]
     arguments.append("--config.arms=('stochastic',)")
