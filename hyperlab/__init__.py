@@ -10,9 +10,10 @@
 
 from hyperlab import errors, hypernet, interop, trees
 from hyperlab.hypernet import diagnose, hypernetize
+from hyperlab.in_context import segment
 
 __version__ = "0.1.0"
-__all__ = ["diagnose", "errors", "hypernet", "hypernetize", "interop", "run", "trees"]
+__all__ = ["diagnose", "errors", "hypernet", "hypernetize", "interop", "run", "segment", "trees"]
 
 
 def run(config, workdir=None, **options):

@@ -98,3 +98,99 @@ def dice_cross_entropy(
     pixels = optax.losses.softmax_cross_entropy(logits.astype(jnp.float32), target)
     dice = soft_dice(logits, labels, smooth=smooth, background=background)
     return pixels.mean(tuple(range(1, pixels.ndim))) + dice_weight * dice
+
+
+# -- one foreground against background, several candidates --------------------------------------------------------
+
+
+def binary_soft_dice(
+    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
+) -> jax.Array:  # fmt: skip
+    """One minus the soft Dice coefficient of each example, with a sigmoid: from 0 to 1, in float32.
+
+    loss = mean_c (1 - (2 sum_i p_ic y_ic + s) / (sum_i p_ic^2 + sum_i y_ic^2 + s))
+
+    with p the sigmoid of the logits, over the pixels i of one example and its channels c. Where label and
+    prediction are empty the loss is 0. At the default smooth term, that of the source, an empty label alone gives
+    next to no gradient; `smooth=1` gives it one.
+
+    Args:
+      logits: `[batch, *spatial, channel]`, any floating dtype.
+      labels: `[batch, *spatial, channel]` in 0..1; values between are soft labels.
+      squared: squares in the denominator; without them it is sum p + sum y, which soft labels can never bring to 0.
+      smooth: s, more than 0.
+
+    Returns:
+      float32 `[batch]`.
+
+    Raises:
+      ConfigError: shapes differ, or `smooth` is not positive.
+
+    >>> logits = jnp.linspace(-2, 2, 16).reshape(1, 16, 1)
+    >>> labels = (jnp.arange(16) % 3 == 0).astype(jnp.float32).reshape(1, 16, 1)
+    >>> [round(float(binary_soft_dice(logits, labels, squared=squared)[0]), 6) for squared in (True, False)]
+    [0.456649, 0.571429]
+
+    (Milletari, Navab and Ahmadi, 2016, arXiv 1606.04797; constants of the training library of UniverSeg, Butoi et
+    al., 2023, arXiv 2304.06131.)
+    """
+    if logits.shape != labels.shape:
+        raise ConfigError(f"logits have shape {logits.shape}, labels {labels.shape}, expected the same")
+    if not smooth > 0:
+        raise ConfigError(f"smooth is {smooth}, expected more than 0: an empty image would divide 0 by 0")
+    p, y = jax.nn.sigmoid(logits.astype(jnp.float32)), labels.astype(jnp.float32)
+    pixels = tuple(range(1, logits.ndim - 1))
+    total = (p * p + y * y if squared else p + y).sum(pixels)
+    return 1 - ((2 * (p * y).sum(pixels) + smooth) / (total + smooth)).mean(-1)
+
+
+def candidate_soft_dice(
+    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
+) -> jax.Array:  # fmt: skip
+    """`binary_soft_dice` of each candidate: float32 `[batch, K]`.
+
+    Args:
+      logits: `[batch, K, *spatial, channel]`.
+      labels: `[batch, *spatial, channel]`, one annotator's, for all candidates.
+      squared: see `binary_soft_dice`, like `smooth`.
+
+    >>> candidate_soft_dice(jnp.zeros((2, 5, 8, 8, 1)), jnp.ones((2, 8, 8, 1))).shape
+    (2, 5)
+    """
+    loss = lambda one: binary_soft_dice(one, labels, squared=squared, smooth=smooth)  # noqa: E731
+    return jax.vmap(loss, 1, 1)(logits)
+
+
+def best_candidate_dice(
+    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
+) -> jax.Array:  # fmt: skip
+    """The soft Dice loss of the best of several candidates, float32 `[batch]`; the others get no gradient.
+
+    Candidates are free to differ, since only the one that the annotator of this step would have chosen is pulled
+    towards the label. Of equally good candidates the first is taken.
+
+    Args:
+      logits: `[batch, K, *spatial, channel]`.
+      labels: `[batch, *spatial, channel]`, one annotator's, drawn anew at each step.
+      squared: see `binary_soft_dice`, like `smooth`.
+
+    >>> labels = jnp.array([0.0, 1, 1, 0]).reshape(1, 4, 1)
+    >>> logits = 100 * jnp.stack([1 - 2 * labels, 2 * labels - 1], 1)
+    >>> best_candidate_dice(logits, labels), mean_candidate_dice(logits, labels)
+    (Array([0.], dtype=float32), Array([0.5], dtype=float32))
+
+    (Rakic et al., 2024, "Tyche", arXiv 2401.13650.)
+    """
+    losses = candidate_soft_dice(logits, labels, squared=squared, smooth=smooth)
+    # the gradient of `min` would be shared by equal candidates
+    return jnp.take_along_axis(losses, losses.argmin(1, keepdims=True), 1)[:, 0]
+
+
+def mean_candidate_dice(
+    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
+) -> jax.Array:  # fmt: skip
+    """The mean soft Dice loss of all candidates, float32 `[batch]`: what `best_candidate_dice` is held against.
+
+    Its optimum is one mask for all candidates, the best compromise between the annotators.
+    """
+    return candidate_soft_dice(logits, labels, squared=squared, smooth=smooth).mean(1)

@@ -108,3 +108,49 @@ def test_settings_that_divide_nothing_by_nothing_are_refused():
         losses.soft_dice(logits, labels, smooth=0.0)
     with pytest.raises(ConfigError, match="1 class, expected 2"):
         losses.soft_dice(logits[..., :1], labels)
+
+
+# -- one foreground, several candidates ---------------------------------------------------------------------------
+
+
+@pytest.mark.fast
+def test_binary_soft_dice_has_the_golden_values_of_the_reference_and_its_edge_cases():
+    logits = jnp.linspace(-2, 2, 16).reshape(1, 4, 4, 1)
+    labels = (jnp.arange(16) % 3 == 0).astype(jnp.float32).reshape(1, 4, 4, 1)
+    np.testing.assert_allclose(losses.binary_soft_dice(logits, labels), 0.4566488764, rtol=1e-6)
+    np.testing.assert_allclose(losses.binary_soft_dice(logits, labels, squared=False), 0.5714285673, rtol=1e-6)
+    empty = jnp.zeros_like(labels)
+    np.testing.assert_allclose(losses.binary_soft_dice(empty - 1e3, empty), 0, atol=1e-6)  # empty and empty agree
+    np.testing.assert_allclose(losses.binary_soft_dice(logits, empty), 1, atol=1e-6)
+    # a soft label is reached exactly with squares, and not without them
+    soft = jax.nn.sigmoid(logits)
+    np.testing.assert_allclose(losses.binary_soft_dice(logits, soft), 0, atol=1e-6)
+    assert losses.binary_soft_dice(logits, soft, squared=False)[0] > 0.1
+    half = losses.binary_soft_dice(jnp.zeros((1, 64, 64, 1), jnp.bfloat16), jnp.ones((1, 64, 64, 1), jnp.bfloat16))
+    np.testing.assert_allclose(half, 1 - 2 * 0.5 / 1.25, rtol=1e-6)
+
+
+@pytest.mark.fast
+def test_the_best_candidate_alone_gets_a_gradient():
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(0, 2, (3, 4, 5, 6, 1)), jnp.float32)
+    labels = jnp.asarray(rng.random((3, 5, 6, 1)) < 0.4, jnp.float32)
+    each = losses.candidate_soft_dice(logits, labels)
+    slow = [[losses.binary_soft_dice(logits[b : b + 1, k], labels[b : b + 1])[0] for k in range(4)] for b in range(3)]
+    np.testing.assert_allclose(each, slow, rtol=1e-6)
+    np.testing.assert_array_equal(losses.best_candidate_dice(logits, labels), each.min(1))
+    np.testing.assert_allclose(losses.mean_candidate_dice(logits, labels), each.mean(1), rtol=1e-6)
+    gradient = jax.jit(jax.grad(lambda x: losses.best_candidate_dice(x, labels).sum()))(logits)
+    touched = np.abs(gradient).sum((2, 3, 4)) > 0
+    np.testing.assert_array_equal(touched, np.eye(4, dtype=bool)[np.argmin(each, 1)])
+    twins = jnp.repeat(logits[:, :1], 2, axis=1)
+    tied = jax.grad(lambda x: losses.best_candidate_dice(x, labels).sum())(twins)
+    assert np.abs(tied[:, 0]).max() > 0 and np.abs(tied[:, 1]).max() == 0  # the first of equals
+
+
+@pytest.mark.fast
+def test_binary_losses_refuse_what_cannot_be_compared():
+    with pytest.raises(ConfigError, match=r"logits have shape \(1, 4, 4, 1\), labels \(1, 4, 4\)"):
+        losses.binary_soft_dice(jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 4, 4)))
+    with pytest.raises(ConfigError, match="smooth is 0"):
+        losses.binary_soft_dice(jnp.zeros((1, 4, 1)), jnp.zeros((1, 4, 1)), smooth=0.0)

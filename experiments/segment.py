@@ -1,0 +1,252 @@
+"""Masks for a folder of images from a few examples, with a network that is trained already.
+
+    python -m experiments.segment --images DIR --support DIR --out DIR --params FILE
+
+`--support` holds pairs of image and mask (`images/` beside `labels/`, or files such as a.png with a_mask.png).
+Masks have the examples' label values and the form of their images: NIfTI with its geometry, TIFF, else PNG. Volumes are
+segmented slice by slice. An overlay of each image is written beside, as PNG.
+
+`--params` is a `.npz` file of `hyperlab.train.checkpoints.save_variables`, or the `.pt` file of the published UniverSeg
+weights, which are not part of this library and have a licence of their own.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hyperlab import interop
+from hyperlab.data.layouts import case_problems, detect, refuse
+from hyperlab.data.readers.cases import Problem, visible
+from hyperlab.data.readers.images import SUFFIXES
+from hyperlab.data.readers.scan import is_readable, read_scan, stem_of, suffix_of
+from hyperlab.data.resample import unit_range
+from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError, require
+from hyperlab.in_context import Segmentation, network_of, segment
+from hyperlab.train.checkpoints import load_variables
+from hyperlab.train.progress import Progress
+
+NORMALIZATIONS = ("auto", "min_max", "percentiles")
+_MOST_CLASSES = 32  # more values are instances
+_COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132, 145, 180), (255, 200, 60))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; bad input ends with one message before anything is computed, and code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except (HyperlabError, MissingExtraError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.out.exists() and not options.out.is_dir():
+        raise ConfigError(f"--out {options.out} is a file, expected a folder")
+    module, params = load_network(options.params)
+    paths = image_files(options.images)
+    images, labels, values = load_support(options.support, options.normalize, options.binary)
+    classes = tuple(options.classes) if options.classes else values
+    missing = [value for value in classes if value not in values]
+    if missing:
+        raise ConfigError(f"--classes {missing[0]}: no mask of {options.support} has it; they hold {values}")
+    dims = images[0].ndim
+    for path in paths:  # each is opened before the first is segmented
+        image = load_image(path, options.normalize)
+        if image.ndim != dims:
+            raise DataError(f"{path} has {image.ndim} dimensions, the examples have {dims}; segment each kind alone")
+    if options.slice_axis is not None and dims == 2:
+        raise ConfigError("--slice-axis is for volumes, and these are images")
+    slice_axis = (2 if options.slice_axis is None else options.slice_axis) if dims == 3 else None
+    pool = len(images) if slice_axis is None else sum(_labelled_slices(each, classes, slice_axis) for each in labels)
+    settings = {
+        name: getattr(options, name) for name in ("aspect", "select", "ensemble", "average", "threshold", "seed")
+    }
+    settings |= {"module": module, "classes": classes, "size": options.size or None, "slice_axis": slice_axis}
+    settings["support_size"] = min(options.support_size, pool)
+    masks, overlays = options.out / "masks", options.out / "overlays"
+    for folder in (masks, overlays):
+        folder.mkdir(parents=True, exist_ok=True)
+    print(f"{len(paths)} images, {len(images)} examples, classes {', '.join(map(str, classes))}, into {options.out}")
+    with Progress(len(paths), "segment", unit="image") as progress:
+        for done, path in enumerate(paths, 1):
+            image = load_image(path, options.normalize)
+            result = segment([image], images, labels, params, **settings)
+            write_mask(masks, path, result.masks[0])
+            write_overlay(overlays / f"{stem_of(path)}.png", image, result, classes, slice_axis)
+            progress.update(done, foreground=float((result.masks[0] > 0).mean()))
+
+
+def load_network(path: Path | None):
+    """Module and parameters of a file.
+
+    Raises:
+      ConfigError: no file was named, or its format is unknown.
+      HyperlabError: it cannot be read, or holds another network.
+    """
+    if path is None:
+        raise ConfigError(
+            "no weights come with the library; name a file: --params FILE.npz of your own training "
+            "(hyperlab.train.checkpoints.save_variables), or --params FILE.pt with the published UniverSeg weights"
+        )
+    if not path.is_file():
+        raise DataError(f"--params {path} does not exist")
+    if path.suffix == ".npz":
+        params = load_variables(path)
+        params = params["params"] if set(params) == {"params"} else params
+        return network_of(params), params
+    if path.suffix in (".pt", ".pth"):
+        return interop.universeg_from_torch(interop.read_torch(path))
+    raise ConfigError(f"--params {path} is of no known format, expected .npz or .pt")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder (or of `images` in it), by name.
+
+    Raises:
+      DataError: the folder is missing or holds none, or two have one name and would overwrite each other's mask.
+    """
+    folder = folder / "images" if (folder / "images").is_dir() else folder
+    if not folder.is_dir():
+        raise DataError(f"--images {folder} is no folder")
+    paths = [path for path in visible(folder) if is_readable(path)]
+    if not paths:
+        raise DataError(f"--images {folder} holds no images; readable are .nii, .nii.gz, .npy, {', '.join(SUFFIXES)}")
+    names = [stem_of(path) for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise DataError(f"--images {folder} holds several files named {twice!r}; are masks among them? move them away")
+    return paths
+
+
+def load_image(path: Path, normalize: str) -> np.ndarray:
+    """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images."""
+    return _grey(read_scan(path).values, str(path), normalize)
+
+
+def load_support(folder: Path, normalize: str, binary: bool):
+    """Images, label maps, and the label values that occur, background left out.
+
+    Raises:
+      DataError: no pairs, damaged files, or masks that look like instances.
+    """
+    cases = detect(folder)
+    problems: list[Problem] = list(cases.problems)
+    images, labels = [], []
+    for case in cases.cases:
+        if case.label is None:
+            continue
+        found, image, mask = case_problems(case, cases.classes)
+        problems += found
+        if image is None or mask is None:
+            continue
+        images.append(_grey(image.values, str(case.images[0]), normalize))
+        labels.append((mask.values > 0).astype(np.int32) if binary else mask.values)
+        labels[-1] = labels[-1].squeeze() if images[-1].ndim < labels[-1].ndim else labels[-1]
+    refuse(folder, problems)
+    if not images:
+        raise DataError(f"--support {folder} holds no image with a mask")
+    values = sorted({int(value) for label in labels for value in np.unique(label)} - {0})
+    if not values:
+        raise DataError(f"--support {folder}: all masks are empty; at least one must show what to segment")
+    if len(values) > _MOST_CLASSES:
+        raise DataError(
+            f"--support {folder}: the masks hold {len(values)} values; are they maps of instances? --binary makes "
+            "everything above 0 one class, --classes names a few"
+        )
+    return images, labels, tuple(values)
+
+
+def write_mask(folder: Path, path: Path, mask: np.ndarray) -> Path:
+    """A mask in the form of its image: NIfTI on the image's own grid, npy, TIFF, or else PNG."""
+    suffix = suffix_of(path)
+    dtype = np.uint8 if mask.max(initial=0) < 256 else np.uint16
+    if suffix in (".nii", ".nii.gz"):
+        return _write_nifti(folder / f"{stem_of(path)}{suffix}", path, mask.astype(dtype))
+    if suffix == ".npy":
+        target = folder / path.name
+        np.save(target, mask.astype(dtype))
+        return target
+    from PIL import Image
+
+    target = folder / f"{stem_of(path)}{suffix if suffix in ('.tif', '.tiff') else '.png'}"
+    Image.fromarray(mask.astype(dtype)).save(target)
+    return target
+
+
+def write_overlay(path: Path, image: np.ndarray, result: Segmentation, classes, slice_axis: int | None) -> None:
+    """The image beside itself with its classes in colour; of a volume, the slice with the most foreground."""
+    from PIL import Image
+
+    mask = result.masks[0]
+    if slice_axis is not None:
+        others = tuple(axis for axis in range(3) if axis != slice_axis)
+        best = int((mask > 0).sum(others).argmax())
+        image, mask = image.take(best, slice_axis), mask.take(best, slice_axis)
+    grey = np.repeat(np.round(255 * image)[..., None], 3, -1)
+    shown = grey.copy()
+    for index, value in enumerate(classes):
+        inside = mask == value
+        shown[inside] = 0.55 * grey[inside] + 0.45 * np.array(_COLOURS[index % len(_COLOURS)])
+    Image.fromarray(np.concatenate([grey, shown], 1).astype(np.uint8)).save(path)
+
+
+def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> Path:
+    nibabel = require("nibabel", "medical", "writing NIfTI files")
+    image = nibabel.load(source)
+    mask = mask.reshape(mask.shape + (1,) * (min(len(image.shape), 3) - mask.ndim))
+    if len(image.shape) >= 3:
+        # the reader turned the axes; the mask goes back onto the voxels of the file
+        orientation = nibabel.orientations.io_orientation(image.affine)
+        canonical = nibabel.orientations.axcodes2ornt("RAS")
+        mask = nibabel.orientations.apply_orientation(mask, nibabel.orientations.ornt_transform(canonical, orientation))
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine), target)
+    return target
+
+
+def _labelled_slices(label: np.ndarray, classes: Sequence[int], axis: int) -> int:
+    others = tuple(each for each in range(3) if each != axis)
+    return int(np.isin(label, classes).any(others).sum())
+
+
+def _grey(values: np.ndarray, name: str, normalize: str) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise DataError(f"{name} holds values that are not finite (NaN or infinite); mend the file")
+    eight_bit = values.dtype == np.uint8
+    grey = values.astype(np.float32).mean(-1)
+    grey = grey[..., 0] if grey.ndim == 3 and grey.shape[-1] == 1 else grey
+    if normalize == "auto" and eight_bit:
+        return grey / 255
+    limits = (0, 100) if normalize == "min_max" else (0.5, 99.5)
+    return unit_range(grey[..., None], *limits)[..., 0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.segment", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--images", type=Path, required=True, help="folder of images or volumes to segment")
+    add("--support", type=Path, required=True, help="folder of images with masks")
+    add("--out", type=Path, required=True, help="folder for masks and overlays")
+    add("--params", type=Path, help="weights: .npz or .pt")
+    add("--classes", type=int, nargs="+", help="label values to segment; by default all that occur")
+    add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
+    add("--normalize", choices=NORMALIZATIONS, default="auto",
+        help="auto: 8-bit divided by 255, all else as percentiles (.5 and 99.5 become 0 and 1)")  # fmt: skip
+    add("--size", type=int, default=128, help="what the network works at; 0 keeps the images' own (default 128)")
+    add("--aspect", choices=("keep", "stretch"), default="keep", help="pad to the working proportions, or distort")
+    add("--slice-axis", type=int, choices=(0, 1, 2), help="of volumes; by default 2")
+    add("--support-size", type=int, default=64, help="examples a pass (default 64, or all there are)")
+    add("--select", choices=("random", "similar"), default="random", help="which examples")
+    add("--ensemble", type=int, default=1, help="passes with different random examples (default 1)")
+    add("--average", choices=("probabilities", "logits"), default="probabilities", help="what an ensemble averages")
+    add("--threshold", type=float, default=0.5, help="probability above which a pixel is foreground")
+    add("--seed", type=int, default=0, help="of the random examples")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import segment
+from hyperlab.in_context import network_of
+from hyperlab.models import UniverSeg
+from hyperlab.train.checkpoints import save_variables
+
+nibabel = pytest.importorskip("nibabel")
+
+
+def above(variables, target, support_images, support_labels):
+    """Stands for a network: foreground is brighter than halfway to the examples' foreground."""
+    inside = (support_images * support_labels).sum((1, 2, 3, 4), keepdims=True)[:, 0]
+    return 100 * (target - inside / support_labels.sum((1, 2, 3, 4), keepdims=True)[:, 0] / 2)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(segment, "load_network", lambda path: (above, np.float32(0)))
+
+
+def picture(seed):
+    rng = np.random.default_rng(seed)
+    image, mask = np.full((20, 26), 20, np.uint8), np.zeros((20, 26), np.uint8)
+    y, x = rng.integers(2, 10, 2)
+    image[y : y + 8, x : x + 8], mask[y : y + 8, x : x + 8] = 200, 255
+    return image, mask
+
+
+def write_pairs(folder, count=3):
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for index in range(count):
+        image, mask = picture(index)
+        Image.fromarray(image).save(folder / "images" / f"case_{index}.png")
+        Image.fromarray(mask).save(folder / "labels" / f"case_{index}.png")
+
+
+def test_pictures_get_masks_in_their_form_with_the_label_values_of_the_examples(tmp_path, stand_in, capsys):
+    write_pairs(tmp_path / "support")
+    images = tmp_path / "images"
+    images.mkdir()
+    truths = {}
+    for index, ending in enumerate((".png", ".tif", ".bmp", ".jpg")):
+        image, truths[f"q{index}"] = picture(10 + index)
+        Image.fromarray(image).save(images / f"q{index}{ending}", **({"quality": 95} if ending == ".jpg" else {}))
+    code = segment.main([f"--images={images}", f"--support={tmp_path / 'support'}", f"--out={tmp_path / 'out'}",
+                         "--size=0"])  # fmt: skip
+    assert code == 0 and "4 images, 3 examples, classes 255" in capsys.readouterr().out
+    written = sorted(path.name for path in (tmp_path / "out" / "masks").iterdir())
+    assert written == ["q0.png", "q1.tif", "q2.png", "q3.png"]
+    for name in written:
+        mask = np.asarray(Image.open(tmp_path / "out" / "masks" / name))
+        np.testing.assert_array_equal(mask, truths[name[:2]])
+    overlay = np.asarray(Image.open(tmp_path / "out" / "overlays" / "q0.png"))
+    assert overlay.shape == (20, 52, 3)
+    plain, shown = np.split(overlay.astype(int), 2, axis=1)
+    np.testing.assert_array_equal((plain != shown).any(-1), truths["q0"] > 0)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SRA"])
+def test_a_nifti_mask_lies_on_the_voxels_and_the_affine_of_its_image(tmp_path, stand_in, axes):
+    rng = np.random.default_rng(0)
+    ornt = nibabel.orientations.axcodes2ornt(axes)
+    for part in ("support", "query"):
+        for name in ("images", "labels"):
+            (tmp_path / part / name).mkdir(parents=True)
+        volume = rng.integers(0, 2, (8, 9, 10)).astype(np.float32)  # 0 or 1: unit range and truth at once
+        affine = np.diag([1.0, 2.0, 3.0, 1.0]) @ nibabel.orientations.inv_ornt_aff(ornt, volume.shape)
+        for name, values in (("images", 50 * volume), ("labels", 2 * volume)):
+            nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / part / name / "a.nii.gz")
+    code = segment.main([f"--images={tmp_path / 'query'}", f"--support={tmp_path / 'support'}", "--slice-axis=1",
+                         f"--out={tmp_path / 'out'}", "--size=0"])  # fmt: skip
+    assert code == 0
+    mask = nibabel.load(tmp_path / "out" / "masks" / "a.nii.gz")
+    image = nibabel.load(tmp_path / "query" / "images" / "a.nii.gz")
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), np.where(image.get_fdata() > 25, 2, 0))
+    assert (tmp_path / "out" / "overlays" / "a.png").stat().st_size > 0
+
+
+def test_weights_from_a_file(tmp_path):
+    network, one, two = UniverSeg([4, 4]), jnp.ones((1, 8, 8, 1)), jnp.ones((1, 2, 8, 8, 1))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), one, two, two)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes["params"])
+    for name, tree in (("bare", params), ("outer", {"params": params})):
+        save_variables(tmp_path / f"{name}.npz", tree)
+        module, loaded = segment.load_network(tmp_path / f"{name}.npz")
+        assert module == network and jax.tree.structure(loaded) == jax.tree.structure(params)
+
+
+def test_weights_of_the_reference_are_converted(tmp_path, monkeypatch):
+    with np.load(Path(__file__).parents[1] / "golden" / "universeg_8x3.npz") as golden:
+        state = {name.removeprefix("state_dict/"): golden[name] for name in golden if name.startswith("state_dict/")}
+    monkeypatch.setattr(segment.interop, "read_torch", lambda path: {"model": state})
+    (tmp_path / "weights.pt").touch()
+    module, params = segment.load_network(tmp_path / "weights.pt")
+    assert module == network_of(params) == UniverSeg([8, 8, 8])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "no weights come with the library"),
+        ({"params": "absent.npz"}, "absent.npz does not exist"),
+        ({"params": "support/images/case_0.png"}, "of no known format, expected .npz or .pt"),
+        ({"params": "weights.npz", "images": "nowhere"}, "is no folder"),
+        ({"params": "weights.npz", "images": "empty"}, "holds no images"),
+        ({"params": "weights.npz", "support": "empty"}, "holds no pairs"),
+        ({"params": "weights.npz", "classes": "7"}, "--classes 7: no mask"),
+        ({"params": "weights.npz", "out": "weights.npz"}, "is a file, expected a folder"),
+        ({"params": "weights.npz", "slice-axis": "1"}, "--slice-axis is for volumes"),
+    ],
+)
+def test_bad_input_is_one_message_before_any_work(tmp_path, monkeypatch, capsys, change, message):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "support", count=1)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weights.npz").touch()
+    load = segment.load_network
+    stand_in = lambda path: (above, 0) if path and path.name == "weights.npz" else load(path)  # noqa: E731
+    monkeypatch.setattr(segment, "load_network", stand_in)
+    options = {"images": "support", "support": "support", "out": "out"} | change
+    assert segment.main([f"--{name}={value}" for name, value in options.items()]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
