@@ -1,0 +1,37 @@
+"""White blood cells and retinal vessels, held out: developed on nuclei, trained on the other sets and synthetic tasks.
+
+Run:      python -m experiments.in_context --config configs/in_context/held_out.py --config.data.store=STORE
+Hardware: 2 CPU cores, 4 GB; STORE as the README builds it, of seven data sets at 64x64
+Time:     about 5 hours (estimated from 0.2 s a step; not run as a whole yet)
+Expect:   a question, not a number: this config has been run shrunk alone, so nothing is known of its outcome
+"""
+
+from experiments import in_context
+
+
+def get_config():
+    config = in_context.get_config()
+    config.data.size = (64, 64)
+    config.data.development = ("dsb2018_nuclei",)
+    config.data.held_out = ("wbc", "chasedb1")
+    config.network.widths = (16, 16, 16, 16)
+    config.network.rival_widths = (24, 24, 24, 24)
+    config.network.unet_widths = (16, 16, 16, 16)
+    config.support_sizes = (1, 2, 4, 8, 16)
+    config.train_support = 16
+    config.ensembles = (1, 2, 4, 8)
+    config.draws = 5
+    config.arms = (
+        "universeg",
+        "squeeze",
+        "prototypes",
+        "unet_support",
+        "unet_task",
+        "no_synthetic",
+        "no_task_augmentation",
+    )
+    config.rates = (0.0003, 0.001, 0.003)
+    config.report_seeds = 5
+    config.train_length = "4000 steps"
+    config.task_length = "300 steps"
+    return config

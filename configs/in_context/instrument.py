@@ -1,0 +1,17 @@
+"""A test of the instrument: a copy of an arm must not be separable from it, a planted handicap must be found.
+
+Run:      python -m experiments.in_context --config configs/in_context/instrument.py --workdir runs/instrument
+Hardware: 2 CPU cores, 2 GB
+Time:     TIME
+Expect:   EXPECT
+"""
+
+from experiments import in_context
+
+
+def get_config():
+    config = in_context.get_config()
+    config.arms = ("universeg", "universeg_again", "universeg_slowed")
+    config.contrasts = ("universeg - universeg_again", "universeg - universeg_slowed")
+    config.report_seeds = 8
+    return config

@@ -1,0 +1,170 @@
+"""In-context segmentation: does a network that was trained across tasks segment tasks that it never saw?
+
+    python -m experiments.in_context                                     # synthetic tasks, under three minutes
+    python -m experiments.in_context --config configs/in_context/held_out.py --config.data.store=STORE
+
+UniverSeg and two few-shot networks are trained once on many tasks; on tasks of held-out data sets they answer from a
+support set alone. Beside them: a U-Net trained on the support set, a U-Net trained on all of the task's examples, and
+what needs no network (the nearest support mask, the mean mask, Otsu's threshold). Learning rates are chosen on
+development tasks with tuning seeds, with the same grid for every arm; what is reported comes from fresh seeds and from
+tasks that no choice has seen.
+"""
+
+import json
+
+import ml_collections
+import numpy as np
+
+from hyperlab import launch
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.few_shot import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, material
+from hyperlab.few_shot.targets import check
+from hyperlab.train import config as configs
+from hyperlab.train import tuning
+from hyperlab.train.progress import Progress
+from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.tensorboard import TensorBoard
+from hyperlab.train.writers import JsonLines, MultiWriter
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The embedded default: synthetic tasks, held-out procedural shapes, few-shot arms and a U-Net for each task."""
+    config = ml_collections.ConfigDict()
+    config.study = "in_context"
+    config.seed = 0
+    config.data = {"store": "", "size": (32, 32), "split_seed": 0, "queries": 40}
+    config.data.update({"development": ("further-synthetic",), "held_out": ("shapes",)})  # data sets, whole
+    config.network = {"widths": (8, 8, 8), "rival_widths": (16, 16, 16), "unet_widths": (8, 8, 8)}
+    config.augmentation = "documented"  # or "faithful", to the published code's quirks too
+    config.support_sizes = (1, 4, 8)  # that held-out tasks are judged with
+    config.train_support = 8
+    config.ensembles = (1, 4)  # support sets whose predictions are averaged
+    config.draws = 3  # support sets of every size
+    config.arms = ("universeg", "squeeze", "prototypes", "unet_support")
+    # Named before running; the metric is Dice at the largest support size, mean over held-out tasks.
+    config.contrasts = ("universeg - squeeze", "universeg - prototypes", "universeg - unet_support")
+    config.optimizer = "adam"
+    config.rates = (0.001, 0.003, 0.01)
+    config.tuning_seeds = 1
+    config.widenings = 0
+    config.report_seeds = 3
+    config.train_length = "150 steps"  # across tasks
+    config.task_length = "60 steps"  # of a network for one task
+    config.batch_size = 8
+    config.curve_points = 4
+    config.curve_queries = 8
+    config.evaluation_batch = 20
+    config.keep_networks = 1  # trained parameters are kept for so many of the first report seeds
+    config.workers = 0  # networks in work at the same time; 0: one for each of at most four cores on CPU, else 1
+    return config
+
+
+def run(config: ml_collections.ConfigDict, folder, stop) -> None:
+    """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
+    _check(config)
+    made = material.build(config, folder.path)
+    check([*made.development, *made.test], max(config.support_sizes))
+    for arm in config.arms:
+        made.training(synthetic=ARMS[arm].synthetic)
+    folder.check_fingerprint(made.name, made.fingerprint)
+    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
+    writer.truncate_after(-1)  # rows of finished units are written again, from their files
+    writer.hparams(configs.flat(config))
+    with Progress(1, "in context", unit="step") as progress:
+        units = Units(config, made, folder, progress, stop)
+        progress.total = _planned(units)
+        chosen = _tune(units)
+        if chosen is None:
+            return
+        # On disk before a held-out task is read for the first time.
+        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
+        complete = _report(units, chosen, writer)
+    folder.note(networks_judged_on_held_out_tasks=units.test_reads)
+    if complete:
+        from hyperlab.report import in_context
+
+        units.floors()
+        material.keep(units.files, made, max(config.support_sizes))
+        in_context.write(folder.path)
+    writer.close()
+
+
+def _tune(units: Units) -> dict[str, dict] | None:
+    """The learning rate of each arm, from tuning seeds and the development tasks; None after a stop."""
+    config, seeds = units.config, range(units.config.tuning_seeds)
+    tasks = [(arm, rate, seed) for arm in config.arms for rate in config.rates for seed in seeds]
+    if None in units.in_parallel(lambda task: units.measure(*task, TUNE), tasks):
+        return None
+    chosen = {}
+    for arm in config.arms:
+
+        def measure(_, pairs, arm=arm):
+            measured = [units.measure(arm, rate, seed, TUNE) for rate, seed in pairs]
+            return None if None in measured else np.array([mean_dice(one) for one in measured])
+
+        choice = tuning.choose(1, config.rates, seeds, measure, widenings=config.widenings)
+        if choice is None:
+            return None
+        chosen[arm] = {
+            "label": ARMS[arm].label,
+            "definition": ARMS[arm].definition(),
+            "learning_rate": choice.rate,
+            "trials": choice.trials,
+            "at_edge": choice.at_edge,
+            "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
+        }
+    return chosen
+
+
+def mean_dice(measured: dict[str, np.ndarray]) -> float:
+    """Mean over tasks of what one network, or one for each task, scored; an undefined Dice is left out."""
+    return float(np.mean([np.nanmean(value) for key, value in measured.items() if key.startswith("dice/")]))
+
+
+def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
+    """Trains each arm at its rate on fresh seeds and judges it on the held-out tasks; False after a stop."""
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
+    tasks = [(arm, seed) for arm in units.config.arms for seed in seeds]
+
+    def measure(task):
+        arm, seed = task
+        return units.measure(arm, chosen[arm]["learning_rate"], seed, REPORT)
+
+    for (arm, seed), result in zip(tasks, units.in_parallel(measure, tasks), strict=True):
+        if result is None:
+            return False
+        for step, dice in zip(result.get("curve/step", ()), result.get("curve/dice", ()), strict=True):
+            writer.scalars(int(step), {"dice": float(dice)}, split=f"{arm}/{seed}/development")
+    return True
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    """Refuses a config before anything is read or compiled."""
+    for name in config.arms:
+        if name not in ARMS:
+            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
+    for contrast in config.contrasts:
+        for name in contrast.split(" - "):
+            if name not in config.arms:
+                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
+    if config.augmentation not in ("faithful", "documented"):
+        raise ConfigError(f"augmentation is {config.augmentation!r}; valid: 'documented', 'faithful'")
+    if min(*config.support_sizes, config.train_support, config.draws, *config.ensembles) < 1:
+        raise ConfigError(
+            f"support_sizes {tuple(config.support_sizes)}, train_support {config.train_support}, draws {config.draws} "
+            f"and ensembles {tuple(config.ensembles)}: all are at least 1"
+        )
+
+
+def _planned(units: Units) -> int:
+    """Training steps of the whole study, unless a grid is widened."""
+    config, total = units.config, 0
+    for name in config.arms:
+        arm = ARMS[name]
+        tuning_networks = len(config.rates) * config.tuning_seeds * units.networks(arm, TUNE)
+        total += (tuning_networks + config.report_seeds * units.networks(arm, REPORT)) * units.steps(arm)
+    return total
+
+
+if __name__ == "__main__":
+    launch.main("experiments.in_context")

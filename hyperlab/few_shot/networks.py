@@ -1,0 +1,29 @@
+"""The modules of the arms, from a config."""
+
+from typing import Any
+
+import flax.linen as nn
+
+from hyperlab.models import UNet, UniverSeg
+from hyperlab.models.few_shot import Prototypes, SqueezeGuided
+
+
+def network(name: str, config: Any) -> nn.Module:
+    """The module of an arm's network; all have the same levels.
+
+    Args:
+      name: `universeg`, `squeeze`, `prototypes` or `unet`.
+      config: with `widths`, channels of each level; of the rivals `rival_widths`, of the U-Net `unet_widths`.
+
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(widths=(8, 8), rival_widths=(4, 4), unet_widths=(4, 4))
+    >>> type(network("prototypes", config)).__name__
+    'Prototypes'
+    """
+    if name == "universeg":
+        return UniverSeg(tuple(config.widths))
+    if name == "squeeze":
+        return SqueezeGuided(tuple(config.rival_widths))
+    if name == "prototypes":
+        return Prototypes(tuple(config.rival_widths))
+    return UNet(tuple(config.unet_widths), classes=1)

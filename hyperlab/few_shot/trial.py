@@ -1,0 +1,146 @@
+"""Training and prediction of one network of the study, as compiled functions over examples on the device.
+
+A network that is trained across tasks sees episodes: queries, each with a support set of its task. One that is trained
+for a task sees its examples alone. The indices of every step come from the host, and everything else happens in one
+program, whatever the task, the seed and the learning rate.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hyperlab import losses
+from hyperlab.data.in_context import Episode, augment_episodes
+from hyperlab.data.loaders import evaluation_batches
+from hyperlab.train import compiler, optimizers, state
+from hyperlab.train.step import Aux, train_step
+
+
+class Examples(NamedTuple):
+    """The examples of one task, for a network that takes no support set; gathered as a pool of tasks is.
+
+    Attributes:
+      images: float32 `[rows, height, width, 1]` in 0..1.
+      labels: as the images.
+    """
+
+    images: jax.Array
+    labels: jax.Array
+
+    def gather(self, rows: jax.Array) -> Episode:
+        """Queries `[batch, height, width, 1]` with support sets of no image."""
+        images, labels = self.images[rows], self.labels[rows]
+        return Episode(images, labels, images[:, None][:, :0], labels[:, None][:, :0])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """One kind of network with its programs.
+
+    Attributes:
+      module: `(target, support_images, support_labels) -> logits [batch, height, width, 1]`, or `(target) -> logits`.
+      size: `(height, width)`.
+      in_context: whether the module takes a support set.
+      in_task: steps of augmentation with a draw for each image.
+      task: steps with a draw for each episode.
+      optimizer: name, see `hyperlab.train.optimizers`.
+      evaluation_batch: queries that a program predicts at once.
+    """
+
+    module: nn.Module
+    size: tuple[int, int]
+    in_context: bool = True
+    in_task: tuple = ()
+    task: tuple = ()
+    optimizer: str = "adam"
+    evaluation_batch: int = 16
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def start(self, key: jax.Array, learning_rate: float) -> state.TrainState:
+        """The state before the first step; the learning rate is a number in it, so one program serves all rates."""
+        return optimizers.with_learning_rate(self._start(key), learning_rate)
+
+    @functools.cached_property
+    def _start(self) -> Callable:
+        images = jnp.zeros((1, *self.size, 1))
+        support = (images[:, None],) * 2 if self.in_context else ()
+
+        def start(key):
+            params = self.module.init(key, images, *support)["params"]
+            return state.create({"params": params}, self._tx(params))
+
+        # Run once a network: optimising random number generators takes longer than executing them.
+        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        return jax.jit(start, compiler_options=quick)
+
+    @functools.cached_property
+    def step(self) -> Callable:
+        """`(state, (pool, indices), key) -> (state, metrics)`; the state is used up.
+
+        The pool is one of tasks (`data.in_context.Pool`), or the `Examples` of one; both gather episodes.
+        """
+
+        def step(current, batch, key):
+            return train_step(self._loss, self._tx(current.params), streams=("augmentation",))(current, batch, key)
+
+        return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
+
+    def _tx(self, params: Any) -> optax.GradientTransformation:
+        return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)
+
+    def _loss(self, params, collections, batch, keys):
+        pool, indices = batch
+        episode = pool.gather(indices)
+        images = jnp.concatenate([episode.query_images[:, None], episode.support_images], 1)
+        labels = jnp.concatenate([episode.query_labels[:, None], episode.support_labels], 1)
+        images, labels = augment_episodes(keys["augmentation"], images, labels, in_task=self.in_task, task=self.task)
+        support = (images[:, 1:], labels[:, 1:]) if self.in_context else ()
+        logits = self.module.apply({"params": params}, images[:, 0], *support)
+        pixels = optax.losses.sigmoid_binary_cross_entropy(logits, labels[:, 0]).mean((1, 2, 3))
+        # smooth: a label that an augmentation emptied still has a gradient
+        return (pixels + losses.binary_soft_dice(logits, labels[:, 0], smooth=1.0)).mean(), Aux()
+
+    # -- prediction --------------------------------------------------------------------------------------------
+
+    def predict(
+        self, params: Any, queries: np.ndarray, images: np.ndarray | None = None, labels: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Probabilities `[n, height, width, 1]` of the foreground; one support set for all queries.
+
+        Args:
+          params: of the module.
+          queries: `[n, height, width, 1]`.
+          images: `[set, height, width, 1]`, for a network that takes a support set.
+          labels: `[set, height, width, 1]`.
+        """
+        rows, _ = evaluation_batches(len(queries), self.evaluation_batch)
+        support = (images, labels) if self.in_context else ()
+        parts = [np.asarray(self._predict(params, queries[indices], *support)) for indices in rows]
+        return np.concatenate(parts)[: len(queries)]
+
+    @functools.cached_property
+    def _predict(self) -> Callable:
+        def predict(params, queries, *support):
+            sets = [jnp.broadcast_to(one, (len(queries), *one.shape)) for one in support]
+            return jax.nn.sigmoid(self.module.apply({"params": params}, queries, *sets))
+
+        return jax.jit(predict, compiler_options=compiler.options())
+
+
+def dice(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Dice of each image, `[n]`; NaN where mask and truth are both empty.
+
+    >>> dice(np.array([[1, 1, 0], [0, 0, 0]], bool), np.array([[0, 1, 0], [0, 0, 0]], bool)).round(3)
+    array([0.667,   nan])
+    """
+    axes = tuple(range(1, masks.ndim))
+    both, total = (masks & truth).sum(axes), masks.sum(axes) + truth.sum(axes)
+    return np.divide(2 * both, total, out=np.full(len(masks), np.nan), where=total > 0)

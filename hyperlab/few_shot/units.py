@@ -1,0 +1,237 @@
+"""Units of work of the in-context study: one arm at one learning rate under one seed, trained and judged."""
+
+import functools
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab.data import batch_indices
+from hyperlab.data.in_context import Pool, Sampler, Sampling, StoredTask, in_task_steps, task_steps
+from hyperlab.few_shot.arms import ARMS, Arm
+from hyperlab.few_shot.floors import FLOORS
+from hyperlab.few_shot.material import Material
+from hyperlab.few_shot.networks import network
+from hyperlab.few_shot.targets import Target
+from hyperlab.few_shot.trial import Examples, Trial, dice
+from hyperlab.train import durations, rngs
+from hyperlab.train.checkpoints import save_variables
+from hyperlab.train.loop import fit
+from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+
+TUNE, REPORT = "tune", "report"  # on the development tasks with tuning seeds; with fresh ones on the held-out tasks
+FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
+SHOWN = 3  # queries of each task in the gallery
+
+
+class Units:
+    """Trains and judges the networks of one study.
+
+    Args:
+      config: the study's config.
+      material: its tasks.
+      folder: the run's folder.
+      progress: a `train.progress.Progress` over training steps.
+      stop: an object with `.requested`.
+    """
+
+    def __init__(self, config: Any, material: Material, folder: Any, progress: Any, stop: Any):
+        self.config, self.material, self.folder = config, material, folder
+        self.progress, self.stop = progress, stop
+        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
+        self.files = UnitFiles(folder.path / "units")
+        self.root = jax.random.key(config.seed)
+        self.sizes = tuple(sorted(config.support_sizes))
+        self.targets = {TUNE: material.development, REPORT: material.test}
+
+    # -- what there is to do -----------------------------------------------------------------------------------
+
+    def steps(self, arm: Arm) -> int:
+        """Training steps of one network of an arm."""
+        length = self.config.train_length if arm.trains == "pool" else self.config.task_length
+        examples = sum(map(len, self.material.tasks)) if arm.trains == "pool" else 1
+        return durations.steps(length, batch_size=self.config.batch_size, examples=examples)
+
+    def networks(self, arm: Arm, phase: str) -> int:
+        """How many networks an arm trains under one seed."""
+        if arm.trains == "pool":
+            return 1
+        return len(self.targets[phase]) * (self.draws(phase) if arm.trains == "support" else 1)
+
+    def draws(self, phase: str) -> int:
+        """Support sets that every query is predicted from."""
+        return self.config.draws if phase == REPORT else 1
+
+    # -- measuring ---------------------------------------------------------------------------------------------
+
+    def measure(self, arm_name: str, rate: float, seed: int, phase: str) -> Measurements | None:
+        """Trains an arm's networks and judges them, or reads what is known; None after a stop.
+
+        Returns:
+          `dice/<task>/<support size>` `[draws, queries]`; of networks that take a support set also
+          `ensemble/<task>` `[ensemble sizes, queries]` at the largest size; `shown/<task>` bool `[SHOWN, height,
+          width, 1]`, `curve/step` and `curve/dice` (development tasks). An arm that knows no support size is judged at
+          the largest alone.
+        """
+        name = f"{arm_name}/{phase}/{rate:.3g}/{seed}"
+        known = self.files.read(name)
+        if known is None:
+            return self.files.measure(name, lambda: self._measure(arm_name, rate, seed, phase))
+        self.advance(self.steps(ARMS[arm_name]) * self.networks(ARMS[arm_name], phase))
+        return known
+
+    def in_parallel(self, measure: Any, items: Any) -> list[Any]:
+        """Applies `measure` to every item, several networks at a time."""
+        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+
+    def floors(self) -> Measurements:
+        """What needs no network, on the held-out tasks: `dice/<floor>/<task>/<support size>` `[draws, queries]`."""
+
+        def compute() -> Measurements:
+            result = {}
+            for target in self.material.test:
+                for size in self.sizes:
+                    for name, floor in FLOORS.items():
+                        masks = [
+                            floor(target.queries, *target.support(size, draw)) for draw in range(self.draws(REPORT))
+                        ]
+                        scores = [dice(one, target.truth > 0.5) for one in masks]
+                        result[f"dice/{name}/{target.name}/{size}"] = np.stack(scores)
+            return result
+
+        return self.files.measure("floors", compute)
+
+    def _measure(self, arm_name: str, rate: float, seed: int, phase: str) -> Measurements | None:
+        arm = ARMS[arm_name]
+        rate = rate * (arm.rate_factor if phase == REPORT else 1.0)
+        with self._lock:
+            self.test_reads += phase == REPORT
+        result = {"seed": np.array(seed), "learning_rate": np.array(rate)}
+        if arm.trains == "pool":
+            measured = self._across_tasks(arm_name, rate, seed, phase)
+        else:
+            measured = self._task_by_task(arm_name, rate, seed, phase)
+        return None if measured is None else result | measured
+
+    # -- one network for all tasks -----------------------------------------------------------------------------
+
+    def _across_tasks(self, arm_name: str, rate: float, seed: int, phase: str) -> Measurements | None:
+        arm, config = ARMS[arm_name], self.config
+        trial, curve = self.trial(arm), []
+        draws = seed + 10_000 * arm.stream
+        pool, tasks = self._pool(arm.synthetic)
+        sampler = Sampler(tasks, Sampling(config.batch_size, config.train_support), draws)
+
+        def evaluate(state, step, stop):
+            scores = [self._judged(trial, state.params, target, self.sizes[-1:], 1) for target in self._watched]
+            curve.append((step, float(np.nanmean([np.nanmean(one) for one in scores]))))
+
+        steps = self.steps(arm)
+        every = max(1, steps // config.curve_points)
+        state = self._fit(trial, pool, sampler.indices, rate, draws, steps, evaluate, every)
+        if state is None:
+            return None
+        result = {"curve/step": np.array([s for s, _ in curve]), "curve/dice": np.array([d for _, d in curve])}
+        for target in self.targets[phase]:
+            for size in self.sizes if phase == REPORT else self.sizes[-1:]:
+                result[f"dice/{target.name}/{size}"] = self._judged(
+                    trial, state.params, target, (size,), self.draws(phase)
+                )
+            if phase == REPORT:
+                result |= self._ensembles(trial, state.params, target)
+        if phase == REPORT and seed < FIRST_REPORT_SEED + config.keep_networks:
+            save_variables(self.folder.path / "networks" / f"{arm_name}_{seed}.npz", {"params": state.params})
+        return result
+
+    @functools.cache  # noqa: B019 (one study a process)
+    def _pool(self, synthetic: bool) -> tuple[Pool, list[StoredTask]]:
+        """The tasks to train on, on the device, and what the sampler draws from."""
+        tasks = self.material.training(synthetic=synthetic)
+        return jax.device_put(Pool.of(tasks)), tasks
+
+    @functools.cached_property
+    def _watched(self) -> list[Target]:
+        """Development tasks with a few queries each, for the curve."""
+        count = self.config.curve_queries
+        return [t._replace(queries=t.queries[:count], truth=t.truth[:count]) for t in self.material.development]
+
+    def _judged(self, trial: Trial, params: Any, target: Target, sizes: tuple[int, ...], draws: int) -> np.ndarray:
+        (size,) = sizes
+        masks = [trial.predict(params, target.queries, *target.support(size, draw)) > 0.5 for draw in range(draws)]
+        return np.stack([dice(one, target.truth > 0.5) for one in masks])
+
+    def _ensembles(self, trial: Trial, params: Any, target: Target) -> Measurements:
+        """Means of probabilities over several support sets of the largest size."""
+        most, size = max(self.config.ensembles), self.sizes[-1]
+        passes = np.stack([trial.predict(params, target.queries, *target.support(size, draw)) for draw in range(most)])
+        scores = [dice(passes[:count].mean(0) > 0.5, target.truth > 0.5) for count in self.config.ensembles]
+        return {f"ensemble/{target.name}": np.stack(scores), f"shown/{target.name}": passes[0, :SHOWN] > 0.5}
+
+    # -- a network for each task -------------------------------------------------------------------------------
+
+    def _task_by_task(self, arm_name: str, rate: float, seed: int, phase: str) -> Measurements | None:
+        arm, size, result = ARMS[arm_name], self.sizes[-1], {}
+        trial = self.trial(arm)
+        for target in self.targets[phase]:
+            rows, masks = len(target.images), []
+            examples = Examples(jnp.asarray(target.images), jnp.asarray(target.labels))
+            for draw in range(self.draws(phase) if arm.trains == "support" else 1):
+                chosen = target.order(draw)[:size] if arm.trains == "support" else np.arange(rows)
+
+                def batch(step, chosen=chosen):
+                    # Where there are fewer examples than a batch, some come twice, and are augmented differently.
+                    picked = batch_indices(seed, step, len(chosen), self.config.batch_size)
+                    return chosen[picked].astype(np.int32)
+
+                state = self._fit(trial, examples, batch, rate, seed + 1000 * draw, self.steps(arm), None, 0)
+                if state is None:
+                    return None
+                masks.append(trial.predict(state.params, target.queries) > 0.5)
+            result[f"dice/{target.name}/{size}"] = np.stack([dice(one, target.truth > 0.5) for one in masks])
+            result[f"shown/{target.name}"] = masks[0][:SHOWN]
+        return result
+
+    # -- parts -------------------------------------------------------------------------------------------------
+
+    def _fit(self, trial: Trial, pool: Any, batch, rate, draws, steps, evaluate, every):
+        if self.stop.requested:
+            return None
+        key = jax.random.fold_in(rngs.stream(self.root, "initial"), draws)
+        state = fit(
+            trial.start(key, rate),
+            lambda state, drawn, root_key: trial.step(state, (pool, drawn), root_key),
+            batch,
+            total_steps=steps,
+            root_key=jax.random.clone(key),
+            evaluate=evaluate,
+            evaluate_every=every,
+            stop=self.stop,
+            place=lambda drawn: drawn,
+            progress=Counter(self.folder, self.advance),
+            on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN finds nothing
+        )
+        return None if self.stop.requested else state
+
+    def trial(self, arm: Arm) -> Trial:
+        """The trial of an arm's network; arms that differ in draws, rates or tasks alone share its programs."""
+        return self._trial(arm.network, arm.task_augmentation and arm.trains == "pool", arm.in_task_augmentation)
+
+    @functools.cache  # noqa: B019 (one study a process)
+    def _trial(self, name: str, task: bool, in_task: bool) -> Trial:
+        return Trial(
+            network(name, self.config.network),
+            tuple(self.config.data.size),
+            in_context=name != "unet",
+            in_task=in_task_steps(self.config.augmentation) if in_task else (),
+            task=task_steps(self.config.augmentation) if task else (),
+            optimizer=self.config.optimizer,
+            evaluation_batch=self.config.evaluation_batch,
+        )
+
+    def advance(self, steps: int) -> None:
+        """Tells the progress of steps that were done."""
+        with self._lock:
+            self.done += steps
+            self.progress.update(self.done)

@@ -1,0 +1,153 @@
+"""The report of the in-context study, made from its run folder alone: tables, figures, `report.html`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hyperlab.few_shot import ARMS, FLOORS
+from hyperlab.metrics import statistics
+from hyperlab.report import in_context_figures as draw
+from hyperlab.report import in_context_results as measured
+from hyperlab.report import sections
+from hyperlab.report.page import Page
+
+
+def write(folder: Path) -> Path:
+    """Writes `results.csv`, `contrasts.csv`, `figures/` and `report.html`."""
+    folder = Path(folder)
+    study = measured.read(folder)
+    measured.results(study).to_csv(folder / "results.csv", index=False)
+    compared = measured.contrasts(study)
+    sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
+    figures = draw.all_figures(folder / "figures", study)
+    return _page(folder, study, compared, figures).write(folder / "report.html")
+
+
+def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
+    config = study.config
+    page = Page("Does a network that was trained across tasks segment tasks that it never saw?")
+    page.paragraph(
+        f"{len(study.tasks)} tasks of held-out data ({', '.join(config.data.held_out)}); images of "
+        f"{'x'.join(map(str, config.data.size))}; networks across tasks trained for {config.train_length}, "
+        f"{config.report_seeds} fresh seeds an arm{' (a look: no claim)' if config.report_seeds < 5 else ''}; "
+        f"every query predicted from {config.draws} support sets, the same for all arms.",
+        "lead",
+    )
+    page.findings(_findings(study, compared))
+    page.heading(f"Dice with {study.largest} support images")
+    page.table(_table(study), _table_note(study))
+    page.figure(*figures.pop("support"))
+    page.heading("Contrasts, named before the study ran")
+    page.table(
+        sections.contrast_table(compared),
+        f"Dice with {study.largest} support images: mean over subjects, then tasks; paired by seed, "
+        f"n = {config.report_seeds}.",
+    )
+    page.heading("Figures")
+    for path, caption in figures.values():
+        page.figure(path, caption)
+    page.heading("How the arms were tuned")
+    page.table(
+        pd.DataFrame([_tuning_row(study.choices[arm]) for arm in config.arms]),
+        "Each arm has the same grid of learning rates and the same number of trials; chosen by Dice on the development "
+        f"tasks with {config.tuning_seeds} tuning seed(s) that are not among the reported ones.",
+    )
+    page.heading("What this can and cannot say")
+    for sentence in _limits(study):
+        page.paragraph(sentence)
+    page.heading("Reproduce")
+    page.code(sections.reproduce(folder))
+    page.code(json.dumps(config.to_dict(), indent=1, sort_keys=True))
+    return page
+
+
+def _findings(study: measured.Study, compared) -> list[str]:
+    sentences = []
+    for task in study.tasks:
+        scores = {
+            name: float(measured.mean(study.subjects(name, task, study.largest), 1).mean())
+            for name in (*study.config.arms, *FLOORS)
+        }
+        best = max(scores, key=scores.get)
+        listed = "; ".join(f"{study.label(name)} {score:.3f}" for name, score in scores.items())
+        sentences.append(f"{task}: {listed}. Highest: {study.label(best)}.")
+    for named in compared.values():
+        for name, c in named.items():
+            words = " against ".join(study.label(arm) for arm in name.split(" - "))
+            sentences.append(f"{words}: {c.mean:+.3f} [{c.low:+.3f}, {c.high:+.3f}], {c.verdict}.")
+    return sentences
+
+
+def _table(study: measured.Study) -> pd.DataFrame:
+    rows = []
+    for arm in study.config.arms:
+        for task in study.tasks:
+            found = measured.gains(study, arm, task)
+            values = study.subjects(arm, task, study.largest)
+            row = {"arm": study.label(arm), "task": task, "Dice": _text(found.pop("dice"), values.mean(1), "")}
+            for other, interval in found.items():
+                beside = measured.mean(study.subjects(other, task, study.largest), 1)
+                own = measured.mean(values, 1)
+                column = f"less {study.label(other)}"
+                row[column] = "-" if other == arm else _text(interval, own - beside.mean(), "+")
+            rows.append(row)
+    for floor in FLOORS:
+        for task in study.tasks:
+            values = measured.mean(study.subjects(floor, task, study.largest), 1)
+            rows.append({"arm": floor, "task": task, "Dice": f"{values[0]:.3f}"})
+    return pd.DataFrame(rows).fillna("-")
+
+
+def _text(interval: statistics.Interval | None, seeds: np.ndarray, sign: str) -> str:
+    if interval is None:
+        return f"{np.nanmean(seeds):{sign}.3f} (seeds {np.nanmin(seeds):{sign}.3f} to {np.nanmax(seeds):{sign}.3f})"
+    return f"{interval.estimate:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+def _table_note(study: measured.Study) -> str:
+    return (
+        "Mean over subjects of the query images, seeds and support sets averaged first, with 95 % bootstrap intervals "
+        "over subjects (not over seeds). A network for each task is trained anew; nearest support: the mask of the "
+        "most similar support image; mean mask: where more than half of the support masks are; Otsu: the better side of "
+        "a threshold."
+    )
+
+
+def _tuning_row(choice: dict) -> dict[str, str]:
+    tried = ", ".join(f"{one['learning_rate']:.3g}: {one['score']:.3f}" for one in choice["tuning"])
+    return {
+        "arm": choice["label"],
+        "definition": choice["definition"],
+        "learning rate": f"{choice['learning_rate']:.3g}",
+        "at the edge": "yes" if choice["at_edge"] else "no",
+        "trials": str(choice["trials"]),
+        "development Dice of each": tried,
+    }
+
+
+def _limits(study: measured.Study) -> list[str]:
+    config = study.config
+    networks = sum(len(seeds) for seeds in study.runs.values())
+    sentences = [
+        f"The held-out tasks were read by {networks} arms and seeds, once each, after every choice had been made and "
+        "written down (choices.json); nothing was chosen on them.",
+        "Intervals over subjects speak about queries of these data sets; contrasts speak about training runs. Neither "
+        "speaks about other data sets: there are few of them.",
+    ]
+    edge = [study.label(arm) for arm in study.choices if study.choices[arm]["at_edge"]]
+    if edge:
+        sentences.append(f"Best learning rate at the edge of what was tried: {', '.join(edge)}.")
+    if not config.data.store:
+        sentences.append(
+            "This default trains for minutes on synthetic tasks alone: it shows that everything works, and says "
+            "nothing about the networks' worth."
+        )
+    per_task = [study.label(arm) for arm in config.arms if ARMS[arm].trains != "pool"]
+    if per_task:
+        sentences.append(
+            f"Trained anew for each task ({', '.join(per_task)}): {config.task_length} each, with the same in-task "
+            "augmentation; the others take one pass."
+        )
+    return sentences

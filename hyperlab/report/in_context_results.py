@@ -1,0 +1,160 @@
+"""What the in-context study measured, read from its run folder: Dice of every query, by arm, task and support size."""
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+import pandas as pd
+
+from hyperlab.errors import WorkdirError
+from hyperlab.few_shot import ARMS, FIRST_REPORT_SEED, FLOORS, REPORT
+from hyperlab.few_shot.material import CASES
+from hyperlab.metrics import statistics
+from hyperlab.train.units import Measurements, UnitFiles
+
+NEAREST = "nearest support"
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+      config: as it ran.
+      choices: what tuning chose, by arm.
+      runs: `{arm: [measurements of each seed]}`.
+      floors: Dice of what needs no network.
+      cases: of the held-out tasks: subjects of the queries, and some pictures.
+    """
+
+    config: Any
+    choices: dict[str, Any]
+    runs: dict[str, list[Measurements]]
+    floors: Measurements
+    cases: Measurements
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the held-out tasks."""
+        return [key.removeprefix("groups/") for key in self.cases if key.startswith("groups/")]
+
+    @property
+    def largest(self) -> int:
+        """The largest support size, at which all arms are compared."""
+        return max(self.config.support_sizes)
+
+    def label(self, arm: str) -> str:
+        """What the report calls an arm or a floor."""
+        return self.choices[arm]["label"] if arm in self.choices else arm
+
+    def queries(self, arm: str, task: str, size: int) -> np.ndarray | None:
+        """Dice `[seeds, queries]`, mean over support draws; None where the arm was not judged at that size."""
+        key = f"dice/{task}/{size}"
+        if arm in FLOORS:
+            return mean(self.floors[f"dice/{arm}/{task}/{size}"], 0)[None]
+        if key not in self.runs[arm][0]:
+            return None
+        return np.stack([mean(one[key], 0) for one in self.runs[arm]])
+
+    def subjects(self, arm: str, task: str, size: int) -> np.ndarray | None:
+        """Dice `[seeds, subjects]`: the mean over each subject's queries."""
+        values = self.queries(arm, task, size)
+        if values is None:
+            return None
+        groups = self.cases[f"groups/{task}"]
+        return np.stack([mean(values[:, groups == group], 1) for group in np.unique(groups)], 1)
+
+    def by_seed(self, arm: str, size: int | None = None) -> np.ndarray:
+        """Dice `[seeds]`: mean over subjects, then over tasks; at the largest support size by default."""
+        size = self.largest if size is None else size
+        return mean(np.stack([mean(self.subjects(arm, task, size), 1) for task in self.tasks]), 0)
+
+
+def read(folder: Path) -> Study:
+    """A finished study.
+
+    Raises:
+      WorkdirError: it is not finished there.
+    """
+    folder = Path(folder)
+    path = folder / "choices.json"
+    if not path.exists():
+        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
+    config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text()))
+    choices, files = json.loads(path.read_text()), UnitFiles(folder / "units")
+
+    def known(name: str) -> Measurements:
+        unit = files.read(name)
+        if unit is None:
+            raise WorkdirError(f"{files.path(name)} is missing; run the study to its end first")
+        return unit
+
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    runs = {
+        arm: [known(f"{arm}/{REPORT}/{choices[arm]['learning_rate']:.3g}/{seed}") for seed in seeds]
+        for arm in config.arms
+    }
+    return Study(config, choices, runs, known("floors"), known(CASES))
+
+
+def results(study: Study) -> pd.DataFrame:
+    """Tidy: one row for each arm or floor, seed, task and support size; Dice is the mean over subjects."""
+    rows = []
+    for arm in (*study.config.arms, *FLOORS):
+        for task in study.tasks:
+            for size in study.config.support_sizes:
+                values = study.subjects(arm, task, size)
+                for place, one in enumerate(() if values is None else values):
+                    seed = None if arm in FLOORS else int(study.runs[arm][place]["seed"])
+                    common = {"arm": arm, "seed": seed, "task": task, "support_size": size, "subjects": len(one)}
+                    rows.append({**common, "dice": float(mean(one, 0))})
+    return pd.DataFrame(rows)
+
+
+def gains(study: Study, arm: str, task: str) -> dict[str, statistics.Interval | None]:
+    """Dice of an arm on a task, and less what stands beside it, with bootstrap intervals over subjects.
+
+    Seeds are averaged first. The keys are `dice`, `nearest support` and, where it is in the study, `unet_support`; an
+    interval is None with fewer than ten subjects.
+    """
+    own = mean(study.subjects(arm, task, study.largest), 0)
+    result = {"dice": _interval(own)}
+    for other in (NEAREST, "unet_support"):
+        if other in FLOORS or other in study.runs:
+            result[other] = _interval(own - mean(study.subjects(other, task, study.largest), 0))
+    return result
+
+
+def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
+    """The contrasts that the config names, on Dice at the largest support size, mean over tasks; paired by seed."""
+    pairs = {}
+    for name in study.config.contrasts:
+        first, second = name.split(" - ")
+        pairs[name] = (study.by_seed(first), study.by_seed(second))
+    return {f"{study.config.optimizer}/Dice": statistics.contrasts(pairs)}
+
+
+def ensembles(study: Study, arm: str) -> np.ndarray | None:
+    """Dice `[seeds, ensemble sizes]`, mean over queries, then tasks; None for an arm without support sets."""
+    if ARMS[arm].trains != "pool":
+        return None
+    tasks = [np.stack([mean(one[f"ensemble/{task}"], 1) for one in study.runs[arm]]) for task in study.tasks]
+    return mean(np.stack(tasks), 0)
+
+
+def mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean of what is defined: a Dice without foreground in mask and truth is not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing is defined: the mean is NaN
+        return np.nanmean(values, axis)
+
+
+def _interval(values: np.ndarray) -> statistics.Interval | None:
+    values = values[~np.isnan(values)]
+    if len(values) < statistics.FEWEST_UNITS_OF_A_BOOTSTRAP:
+        return None
+    return statistics.bootstrap(values, np.mean)

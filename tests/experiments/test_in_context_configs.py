@@ -1,0 +1,118 @@
+"""Every config of the in-context study: its header is complete; shrunk, the study runs to a report."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hyperlab as hl
+from hyperlab import launch
+from hyperlab.errors import ConfigError, HyperlabError
+from hyperlab.few_shot import material
+from hyperlab.train import config as configs
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path for path in (ROOT / "configs" / "in_context").glob("*.py") if path.name != "__init__.py")
+SMALL = {
+    "data.size": (16, 16),
+    "data.queries": 4,
+    "network.widths": (2, 2),
+    "network.rival_widths": (2, 2),
+    "network.unet_widths": (2, 2),
+    "support_sizes": (1, 2),
+    "train_support": 2,
+    "ensembles": (1, 2),
+    "draws": 2,
+    "rates": (0.01,),
+    "report_seeds": 2,
+    "train_length": "2 steps",
+    "task_length": "2 steps",
+    "batch_size": 2,
+    "curve_points": 1,
+    "curve_queries": 2,
+    "evaluation_batch": 4,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_tasks():
+    """The embedded store with few tasks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"_TEMPLATES": 2, "_FURTHER": 1, "_SUBJECTS": 6}.items():
+            patch.setattr(material, name, value)
+        yield
+
+
+def small(**changes):
+    config = launch._study("in_context").get_config()
+    for key, value in {**SMALL, **changes}.items():
+        launch.override(config, key, str(value))
+    return config
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_the_header_says_command_hardware_time_and_expectation(file):
+    text = file.read_text()
+    for field in ("Run:", "Hardware:", "Time:", "Expect:"):
+        assert re.search(rf"^{field} +\S", text, re.MULTILINE), field
+    assert not re.search(r"(TIME|EXPECT)$", text, re.MULTILINE), "a field that was never filled in"
+    assert f"configs/in_context/{file.name}" in re.search(r"^Run: +python -m (.*)$", text, re.MULTILINE)[1]
+    configs.validate(launch.config_module(str(file)).get_config(), launch._study("in_context").get_config())
+
+
+ALL = ("universeg", "squeeze", "prototypes", "unet_support", "unet_task")
+
+
+@pytest.fixture(scope="module")
+def finished(few_tasks, tmp_path_factory):
+    """A whole study of every kind of arm, tiny."""
+    return hl.run(small(arms=ALL), tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.mark.slow
+def test_it_runs_to_a_report_with_every_arm_task_and_support_size(finished):
+    results = pd.read_csv(finished / "results.csv")
+    assert set(results["arm"]) == {*ALL, "nearest support", "mean mask", "Otsu"}
+    assert set(results["task"]) == {"shapes grey ellipse", "shapes grey rectangle", "shapes grey star"}
+    counts = results.groupby("arm").size().to_dict()
+    assert counts == {**dict.fromkeys(ALL[:3], 12), "unet_support": 6, "unet_task": 6,
+                      **dict.fromkeys(("nearest support", "mean mask", "Otsu"), 6)}  # fmt: skip
+    assert results["dice"].between(0, 1).all()
+    report = (finished / "report.html").read_text()
+    for said in ("Highest:", "UniverSeg against squeeze-guided", "less nearest support", "Trained anew for each task"):
+        assert said in report
+    assert (finished / "figures" / "gallery.png").stat().st_size > 10_000
+    curve = np.load(next((finished / "units").glob("universeg--report*100.npz")))["curve/step"]
+    assert curve.tolist() == [0, 2]
+
+
+@pytest.mark.slow
+def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "units").iterdir()}
+    hl.run(small(arms=ALL), finished)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    with pytest.raises(HyperlabError, match="draws"):
+        hl.run(small(arms=ALL, draws=1), finished)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"arms": ("universegg",)}, ConfigError, "unknown arm 'universegg'.*'universeg'"),
+        ({"contrasts": ("universeg - unet_task",)}, ConfigError, "'unet_support'"),
+        ({"augmentation": "none"}, ConfigError, "'documented'"),
+        ({"support_sizes": (0, 2)}, ConfigError, "at least 1"),
+        ({"data.held_out": ("shape",)}, ConfigError, "'shapes'"),
+        ({"data.development": ("shapes",)}, ConfigError, "must not see the test"),
+        ({"support_sizes": (1, 500)}, HyperlabError, "smaller support_sizes"),
+        ({"arms": ("no_synthetic",), "contrasts": ()}, ConfigError, "data.store=STORE"),
+    ],
+)
+def test_bad_input_is_one_error_before_anything_is_compiled(tmp_path, changes, error, message):
+    with pytest.raises(error, match=message):
+        hl.run(small(**changes), tmp_path / "run")
+    assert not list(tmp_path.glob("run/units/*.npz"))
