@@ -17,7 +17,7 @@ from hyperlab.errors import ConfigError
 from hyperlab.nn import Conv
 from hyperlab.nn.cross_conv import map_set
 from hyperlab.nn.pool import max_pool
-from hyperlab.nn.upsample import double
+from hyperlab.nn.upsample import upsample_aligned
 
 _KAIMING = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -55,7 +55,7 @@ class SqueezeGuided(nn.Module):
             x = _block(x, width, f"segmenter_{level}") * gates[level]
             skips.append(x)
         for level in reversed(range(levels - 1)):
-            x = jnp.concatenate([double(x), skips[level]], -1)
+            x = jnp.concatenate([upsample_aligned(x), skips[level]], -1)
             x = _block(x, self.widths[level], f"segmenter_up_{level}") * gates[2 * levels - 2 - level]
         return Conv(1, (1, 1), kernel_init=_KAIMING, name="classifier")(x)
 
@@ -73,7 +73,7 @@ class SqueezeGuided(nn.Module):
             gates.append(gate(v, f"gate_{level}"))
             skips.append(v)
         for level in reversed(range(levels - 1)):
-            v = jnp.concatenate([map_set(double, v), skips[level]], -1)
+            v = jnp.concatenate([map_set(upsample_aligned, v), skips[level]], -1)
             v = map_set(lambda flat, w=self.widths[level], n=f"conditioner_up_{level}": _block(flat, w, n), v)
             gates.append(gate(v, f"gate_up_{level}"))
         return gates
@@ -116,7 +116,7 @@ class Prototypes(nn.Module):
         outside = _similarity(query, _prototype(support, 1 - masks))
         logits = self.scale * (inside - outside)[..., None]
         for _ in range(self.stride_levels):
-            logits = double(logits)
+            logits = upsample_aligned(logits)
         return logits
 
     def _encoder(self, x: jax.Array) -> jax.Array:

@@ -2,8 +2,10 @@
 
 from hyperlab.nn.buckets import Bucket, bucket_of, overhead, plan
 from hyperlab.nn.conv import Conv
+from hyperlab.nn.cross_conv import conv_set, cross_conv, map_set, split_kernel
 from hyperlab.nn.pool import max_pool
 from hyperlab.nn.resize import check_sizes, level_sizes, mask_canvas, resize_canvas, valid_region
+from hyperlab.nn.set_mean import mean_over_set
 from hyperlab.nn.spatial_transformer import (
     compose,
     folding,
@@ -13,6 +15,7 @@ from hyperlab.nn.spatial_transformer import (
     warp,
     warp_labels,
 )
+from hyperlab.nn.upsample import upsample_aligned
 
 __all__ = [
     "Bucket",
@@ -20,16 +23,22 @@ __all__ = [
     "bucket_of",
     "check_sizes",
     "compose",
+    "conv_set",
+    "cross_conv",
     "folding",
     "integrate",
     "jacobian_determinant",
     "level_sizes",
+    "map_set",
     "mask_canvas",
     "max_pool",
+    "mean_over_set",
     "overhead",
     "plan",
     "resize_canvas",
     "resize_field",
+    "split_kernel",
+    "upsample_aligned",
     "valid_region",
     "warp",
     "warp_labels",
