@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab import interop
+from hyperlab import interop, launch
 from hyperlab.data.layouts import case_problems, detect, refuse
 from hyperlab.data.readers.cases import Problem, visible
 from hyperlab.data.readers.images import SUFFIXES
@@ -36,6 +36,7 @@ _COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132,
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; bad input ends with one message before anything is computed, and code 2."""
     options = _parser().parse_args(arguments)
+    launch.enable_compilation_cache()
     try:
         _run(options)
     except (HyperlabError, MissingExtraError) as error:

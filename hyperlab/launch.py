@@ -20,6 +20,7 @@ from hyperlab.train import config as configs
 from hyperlab.train.run_folder import RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
+COMMANDS = ("segment",)  # modules of experiments/ that are no study
 USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--workdir FOLDER]
 
   --config FILE          a config file with get_config(); without it the study's embedded default
@@ -54,7 +55,7 @@ def run(
     config = ml_collections.ConfigDict(config)
     study = _study(config.get("study"))
     configs.validate(config, study.get_config())
-    _enable_compilation_cache()
+    enable_compilation_cache()
     from hyperlab.train import distributed
 
     distributed.initialize({"distributed": config.get("distributed")})
@@ -224,7 +225,7 @@ def _study(name: Any):
 
     import experiments
 
-    names = [found.name for found in pkgutil.iter_modules(experiments.__path__)]
+    names = [found.name for found in pkgutil.iter_modules(experiments.__path__) if found.name not in COMMANDS]
     if name not in names:
         raise ConfigError(f"config.study is {name!r}; {nearest(str(name), names)}")
     main_module = sys.modules.get("__main__")
@@ -243,7 +244,7 @@ def _listed(config: ml_collections.ConfigDict) -> str:
     return "\n".join(f"  --config.{key}={value}" for key, value in configs.flat(config).items())
 
 
-def _enable_compilation_cache() -> None:
+def enable_compilation_cache() -> None:
     """Compiled programs are kept between runs; `HYPERLAB_CACHE` names another folder, empty switches it off."""
     import jax
 

@@ -5,7 +5,7 @@ checks, resizing and back, classes one by one, volumes slice by slice, and ensem
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,6 +19,7 @@ from hyperlab.in_context import support as supports
 from hyperlab.in_context.inputs import check_images, check_labels, from_working_size, to_working_size
 from hyperlab.inference import multiple_of
 from hyperlab.models import UniverSeg
+from hyperlab.train import compiler
 
 CHOICES = {"select": ("random", "similar"), "average": ("probabilities", "logits"), "indivisible": ("pad", "refuse")}
 
@@ -247,10 +248,16 @@ def _predict(module, params, targets, pool, labels, chosen, average: str, batch:
     return _sigmoid(mean) if average == "logits" else mean
 
 
-@partial(jax.jit, static_argnums=0)
 def _logits(module, params, targets, images, labels):
     images, labels = (jnp.broadcast_to(each, (len(targets), *each.shape[1:]))[..., None] for each in (images, labels))
-    return getattr(module, "apply", module)({"params": params}, targets[..., None], images, labels)[..., 0]
+    return _program(module)(params, targets[..., None], images, labels)[..., 0]
+
+
+@lru_cache(maxsize=8)
+def _program(module):
+    """The module's apply, compiled once for each set of shapes."""
+    apply = getattr(module, "apply", module)
+    return jax.jit(lambda params, *inputs: apply({"params": params}, *inputs), compiler_options=compiler.options())
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
