@@ -5,8 +5,10 @@
 
 A Bayesian hypernetwork classifier is trained in arms that differ in how theta comes from gamma: no hypernetwork,
 default (raw gamma, theta = h), encoding only, additive only, both (MIP), controls, and normalisation inside the
-default. Learning rate and initialiser are chosen on tuning seeds and the validation split, with the same grid for
-every arm; what is reported comes from fresh seeds and the test split. The report says what came out, either way.
+default. Two more tasks are asked the same: segmentation at any rescaling factor and registration at any weight of the
+smoothness (configs/stability/rescaling.py and registration.py). Learning rate and initialiser are chosen on tuning
+seeds and the validation split, with the same grid for every arm; what is reported comes from fresh seeds and the test
+split. The report says what came out, either way.
 """
 
 import json
@@ -15,9 +17,8 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.data import load
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.stability import ARMS, PRIMARIES, REPORT, TUNE, Run, Units, total_steps
+from hyperlab.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
 from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
@@ -33,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.study = "stability"
     config.seed = 0
+    config.task = "classification"  # or "rescaling", "registration", whose data and networks are described below
     config.data = {"name": "digits", "root": "", "split_seed": 0, "limit": 0}
     config.primary = {"kind": "mlp", "widths": (64, 64)}
     config.hypernet = {"hidden": (16, 64, 128), "activation": "leaky_relu", "scale_by_dimension": False}
@@ -51,23 +53,42 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate_every = 5  # steps
     config.steps_per_call = 40  # of the compiled program: a stop, a checkpoint and the probes wait for its end
     config.checkpoint_every = 0  # steps; 0 repeats a run that was cut off, which is cheap for short ones
-    config.samples = 8
+    config.samples = 8  # gammas that networks are scored at
     config.curve_examples = 1000
-    config.target_accuracy = 0.9
+    config.target_score = 0.9
+    config.rescaling = _rescaling()
+    config.registration = _registration()
     config.workers = 0  # arms in work at the same time; 0: one for each of at most four cores on CPU, else 1
     config.runs_per_program = 0  # 1 on CPU, more side by side on accelerators (benchmarks/vectorised_runs.py)
     return config
 
 
+def _rescaling() -> dict:
+    """Segmentation by a U-Net at the factor gamma; `gamma.high` of 0.5 is the published range."""
+    data = {"name": "shapes", "root": "", "split_seed": 0, "limit": 0, "size": (32, 32)}
+    data |= {"count": 200, "difficulty": 0.1}  # of the shapes
+    return {"data": data, "widths": (8, 8, 8), "convs_per_block": 1}
+
+
+def _registration() -> dict:
+    """Registration by a VoxelMorph at the weight gamma; the keys are those of experiments/registration.py."""
+    data = {"name": "synthetic", "root": "", "task": "warps", "size": (32, 32), "downsample": 1, "subjects": 64}
+    data |= {"partners": 1, "warps_per_image": 2, "amplitude": 2.0, "smoothness": 5.0, "noise": 0.05, "seed": 0}
+    network = {"encoder": (8, 16), "decoder": (16, 16, 8), "integration_steps": 5, "field_downsize": 2}
+    loss = {"similarity": "mse", "sigma": 0.05, "window": 9, "smoothness": "gradient"}
+    return {"data": data, "network": network, "loss": loss}
+
+
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
-    splits = _load(config)
-    folder.check_fingerprint(config.data.name, splits.fingerprint)
+    task = _load(config)
+    folder.check_fingerprint(task.name, task.fingerprint)
+    write_atomically(folder.path / "task.json", json.dumps(task.wording._asdict(), indent=1) + "\n")  # for the report
     writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
     writer.truncate_after(-1)  # rows of finished units are written again, from their files
     writer.hparams(configs.flat(config))
-    with Progress(_planned(config, splits), "stability", unit="run-step") as progress:
-        units = Units(config, splits, folder, progress, stop)
+    with Progress(_planned(config, task), "stability", unit="run-step") as progress:
+        units = Units(config, task, folder, progress, stop)
         chosen = _tune(units)
         if chosen is None:
             return
@@ -96,8 +117,8 @@ def _tune_arm(units: Units, optimizer: str, name: str) -> dict | None:
         rates = "_".join(f"{rate:.3g}" for rate in sorted({rate for rate, _ in pairs}))
         unit = f"{optimizer}/{name}/{TUNE}/{variants[index].initializer}/{rates}"
         result = units.measure(unit, variants[index], optimizer, [Run(*pair) for pair in pairs], TUNE)
-        # Mean accuracy along the run: it rewards speed as well as the end, and every run has one.
-        return None if result is None else result["curve/accuracy"].mean(1)
+        # Mean score along the run: it rewards speed as well as the end, and every run has one.
+        return None if result is None else result["curve/score"].mean(1)
 
     rates, seeds = config.rates[optimizer], range(config.tuning_seeds)
     choice = tuning.choose(len(variants), rates, seeds, measure, widenings=config.widenings)
@@ -132,15 +153,16 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     for name, result in zip(chosen, units.in_parallel(measure, chosen), strict=True):
         if result is None:
             return False
-        for index, accuracy in enumerate(np.median(result["curve/accuracy"], 0)):
-            writer.scalars(index * units.config.evaluate_every, {"accuracy": accuracy}, split=f"{name}/test")
+        for index, score in enumerate(np.median(result["curve/score"], 0)):
+            shown = {units.task.wording.score.lower(): score}
+            writer.scalars(index * units.config.evaluate_every, shown, split=f"{name}/test")
         for step, norm in enumerate(np.median(result["curve/gradient_theta"], 0)):
             writer.scalars(step, {"gradient_norm": norm}, split=f"{name}/train")
     return True
 
 
-def _load(config: ml_collections.ConfigDict):
-    """The data of a config that was checked; both are refused before anything is compiled."""
+def _load(config: ml_collections.ConfigDict) -> Task:
+    """The task of a config that was checked, with its data; all are refused before anything is compiled."""
     for name in config.arms:
         if name not in ARMS:
             raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
@@ -151,31 +173,29 @@ def _load(config: ml_collections.ConfigDict):
         for name in contrast.split(" - "):
             if name not in config.arms:
                 raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
-    if config.primary.kind not in PRIMARIES:
-        raise ConfigError(f"primary.kind: {config.primary.kind!r}; {nearest(config.primary.kind, PRIMARIES)}")
-    if config.gamma.prior not in ("uniform", "normal"):
-        raise ConfigError(f"gamma.prior is {config.gamma.prior!r}; valid: 'normal', 'uniform'")
     if not config.gamma.low < config.gamma.high:
         raise ConfigError(f"gamma.low ({config.gamma.low}) must be below gamma.high ({config.gamma.high})")
-    data = config.data
-    splits = load(data.name, data.root or None, split_seed=data.split_seed, limit=data.limit or None)
-    steps, call = total_steps(config, splits), config.steps_per_call
+    task = tasks.load(config)
+    for name in config.arms:
+        if ARMS[name].per_sample and not task.per_sample:
+            raise ConfigError(f"arms: {name!r} has one gamma per sample, which {config.task} cannot have in a batch")
+    steps, call = total_steps(config, task), config.steps_per_call
     if steps % call or call % config.evaluate_every or config.checkpoint_every % call:
         raise ConfigError(
             f"evaluate_every ({config.evaluate_every}) must divide steps_per_call ({call}), which must divide "
             f"train_length ({steps} steps) and checkpoint_every ({config.checkpoint_every})"
         )
-    return splits
+    return task
 
 
-def _planned(config: ml_collections.ConfigDict, splits) -> int:
+def _planned(config: ml_collections.ConfigDict, task: Task) -> int:
     """Run-steps of the whole study, unless a grid is widened."""
     runs = sum(
         len(ARMS[name].initializers) * len(config.rates[optimizer]) * config.tuning_seeds + config.report_seeds
         for optimizer in config.optimizers
         for name in config.arms
     )
-    return runs * total_steps(config, splits)
+    return runs * total_steps(config, task)
 
 
 if __name__ == "__main__":

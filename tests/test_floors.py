@@ -13,18 +13,21 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "trees"},
     {"losses", "metrics", "data", "nn"},
-    {"models", "hypernet", "pareto"},
+    {"models", "hypernet", "pareto", "inference"},
     {"interop"},
     {"train"},
-    {"stability", "rescaling", "registration"},
+    {"in_context"},
+    {"stability", "rescaling", "registration", "few_shot"},
     {"report"},
     {"launch"},
     {"sweep"},
 ]
 # report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}
-APART |= set(itertools.permutations(("models", "hypernet", "pareto"), 2))
-APART |= set(itertools.permutations(("stability", "rescaling", "registration"), 2))
+APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference"), 2))
+APART |= set(itertools.permutations(("stability", "rescaling", "registration", "few_shot"), 2))
+# Rescaling and registration are tasks of the stability study too; they do not know it.
+APART -= {("stability", "rescaling"), ("stability", "registration")}
 
 
 def floor(room):

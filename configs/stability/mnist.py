@@ -24,5 +24,5 @@ def get_config(name: str = "mnist"):
     config.evaluate_every = 10
     config.steps_per_call = 40
     config.samples = 4
-    config.target_accuracy = 0.9
+    config.target_score = 0.9
     return config

@@ -11,31 +11,31 @@ from hyperlab.report import sections
 from hyperlab.report import stability_figures as draw
 from hyperlab.report.page import Page
 from hyperlab.report.stability_results import WINDOW, ArmResult, contrasts, finite_median, read, results
+from hyperlab.stability.tasks import Wording
 
 
 def write(folder: Path) -> Path:
     """Writes `results.csv`, `contrasts.csv`, `figures/` and `report.html` into a finished run folder."""
     folder = Path(folder)
-    config, arms = read(folder)
-    results(arms).to_csv(folder / "results.csv", index=False)
-    compared = contrasts(config, arms)
+    config, wording, arms = read(folder)
+    results(wording, arms).to_csv(folder / "results.csv", index=False)
+    compared = contrasts(config, wording, arms)
     sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
-    figures = draw.all_figures(folder / "figures", config, arms, compared)
-    return _page(folder, config, arms, compared, figures).write(folder / "report.html")
+    figures = draw.all_figures(folder / "figures", config, wording, arms, compared)
+    return _page(folder, config, wording, arms, compared, figures).write(folder / "report.html")
 
 
-def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, str]]) -> Page:
+def _page(folder: Path, config, wording: Wording, arms, compared, figures: dict[str, tuple[Path, str]]) -> Page:
     page = Page("Are hypernetwork weights proportional to their input, does it slow training, what removes it?")
-    seeds = config["report_seeds"]
+    seeds, score = config["report_seeds"], wording.score
     page.paragraph(
-        f"{config['data']['name']}, a {config['primary']['kind']} with widths {tuple(config['primary']['widths'])}, "
-        f"all parameters generated from a latent gamma of dimension {config['gamma']['dim']}; {_length(arms)} steps; "
+        f"{wording.setting}; {_length(arms)} steps; "
         f"{seeds} fresh seeds an arm{' (a look: no claim)' if seeds < 5 else ''}, measured on the test split.",
         "lead",
     )
-    page.findings(_findings(config, arms, compared))
+    page.findings(_findings(config, wording, arms, compared))
     page.paragraph(
-        "The arms: with h the hypernetwork and gamma the latent, default is theta = h(gamma); encoding only is "
+        f"The arms: with h the hypernetwork and gamma {wording.gamma}, default is theta = h(gamma); encoding only is "
         "theta = h(E(gamma)) with E = cos|sin, of constant norm; additive only is theta = theta0 + h(gamma), where "
         "theta0 starts as the network's own initialisation; MIP is theta = theta0 + h(E(gamma)). Controls and the "
         "complete definitions are below.",
@@ -45,14 +45,14 @@ def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, s
         page.heading(f"The arms, trained with {optimizer}")
         chosen = [arm for name, arm in arms.items() if name.startswith(f"{optimizer}/")]
         page.table(
-            pd.DataFrame([_row(arm) for arm in chosen]),
-            f"Steps: median until {config['target_accuracy']:.0%} test accuracy (Kaplan-Meier over runs, not reached "
+            pd.DataFrame([_row(arm, score) for arm in chosen]),
+            f"Steps: median until {_target(config, score)} on test data (Kaplan-Meier over runs, not reached "
             "= censored), with the fastest and slowest run. Gradient: coefficient of variation of its norm at theta, "
             "along training within windows of "
             f"{min(WINDOW, _length(arms))} steps, and over gamma at a fixed network and batch, before | after. "
             "rms: generated kernels over the primary's own initialisation, before training: near 0 the network is "
-            "dead, and a dead network has the steadiest gradients of all. Accuracy without delta: theta0 alone. The "
-            "last columns count runs; medians of norms and gradients are over the runs that stayed finite.",
+            f"dead, and a dead network has the steadiest gradients of all. {_capital(score)} without delta: theta0 "
+            "alone. The last columns count runs; medians of norms and gradients are over the runs that stayed finite.",
         )
     page.heading("Contrasts, named before the study ran")
     page.table(sections.contrast_table(compared), _contrast_note(seeds))
@@ -64,10 +64,10 @@ def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, s
         pd.DataFrame([_tuning_row(arm) for arm in arms.values()]),
         "Each arm has the same grid of learning rates; where the best was at the edge, the grid was widened. An arm "
         "with several initialisers was tried with each, and the best pair stands for it. Chosen by mean validation "
-        f"accuracy along the run, on {config['tuning_seeds']} tuning seeds that are not among the reported ones.",
+        f"{score} along the run, on {config['tuning_seeds']} tuning seeds that are not among the reported ones.",
     )
     page.heading("What this can and cannot say")
-    for sentence in _limits(config, arms, folder):
+    for sentence in _limits(wording, arms):
         page.paragraph(sentence)
     page.heading("Reproduce")
     page.code(sections.reproduce(folder))
@@ -75,29 +75,29 @@ def _page(folder: Path, config, arms, compared, figures: dict[str, tuple[Path, s
     return page
 
 
-def _row(arm: ArmResult) -> dict[str, str]:
+def _row(arm: ArmResult, score: str) -> dict[str, str]:
     median = statistics.median_time(arm.time, arm.reached)
     low, high = (arm.time[arm.reached].min(), arm.time[arm.reached].max()) if arm.reached.any() else (None, None)
     fastest = f" [{low:g}, {high:g}]" if low is not None else ""
-    accuracy = statistics.median_range(arm.accuracy)
-    alone = arm.runs.get("final/accuracy_without_delta")
+    final = statistics.median_range(arm.score)
+    alone = arm.runs.get("final/score_without_delta")
     return {
         "arm": arm.label,
         "steps": ("not reached" if median is None else f"{median:g}") + fastest,
-        "accuracy": f"{accuracy.median:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]",
+        score: f"{final.median:.3f} [{final.low:.3f}, {final.high:.3f}]",
         "gradient, along training": sections.number(finite_median(arm.windowed)),
         "gradient, over gamma": _before_after(
             arm.over_gamma("gradient_theta", 0), arm.over_gamma("gradient_theta", -1)
         ),
         "rms": sections.number(arm.median_of("rms_ratio", 0)),
-        "accuracy without delta": sections.number(None if alone is None else np.median(alone)),
+        f"{score} without delta": sections.number(None if alone is None else np.median(alone)),
         "non-finite": f"{(~arm.finite).sum()}/{len(arm.finite)}",
         "worse than at the start": f"{arm.worse.sum()}/{len(arm.worse)}",
         "never reached": f"{(~arm.reached).sum()}/{len(arm.reached)}",
     }
 
 
-def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
+def _findings(config, wording: Wording, arms: dict[str, ArmResult], compared) -> list[str]:
     sentences = []
     for optimizer in config["optimizers"]:
         prefix = f"With {optimizer}: " if len(config["optimizers"]) > 1 else ""
@@ -114,7 +114,7 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
             for name, arm in arms.items()
             if name.startswith(f"{optimizer}/") and arm.arm in draw.MAIN
         ]
-        sentences.append(f"{prefix}Steps to {config['target_accuracy']:.0%} accuracy (median): {'; '.join(reached)}.")
+        sentences.append(f"{prefix}Steps to {_target(config, wording.score)} (median): {'; '.join(reached)}.")
         gradients = [
             f"{arm.label} {finite_median(arm.windowed):.2g}"
             + (f" (rms {arm.median_of('rms_ratio', 0):.2g})" if "probe/rms_ratio" in arm.runs else "")
@@ -126,10 +126,10 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
             f"primary's own initialisation: {'; '.join(gradients)}."
         )
         if mip is not None:
-            alone = finite_median(mip.runs["final/accuracy_without_delta"])
+            alone = finite_median(mip.runs["final/score_without_delta"])
             sentences.append(
-                f"{prefix}Without its generated part (delta = 0) the MIP network scores {alone:.3f}, with it "
-                f"{finite_median(mip.accuracy):.3f}; norm(delta) is "
+                f"{prefix}Without its generated part (delta = 0) the MIP network has {wording.score} {alone:.3f}, "
+                f"with it {finite_median(mip.score):.3f}; norm(delta) is "
                 f"{finite_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of norm(theta0)."
             )
         failed = [
@@ -138,7 +138,7 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
             for name, arm in arms.items()
             if name.startswith(f"{optimizer}/") and ((~arm.finite) | arm.worse | ~arm.reached).any()
         ]
-        total = len(next(iter(arms.values())).accuracy)
+        total = len(next(iter(arms.values())).score)
         sentences.append(
             f"{prefix}Runs that failed, out of {total} each: {'; '.join(failed)}."
             if failed
@@ -185,8 +185,8 @@ def _tuning_row(arm: ArmResult) -> dict[str, str]:
     }
 
 
-def _limits(config, arms: dict[str, ArmResult], folder: Path) -> list[str]:
-    runs = sum(len(arm.accuracy) for arm in arms.values())
+def _limits(wording: Wording, arms: dict[str, ArmResult]) -> list[str]:
+    runs = sum(len(arm.score) for arm in arms.values())
     trials = sorted({arm.choice["trials"] for arm in arms.values()})
     few, many = trials[0], trials[-1]
     sentences = [
@@ -195,18 +195,20 @@ def _limits(config, arms: dict[str, ArmResult], folder: Path) -> list[str]:
         f"Trials an arm: {few}{f' to {many}: arms with several initialisers get more' if many > few else ''}.",
         "Seeds are the unit: the intervals speak about training runs on this data set and this network, not about "
         "other data. A verdict 'not separable' does not say that two arms are equal.",
-        "Nothing but the loss keeps gamma in use: the predictions are those of an implicit ensemble, not of a "
-        "posterior. Disagreement between latents and the accuracy without delta are in results.csv.",
+        *wording.limits,
     ]
     edge = [arm.label for arm in arms.values() if arm.choice["at_edge"]]
     if edge:
         sentences.append(f"Best learning rate at the edge of what was tried, after widening: {', '.join(edge)}.")
-    if config["data"]["name"] == "digits":
-        sentences.append(
-            "The digits are learnt within some tens of steps: this default shows the mechanism, and cannot tell apart "
-            "arms that are close. The configs in configs/stability are for that."
-        )
     return sentences
+
+
+def _target(config, score: str) -> str:
+    return f"{score} {config['target_score']:g}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _length(arms: dict[str, ArmResult]) -> int:

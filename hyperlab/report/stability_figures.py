@@ -7,22 +7,25 @@ import numpy as np
 
 from hyperlab.metrics import statistics
 from hyperlab.report import figures
+from hyperlab.stability.tasks import Wording
 
 MAIN = ("plain", "default", "encoding", "additive", "mip")  # the comparison; the rest are controls
 
 
-def all_figures(folder: Path, config: dict[str, Any], arms: dict, compared: dict) -> dict[str, tuple[Path, str]]:
+def all_figures(
+    folder: Path, config: dict[str, Any], wording: Wording, arms: dict, compared: dict
+) -> dict[str, tuple[Path, str]]:
     """Draws everything: `{name: (path, caption)}`, in the order of the report."""
     made = {}
     for optimizer in config["optimizers"]:
         chosen = {arm.arm: arm for name, arm in arms.items() if name.startswith(f"{optimizer}/")}
         suffix = f" ({optimizer})" if len(config["optimizers"]) > 1 else ""
         for name, (draw, caption) in _FIGURES.items():
-            figure = draw(config, chosen)
+            figure = draw(config, wording, chosen)
             if figure is not None:
                 made[f"{optimizer}_{name}"] = (
                     figures.save(figure, folder / f"{optimizer}_{name}.png"),
-                    caption + suffix,
+                    caption.format(score=wording.score) + suffix,
                 )
         figure = _contrasts({name: c for name, c in compared.items() if name.startswith(f"{optimizer}/")})
         if figure is not None:
@@ -34,40 +37,38 @@ def all_figures(folder: Path, config: dict[str, Any], arms: dict, compared: dict
     return made
 
 
-def _overview(config, arms):
+def _overview(config, wording, arms):
     main = _main(arms)
-    figure, (norm, gradient, accuracy) = figures.grid(1, 3, width=4.2, height=3.4)
-    gammas = _gammas(config, main)
+    figure, (norm, gradient, score) = figures.grid(1, 3, width=4.2, height=3.4)
     for colour, arm in main:
         if "probe/norm" in arm.runs:
-            figures.band(norm, gammas, arm.runs["probe/norm"][:, 0], colour, arm.label)
+            figures.band(norm, arm.gammas, arm.runs["probe/norm"][:, 0], colour, arm.label)
         smooth = _smooth(arm.runs["curve/gradient_theta"])
         figures.band(gradient, np.arange(smooth.shape[1]), smooth, colour, arm.label)
-        figures.band(accuracy, arm.steps, arm.runs["curve/accuracy"], colour, arm.label)
+        figures.band(score, arm.steps, arm.runs["curve/score"], colour, arm.label)
     norm.set(title="norm of generated weights, before training", xlabel="gamma", ylim=(0, None))
     gradient.set(title="gradient norm at the weights", xlabel="step", yscale="log")
-    accuracy.set(title="test accuracy", xlabel="step", ylim=(0, 1))
-    accuracy.axhline(config["target_accuracy"], color="0.5", linestyle=":", linewidth=1)
-    accuracy.legend(frameon=False, fontsize=8, loc="lower right")
+    score.set(title=f"test {wording.score}", xlabel="step", ylim=(0, 1))
+    score.axhline(config["target_score"], color="0.5", linestyle=":", linewidth=1)
+    score.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 
-def _norm_against_gamma(config, arms):
+def _norm_against_gamma(config, wording, arms):
     shown = [(colour, arm) for colour, arm in _main(arms) if "probe/norm" in arm.runs]
     if not shown:
         return None
     figure, axes = figures.grid(1, len(shown), width=3.0, height=3.0, sharex=True)
-    gammas = _gammas(config, shown)
     for one, (colour, arm) in zip(axes, shown, strict=True):
-        figures.band(one, gammas, arm.runs["probe/norm"][:, 0], "0.45", "before training", linestyle="--")
-        figures.band(one, gammas, arm.runs["probe/norm"][:, -1], colour, "after training")
+        figures.band(one, arm.gammas, arm.runs["probe/norm"][:, 0], "0.45", "before training", linestyle="--")
+        figures.band(one, arm.gammas, arm.runs["probe/norm"][:, -1], colour, "after training")
         one.set(title=f"{arm.label} ({arm.choice['initializer']})", xlabel="gamma", ylim=(0, None))
         one.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel("norm of theta")
     return figure
 
 
-def _gradient_norm(config, arms):
+def _gradient_norm(config, wording, arms):
     figure, (theta, omega) = figures.grid(1, 2, width=5.0)
     for colour, arm in _main(arms):
         for axes, key in ((theta, "gradient_theta"), (omega, "gradient_omega")):
@@ -79,20 +80,20 @@ def _gradient_norm(config, arms):
     return figure
 
 
-def _accuracy(config, arms):
+def _score(config, wording, arms):
     main, rest = _main(arms), _rest(arms)
     figure, axes = figures.grid(1, 2 if rest else 1, width=5.0, height=3.6, sharey=True)
     for one, group, title in zip(axes, (main, rest), ("the comparison", "controls and normalisation"), strict=False):
         for colour, arm in group:
-            figures.band(one, arm.steps, arm.runs["curve/accuracy"], colour, arm.label)
-        one.axhline(config["target_accuracy"], color="0.5", linestyle=":", linewidth=1)
+            figures.band(one, arm.steps, arm.runs["curve/score"], colour, arm.label)
+        one.axhline(config["target_score"], color="0.5", linestyle=":", linewidth=1)
         one.set(title=title, xlabel="step", ylim=(0, 1))
         one.legend(frameon=False, fontsize=8, loc="lower right")
-    axes[0].set_ylabel("test accuracy")
+    axes[0].set_ylabel(f"test {wording.score}")
     return figure
 
 
-def _time_to_target(config, arms):
+def _time_to_target(config, wording, arms):
     figure, (axes,) = figures.grid(1, 1, width=6.0)
     for index, (_, arm) in enumerate(_main(arms) + _rest(arms)):
         curve = statistics.kaplan_meier(arm.time, arm.reached)
@@ -100,12 +101,12 @@ def _time_to_target(config, arms):
         share = np.append(1 - curve.survival, 1 - curve.survival[-1])
         style = "-" if arm.arm in MAIN else "--"
         axes.step(times, share, style, where="post", color=figures.COLOURS[index % 10], label=arm.label)
-    axes.set(xlabel="step", ylabel=f"share of runs at {config['target_accuracy']:.0%}", ylim=(0, 1.02))
+    axes.set(xlabel="step", ylabel=f"share of runs at {wording.score} {config['target_score']:g}", ylim=(0, 1.02))
     axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")
     return figure
 
 
-def _learning_rate(config, arms):
+def _learning_rate(config, wording, arms):
     figure, axes = figures.grid(1, 2 if _rest(arms) else 1, width=5.0, sharey=True)
     for one, group in zip(axes, (_main(arms), _rest(arms)), strict=False):
         for colour, arm in group:
@@ -123,18 +124,18 @@ def _learning_rate(config, arms):
                 )
         one.set(xscale="log", xlabel="learning rate", ylim=(0, 1))
         one.legend(frameon=False, fontsize=8)
-    axes[0].set_ylabel("mean validation accuracy along the run")
+    axes[0].set_ylabel(f"mean validation {wording.score} along the run")
     return figure
 
 
-def _final_accuracy(config, arms):
+def _final_score(config, wording, arms):
     figure, (axes,) = figures.grid(1, 1, width=7.0, height=0.32 * len(arms) + 1)
     shown = _main(arms) + _rest(arms)
     for row, (colour, arm) in enumerate(reversed(shown)):
-        axes.plot(arm.accuracy, np.full(len(arm.accuracy), row), "o", color=colour, alpha=0.5, markersize=4)
-        axes.plot(np.median(arm.accuracy), row, "|", color="black", markersize=14, markeredgewidth=2)
+        axes.plot(arm.score, np.full(len(arm.score), row), "o", color=colour, alpha=0.5, markersize=4)
+        axes.plot(np.median(arm.score), row, "|", color="black", markersize=14, markeredgewidth=2)
     axes.set_yticks(range(len(shown)), [arm.label for _, arm in reversed(shown)])
-    axes.set(xlabel="final test accuracy, every run and the median")
+    axes.set(xlabel=f"final test {wording.score}, every run and the median")
     return figure
 
 
@@ -156,13 +157,13 @@ _FIGURES = {
     "overview": (_overview, "The study in one picture: proportionality, gradients, convergence."),
     "norm_against_gamma": (_norm_against_gamma, "Norm of the generated weights against gamma."),
     "gradient_norm": (_gradient_norm, "Gradient norm along training, median of 5 steps, band over seeds."),
-    "accuracy": (_accuracy, "Test accuracy against step: median and range over seeds."),
+    "score": (_score, "Test {score} against step: median and range over seeds."),
     "time_to_target": (_time_to_target, "Share of runs that have reached the target (Kaplan-Meier)."),
     "learning_rate": (
         _learning_rate,
         "Tuning seeds and validation split: sensitivity to the learning rate; faint lines are other initialisers.",
     ),
-    "final_accuracy": (_final_accuracy, "Final test accuracy."),
+    "final_score": (_final_score, "Final test {score}."),
 }
 
 
@@ -174,12 +175,6 @@ def _main(arms):
 def _rest(arms):
     present = [arm for name, arm in arms.items() if name not in MAIN]
     return [(figures.COLOURS[(len(MAIN) + i) % 10], arm) for i, arm in enumerate(present)]
-
-
-def _gammas(config, group):
-    points = next((arm.runs["probe/norm"].shape[-1] for _, arm in group if "probe/norm" in arm.runs), 1)
-    low, high = (-2, 2) if config["gamma"]["prior"] == "normal" else (config["gamma"]["low"], config["gamma"]["high"])
-    return np.linspace(low, high, points)
 
 
 def _smooth(norms: np.ndarray, window: int = 5) -> np.ndarray:

@@ -11,6 +11,9 @@ import pandas as pd
 from hyperlab.errors import WorkdirError
 from hyperlab.hypernet import probes
 from hyperlab.metrics import statistics
+from hyperlab.stability import REPORT
+from hyperlab.stability.tasks import Wording
+from hyperlab.train.units import UnitFiles
 
 WINDOW = 50  # steps in which the variation of the gradient norm is taken
 
@@ -24,7 +27,7 @@ class ArmResult:
       choice: what tuning chose, from `choices.json`.
       runs: `{measurement: [runs, ...]}` as the unit kept it.
       steps: `[evaluations]`, of the learning curve.
-      target: accuracy that counts as arrived.
+      target: score that counts as arrived.
     """
 
     name: str
@@ -44,9 +47,9 @@ class ArmResult:
         return self.name.split("/")[1]
 
     @property
-    def accuracy(self) -> np.ndarray:
+    def score(self) -> np.ndarray:
         """`[runs]`, final, on all test examples."""
-        return self.runs["final/accuracy"]
+        return self.runs["final/score"]
 
     @property
     def finite(self) -> np.ndarray:
@@ -56,23 +59,28 @@ class ArmResult:
     @property
     def time(self) -> np.ndarray:
         """`[runs]`, steps until the target; the length of the run where it was not reached."""
-        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[0]
+        return probes.steps_to_target(self.steps, self.runs["curve/score"], self.target)[0]
 
     @property
     def reached(self) -> np.ndarray:
         """`[runs]`, whether the target was reached."""
-        return probes.steps_to_target(self.steps, self.runs["curve/accuracy"], self.target)[1]
+        return probes.steps_to_target(self.steps, self.runs["curve/score"], self.target)[1]
 
     @property
     def worse(self) -> np.ndarray:
-        """`[runs]`, finite but less accurate at the end than at the start."""
-        return self.finite & (self.runs["curve/accuracy"][:, -1] < self.runs["curve/accuracy"][:, 0])
+        """`[runs]`, finite but with a lower score at the end than at the start."""
+        return self.finite & (self.runs["curve/score"][:, -1] < self.runs["curve/score"][:, 0])
 
     @property
     def windowed(self) -> np.ndarray:
         """`[runs]`, variation of the gradient norm within windows of training."""
         key = "curve/gradient_theta" if np.isfinite(self.runs["curve/gradient_theta"]).any() else "curve/gradient_omega"
         return probes.windowed_variation(self.runs[key], min(WINDOW, self.runs[key].shape[1]))
+
+    @property
+    def gammas(self) -> np.ndarray:
+        """`[points]`, where the probes looked."""
+        return self.runs["probe/gamma"][0, 0]
 
     def over_gamma(self, key: str, time: int) -> np.ndarray | None:
         """`[runs]`, variation over gamma of a probe, at its first (0) or last (-1) state; None without probes."""
@@ -92,15 +100,12 @@ class ArmResult:
         return finite_median(upper.max(-1) / np.maximum(upper.min(-1), 1e-30))
 
 
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, ArmResult]]:
-    """The config and the arms of a run folder that is complete.
+def read(folder: Path) -> tuple[dict[str, Any], Wording, dict[str, ArmResult]]:
+    """The config, how to speak of the task, and the arms of a run folder that is complete.
 
     Raises:
       WorkdirError: the study is not finished there.
     """
-    from hyperlab.stability import REPORT
-    from hyperlab.train.units import UnitFiles
-
     folder = Path(folder)
     choices = folder / "choices.json"
     if not choices.exists():
@@ -110,19 +115,20 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, ArmResult]]:
         runs = units.read(f"{name}/{REPORT}")
         if runs is None:
             raise WorkdirError(f"{units.path(f'{name}/{REPORT}')} is missing; run the study to its end first")
-        steps = np.arange(runs["curve/accuracy"].shape[1]) * config["evaluate_every"]
-        arms[name] = ArmResult(name, choice, runs, steps, config["target_accuracy"])
-    return config, arms
+        steps = np.arange(runs["curve/score"].shape[1]) * config["evaluate_every"]
+        arms[name] = ArmResult(name, choice, runs, steps, config["target_score"])
+    return config, Wording(**json.loads((folder / "task.json").read_text())), arms
 
 
-def results(arms: dict[str, ArmResult]) -> pd.DataFrame:
-    """Tidy: one row for each optimizer, arm, seed and metric."""
+def results(wording: Wording, arms: dict[str, ArmResult]) -> pd.DataFrame:
+    """Tidy: one row for each optimizer, arm, seed and metric; the score has the task's name for it."""
+    name_of_score = wording.score.lower()
     rows = []
     for name, arm in arms.items():
         optimizer, key = name.split("/")
         values = {k.removeprefix("final/"): v for k, v in arm.runs.items() if k.startswith("final/")}
         values |= {
-            "mean_accuracy": arm.runs["curve/accuracy"].mean(1),
+            "mean_score": arm.runs["curve/score"].mean(1),
             "steps_to_target": arm.time,
             "reached": arm.reached,
             "worse_than_start": arm.worse,
@@ -133,6 +139,7 @@ def results(arms: dict[str, ArmResult]) -> pd.DataFrame:
                 if f"probe/{probe}" in arm.runs:
                     values[f"{probe}_mean_over_gamma_{when}"] = arm.runs[f"probe/{probe}"][:, time].mean(-1)
                     values[f"{probe}_variation_over_gamma_{when}"] = arm.over_gamma(probe, time)
+        values = {metric.replace("score", name_of_score): v for metric, v in values.items()}
         for index, seed in enumerate(arm.runs["seed"]):
             common = {
                 "optimizer": optimizer,
@@ -146,7 +153,9 @@ def results(arms: dict[str, ArmResult]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def contrasts(config: dict[str, Any], arms: dict[str, ArmResult]) -> dict[str, dict[str, statistics.Contrast]]:
+def contrasts(
+    config: dict[str, Any], wording: Wording, arms: dict[str, ArmResult]
+) -> dict[str, dict[str, statistics.Contrast]]:
     """The contrasts that the config names, paired by seed: `{optimizer/metric: {contrast: Contrast}}`.
 
     Steps to the target count as the length of the run where it is not reached, so no run is dropped. Contrasts
@@ -155,8 +164,10 @@ def contrasts(config: dict[str, Any], arms: dict[str, ArmResult]) -> dict[str, d
     result = {}
     for optimizer in config["optimizers"]:
         pairs = {name: tuple(arms[f"{optimizer}/{arm}"] for arm in name.split(" - ")) for name in config["contrasts"]}
-        for metric, better in (("steps to target", "lower"), ("accuracy", "higher")):
-            get = (lambda arm: arm.time) if metric == "steps to target" else (lambda arm: arm.accuracy)
+        for metric, better, get in (
+            ("steps to target", "lower", lambda arm: arm.time),
+            (wording.score, "higher", lambda arm: arm.score),
+        ):
             values = {name: (get(first), get(second)) for name, (first, second) in pairs.items()}
             result[f"{optimizer}/{metric}"] = statistics.contrasts(values, better=better)
     return result

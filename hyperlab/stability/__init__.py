@@ -1,10 +1,11 @@
-"""The stability study's own room: its arms, one trial of an arm as pure functions, and units of runs on disk."""
+"""The stability study's own room: arms, tasks, one trial of an arm as pure functions, and units of runs on disk."""
 
 from hyperlab.stability.arms import ARMS, Arm
-from hyperlab.stability.trial import Data, Settings, State, Trial
-from hyperlab.stability.units import PRIMARIES, REPORT, TUNE, Run, Units, total_steps
+from hyperlab.stability.tasks import TASKS, Gammas, Task
+from hyperlab.stability.trial import Data, State, Trial
+from hyperlab.stability.units import REPORT, TUNE, Run, Units, total_steps
 
 __all__ = [
-    "ARMS", "PRIMARIES", "REPORT", "TUNE",
-    "Arm", "Data", "Run", "Settings", "State", "Trial", "Units", "total_steps",
+    "ARMS", "REPORT", "TASKS", "TUNE",
+    "Arm", "Data", "Gammas", "Run", "State", "Task", "Trial", "Units", "total_steps",
 ]  # fmt: skip

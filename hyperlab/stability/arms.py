@@ -67,18 +67,32 @@ class Arm:
         return ", ".join(parts)
 
     def build(
-        self, primary: Any, example: Any, *, latent_range: tuple[float, float] | None, **options: Any
+        self,
+        primary: Any,
+        *example: Any,
+        gamma_range: tuple[float, float] | None,
+        standardized: bool = False,
+        **options: Any,
     ) -> HyperModel | None:
-        """The model of a variant, for latents from a range (None: from N(0, 1)); None without a hypernetwork."""
+        """The model of a variant; None without a hypernetwork.
+
+        Args:
+          primary: the network whose parameters are generated.
+          *example: its inputs.
+          gamma_range: `(low, high)` of gamma; None for values from N(0, 1).
+          standardized: bring gamma to 0..1 for every encoding, not for those alone that are made for it.
+          **options: of `hypernetize`.
+        """
         if not self.hypernetwork:
             return None
         encoding = ENCODINGS.get(self.encoding)
-        if encoding.domain is not None:  # the latent is brought into the range that the encoding is made for
-            normal = latent_range is None
-            encoding = GaussianCdf(encoding) if normal else Rescaled(*latent_range, encoding)
+        if gamma_range is None and encoding.domain is not None:
+            encoding = GaussianCdf(encoding)
+        elif gamma_range is not None and (standardized or encoding.domain is not None):
+            encoding = Rescaled(*gamma_range, encoding)
         return hypernetize(
             primary,
-            example,
+            *example,
             encoding=encoding,
             parametrization=self.parametrization,
             initializer=self.initializer,

@@ -1,8 +1,7 @@
-"""One trial of the stability study: a Bayesian hypernetwork classifier, trained and measured, as pure functions.
+"""One trial of the stability study: a network with generated parameters, trained and measured, as pure functions.
 
-A latent gamma is drawn at every step, theta = h(gamma) classifies the whole batch, and the prediction averages the
-class probabilities over latents. Nothing but the loss keeps gamma in use, so this is an implicit ensemble rather
-than a posterior; the disagreement between latents and the accuracy with delta set to zero say how much of one.
+A gamma is drawn at every step and theta = h(gamma) does the task on the whole batch; networks are scored at fixed
+gammas. What is learnt and what counts as good is the task's (`stability/tasks`).
 
 All functions act on a stack of runs (leading axis), each with a seed and a learning rate of its own. What a run
 has seen so far rides in its state, so a restart loses nothing.
@@ -17,29 +16,29 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hyperlab import losses
 from hyperlab.hypernet import HyperModel, probes
-from hyperlab.hypernet.primary import Primary
-from hyperlab.metrics import Metric, classification
+from hyperlab.hypernet.primary import Primary, as_primary
+from hyperlab.metrics import Metric
+from hyperlab.stability.tasks import Gammas, Task
 from hyperlab.train import compiler
 
 PyTree = Any
+
+POINTS = 21  # gammas of the probes' grid
 
 
 class Data(NamedTuple):
     """What all runs share, on the device.
 
     Attributes:
-      images, labels: `[n, height, width, channel]` and `[n]`, to train on.
-      held_out_images, held_out_labels: to evaluate on.
-      latents: `[samples, d]`, what a prediction averages over: the same in every arm.
+      train: the task's examples to train on.
+      held_out: the task's examples to evaluate on.
+      gammas: `[samples, d]`, at which networks are evaluated: the same in every arm.
     """
 
-    images: jax.Array
-    labels: jax.Array
-    held_out_images: jax.Array
-    held_out_labels: jax.Array
-    latents: jax.Array
+    train: PyTree
+    held_out: PyTree
+    gammas: Gammas
 
 
 class Batches(NamedTuple):
@@ -50,11 +49,11 @@ class Batches(NamedTuple):
 
     Attributes:
       indices: int32 `[evaluations, steps, batch]` into the training examples.
-      latents: `[evaluations, steps, d]`, or `[evaluations, steps, batch, d]` with one for each sample.
+      gammas: `[evaluations, steps, d]`, or `[evaluations, steps, batch, d]` with one for each sample.
     """
 
     indices: jax.Array
-    latents: jax.Array
+    gammas: Gammas
 
 
 class State(NamedTuple):
@@ -68,63 +67,28 @@ class State(NamedTuple):
     history: dict[str, jax.Array]
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What all arms share.
-
-    Attributes:
-      steps: length of a run.
-      evaluate_every: steps between two evaluations.
-      samples: latents that a prediction averages over.
-      gamma_dim: size of the latent.
-      gamma_range: `(low, high)` of a uniform latent.
-      prior: `uniform` or `normal`.
-      points: gammas of the probes' grid.
-      probe_examples: training examples of the probes' fixed batch.
-    """
-
-    steps: int = 120
-    evaluate_every: int = 5
-    samples: int = 8
-    gamma_dim: int = 1
-    gamma_range: tuple[float, float] = (0.0, 1.0)
-    prior: str = "uniform"
-    points: int = 21
-    probe_examples: int = 128
-
-    def draw(self, key: jax.Array, *leading: int) -> jax.Array:
-        """Latents from the prior, `[*leading, gamma_dim]`."""
-        shape = (*leading, self.gamma_dim)
-        if self.prior == "normal":
-            return jax.random.normal(key, shape)
-        return jax.random.uniform(key, shape, minval=self.gamma_range[0], maxval=self.gamma_range[1])
-
-    def draw_steps(self, key: jax.Array, first: jax.Array, steps: int, *leading: int) -> jax.Array:
-        """Latents of consecutive steps, `[steps, *leading, gamma_dim]`, each a function of key and step alone."""
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(steps))
-        return jax.vmap(lambda one: self.draw(one, *leading))(keys)
-
-    def grid(self) -> jax.Array:
-        """Gammas along the diagonal of the range (of +-2 standard deviations for a normal prior)."""
-        low, high = (-2.0, 2.0) if self.prior == "normal" else self.gamma_range
-        return jnp.linspace(low, high, self.points)[:, None] * jnp.ones((1, self.gamma_dim))
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
     """The functions of one variant, for stacks of runs. Variants that differ in initialisation alone share them.
 
     Attributes:
-      primary: the network that is trained as it is, or generated.
+      task: what is learnt, by which primary.
       model: the hypernetised primary; None for the arm without a hypernetwork.
       optimizer: `(learning rate, params) -> optax transformation`; the rate may be traced.
-      settings: what all arms share.
+      steps: length of a run.
+      evaluate_every: steps between two evaluations.
     """
 
-    primary: Primary
+    task: Task
     model: HyperModel | None
     optimizer: Callable[[Any, PyTree], optax.GradientTransformation]
-    settings: Settings
+    steps: int
+    evaluate_every: int
+
+    @functools.cached_property
+    def primary(self) -> Primary:
+        """The network that is trained as it is, or generated."""
+        return as_primary(self.task.primary)
 
     # -- stacks of runs, compiled ------------------------------------------------------------------------------
 
@@ -177,11 +141,11 @@ class Trial:
         variables = own if model is None else model.init(key, pretrained=own)
         collections = {name: tree for name, tree in variables.items() if name != "params"}
         params = variables["params"]
-        evaluations = self.settings.steps // self.settings.evaluate_every + 1
+        evaluations = self.steps // self.evaluate_every + 1
         nan = functools.partial(jnp.full, fill_value=jnp.nan)
         history = {
-            **{name: nan((evaluations,)) for name in ("accuracy", "nll")},
-            **{name: nan((self.settings.steps,)) for name in ("loss", "gradient_theta", "gradient_omega")},
+            "score": nan((evaluations,)),
+            **{name: nan((self.steps,)) for name in ("loss", "gradient_theta", "gradient_omega")},
         }
         opt_state = self.optimizer(learning_rate, params).init(params)
         return State(jnp.int32(0), learning_rate, params, collections, opt_state, history)
@@ -191,7 +155,7 @@ class Trial:
 
         def window(state: State, batches: Batches):
             first = state.step
-            state = self._record(state, self._probabilities(state, data), data)
+            state = self._record(state, self._predictions(state, data), data)
             state, records = jax.lax.scan(lambda s, batch: self._step(s, batch, data), state, batches)
             history = {
                 name: jax.lax.dynamic_update_slice(state.history[name], values, (first,))
@@ -203,41 +167,28 @@ class Trial:
         return state, {"loss": Metric(last_losses[-1], jnp.float32(1))}
 
     def finish_one(self, state: State, data: Data) -> tuple[State, dict[str, jax.Array]]:
-        """The final metrics, which are the last point of the curve too."""
-        probabilities, labels = self._probabilities(state, data), data.held_out_labels
-        state = self._record(state, probabilities, data)
-        mean = classification.predictive(probabilities)
-        final = {
-            "accuracy": classification.accuracy(mean, labels),
-            "nll": classification.nll(mean, labels),
-            "brier": classification.brier(mean, labels),
-            "ece": classification.ece(mean, labels),
-            "accuracy_of_one_latent": classification.accuracy(probabilities[0], labels),
-            "disagreement": classification.disagreement(probabilities),
-            "mutual_information": classification.mutual_information(probabilities),
-        }
+        """The final metrics; the score is the last point of the curve too."""
+        predictions = self._predictions(state, data)
+        state = self._record(state, predictions, data)
+        final = {"score": self._score(state, predictions, data), **self.task.final(predictions, data.held_out)}
         if self.model is not None and self.model.parametrization.uses_theta0:
-            alone = self.primary.apply(self.model.base(self._variables(state)), data.held_out_images)
-            final["accuracy_without_delta"] = classification.accuracy(alone, labels)
-        final = {name: classification.finish(metric) for name, metric in final.items()}
-        return state, final | {
-            "accuracy": self._chance_if_not_finite(state, final["accuracy"], probabilities.shape[-1]),
-            "finite": self._finite(state).astype(jnp.float32),
-        }
+            alone = self._without_gamma(self.model.base(self._variables(state)), data)
+            final["score_without_delta"] = self.task.score(alone, data.held_out)
+        return state, final | {"finite": self._finite(state).astype(jnp.float32)}
 
     def probe_one(self, state: State, own: PyTree, data: Data) -> dict[str, jax.Array]:
         """M1, M2 and M3 at this state, against gamma, at a fixed batch; all in one pass over the gammas."""
-        model, variables = self.model, self._variables(state)
-        images, labels = data.images[: self.settings.probe_examples], data.labels[: self.settings.probe_examples]
+        model, variables, task = self.model, self._variables(state), self.task
+        batch = task.take(data.train, jnp.arange(min(task.probe_examples, task.sizes["train"])))
 
-        def loss(apply):
-            return losses.cross_entropy(apply(images), labels).mean()
-
-        def measurements(gamma):
-            gradients = probes.gradient_norms_at(model, variables, gamma, loss)
+        def measurements(gammas):
+            gamma = gammas.values
+            gradients = probes.gradient_norms_at(model, variables, gamma, lambda f: self._loss(f, batch, gammas))
             ratios = probes.rms_ratio_at(model, variables, own, gamma)
-            layers = probes.layer_statistics_at(model, variables, gamma, images)
+            inputs = task.inputs(batch, gammas.beside)
+            layers = probes.layer_statistics_at(model, variables, gamma, *inputs, **task.options)
             result = {
+                "gamma": gamma[0],  # the grid is a diagonal
                 "norm": probes.weight_norms_at(model, variables, gamma)["total"],
                 "rms_ratio": jnp.stack(list(ratios.values())).mean(),
                 "gradient_theta": gradients.theta,
@@ -249,7 +200,7 @@ class Trial:
                 result["delta_ratio"] = probes.delta_ratio_at(model, variables, gamma)
             return result
 
-        return probes.over_gammas(measurements, self.settings.grid())
+        return probes.over_gammas(measurements, task.grid(POINTS))
 
     # -- parts -------------------------------------------------------------------------------------------------
 
@@ -259,13 +210,13 @@ class Trial:
     def _finite(self, state: State) -> jax.Array:
         return jnp.isfinite(probes.global_norm(state.params))
 
-    def _chance_if_not_finite(self, state: State, accuracy: jax.Array, classes: int) -> jax.Array:
-        # A network with NaN in it predicts nothing: it scores as guessing does, and is counted apart.
-        return jnp.where(self._finite(state), accuracy, 1.0 / classes)
+    def _loss(self, apply: Callable, batch: PyTree, gammas: Gammas) -> jax.Array:
+        outputs = apply(*self.task.inputs(batch, gammas.beside), **self.task.options)
+        return self.task.loss(outputs, batch, gammas.values)
 
-    def _step(self, state: State, batch: Batches, data: Data) -> tuple[State, dict[str, jax.Array]]:
-        images, labels = data.images[batch.indices], data.labels[batch.indices]
-        loss, gradient, norms, collections = self._gradients(state, images, labels, batch.latents)
+    def _step(self, state: State, batches: Batches, data: Data) -> tuple[State, dict[str, jax.Array]]:
+        batch = self.task.take(data.train, batches.indices)
+        loss, gradient, norms, collections = self._gradients(state, batch, batches.gammas)
         records = {"loss": loss, **norms}
         optimizer = self.optimizer(state.learning_rate, state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -273,60 +224,73 @@ class Trial:
         state = state._replace(step=state.step + 1, params=params, opt_state=opt_state, collections=collections)
         return state, records
 
-    def _gradients(self, state: State, images: jax.Array, labels: jax.Array, latents: jax.Array):
-        def mean_loss(logits):
-            return losses.cross_entropy(logits, labels).mean()
-
+    def _gradients(self, state: State, batch: PyTree, gammas: Gammas):
         def norms(theta, omega):
             return {"gradient_theta": theta, "gradient_omega": omega}
 
         if self.model is None:
-            value, gradient = jax.value_and_grad(
-                lambda params: mean_loss(self.primary.apply({"params": params, **state.collections}, images))
-            )(state.params)
+
+            def loss(params):
+                own = {"params": params, **state.collections}
+                return self._loss(functools.partial(self.primary.apply, own), batch, gammas)
+
+            value, gradient = jax.value_and_grad(loss)(state.params)
             norm = probes.global_norm(gradient)
             return value, gradient, norms(norm, norm), state.collections
-        if latents.ndim == 1:
+        if gammas.values.ndim == 1:
             value, gradient, of_theta = probes.loss_and_gradients(
-                self.model, state.params, state.collections, latents, lambda f: mean_loss(f(images))
+                self.model, state.params, state.collections, gammas.values, lambda f: self._loss(f, batch, gammas)
             )
-            omega = probes.omega_norm(self.model, self._variables(state), latents, gradient, of_theta)
+            omega = probes.omega_norm(self.model, self._variables(state), gammas.values, gradient, of_theta)
             return value, gradient, norms(probes.global_norm(of_theta), omega), state.collections
 
         mutable = list(state.collections)
 
+        inputs, options = self.task.inputs(batch, gammas.beside), self.task.options
+
         def objective(params):
-            variables = {"params": params, **state.collections}
-            if not mutable:
-                return mean_loss(self.model.apply_per_sample(variables, latents, images)), state.collections
-            logits, updated = self.model.apply_per_sample(variables, latents, images, mutable=mutable)
-            return mean_loss(logits), updated
+            given, updated = ({"params": params, **state.collections}, gammas.values, *inputs), state.collections
+            if mutable:
+                outputs, updated = self.model.apply_per_sample(*given, mutable=mutable, **options)
+            else:
+                outputs = self.model.apply_per_sample(*given, **options)
+            return self.task.loss(outputs, batch, gammas.values), updated
 
         (value, collections), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         omega = probes.global_norm({name: gradient[name] for name in gradient if name != "primary"})
         return value, gradient, norms(jnp.float32(jnp.nan), omega), collections
 
-    def _probabilities(self, state: State, data: Data) -> jax.Array:
-        """Class probabilities `[samples, n, classes]` of the held-out examples."""
-        variables, images = self._variables(state), data.held_out_images
+    def _predictions(self, state: State, data: Data) -> PyTree:
+        """The task's predictions on the held-out examples at each of the fixed gammas, `[samples, ...]`."""
+        variables = self._variables(state)
         if self.model is None:
-            return jax.nn.softmax(self.primary.apply(variables, images))[None]
+            return self._without_gamma(variables, data)
         # All thetas from one product with the head, which is the large array; the primary then runs one by one.
-        thetas = self.model.theta(variables, self.model.delta(variables, data.latents))
+        thetas = self.model.theta(variables, self.model.delta(variables, data.gammas.values))
 
-        def probabilities(theta):
-            return jax.nn.softmax(self.primary.apply(self.model.assemble(variables, theta), images))
+        def predictions(each):
+            theta, beside = each
+            return self._predict(self.model.assemble(variables, theta), beside, data)
 
-        return jax.lax.map(probabilities, thetas)
+        return jax.lax.map(predictions, (thetas, data.gammas.beside))
 
-    def _record(self, state: State, probabilities: jax.Array, data: Data) -> State:
+    def _without_gamma(self, own: PyTree, data: Data) -> PyTree:
+        """Predictions of one network for all gammas: a single one, unless something goes with them."""
+        beside = data.gammas.beside
+        if not jax.tree.leaves(beside):
+            return jax.tree.map(lambda x: x[None], self._predict(own, beside, data))
+        return jax.lax.map(lambda one: self._predict(own, one, data), beside)
+
+    def _predict(self, own: PyTree, beside: PyTree, data: Data) -> PyTree:
+        outputs = self.primary.apply(own, *self.task.inputs(data.held_out, beside), **self.task.options)
+        return self.task.predict(outputs, data.held_out)
+
+    def _score(self, state: State, predictions: PyTree, data: Data) -> jax.Array:
+        # A network with NaN in it predicts nothing: it scores as guessing does, and is counted apart.
+        return jnp.where(self._finite(state), self.task.score(predictions, data.held_out), self.task.guess)
+
+    def _record(self, state: State, predictions: PyTree, data: Data) -> State:
         """Writes a point of the learning curve into the run's history."""
-        labels, mean = data.held_out_labels, classification.predictive(probabilities)
-        accuracy = classification.finish(classification.accuracy(mean, labels))
-        measured = {
-            "accuracy": self._chance_if_not_finite(state, accuracy, mean.shape[-1]),
-            "nll": classification.finish(classification.nll(mean, labels)),
-        }
-        index = state.step // self.settings.evaluate_every
-        history = {name: state.history[name].at[index].set(value) for name, value in measured.items()}
-        return state._replace(history={**state.history, **history})
+        index = state.step // self.evaluate_every
+        score = state.history["score"].at[index].set(self._score(state, predictions, data))
+        return state._replace(history={**state.history, "score": score})

@@ -8,22 +8,19 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from hyperlab import models
 from hyperlab.data import batch_indices
-from hyperlab.data.splits import Split, Splits, stratified_subset
 from hyperlab.hypernet import as_primary
 from hyperlab.stability.arms import INITIALIZERS, Arm
-from hyperlab.stability.trial import Batches, Data, Settings, Trial
+from hyperlab.stability.tasks import Task
+from hyperlab.stability.trial import Batches, Data, Trial
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
 from hyperlab.train.units import Measurements, UnitFiles, in_parallel
 
-PRIMARIES = {"mlp": models.MLP, "conv": models.ConvNet}
 TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; on the test split with fresh ones
 
 
@@ -39,46 +36,28 @@ class Units:
 
     Args:
       config: the study's config.
-      splits: its data.
+      task: what is learnt, with its data.
       folder: the run's folder.
       progress: a `train.progress.Progress` over run-steps.
       stop: an object with `.requested`.
     """
 
-    def __init__(self, config: Any, splits: Splits, folder: Any, progress: Any, stop: Any):
-        self.config, self.splits, self.folder = config, splits, folder
+    def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
+        self.config, self.task, self.folder = config, task, folder
         self.progress, self.stop = progress, stop
-        self.steps = total_steps(config, splits)
+        self.steps = total_steps(config, task)
         self.done = 0  # run-steps, for the progress
         self._lock = threading.Lock()  # arms may be measured in several threads
         self.test_reads = 0  # runs of this start that were measured on the test split
-        train = splits.train
-        self.settings = Settings(
-            steps=self.steps,
-            evaluate_every=config.evaluate_every,
-            samples=config.samples,
-            gamma_dim=config.gamma.dim,
-            gamma_range=(config.gamma.low, config.gamma.high),
-            prior=config.gamma.prior,
-        )
-        root = jax.random.key(config.seed)
-        self.initial_key, self.latent_key = rngs.stream(root, "initial"), rngs.stream(root, "latents")
-        latents = self.settings.draw(rngs.stream(root, "evaluation"), config.samples)
-        images, labels = jnp.asarray(train.images), jnp.asarray(train.labels)
-
-        def data(held_out: Split) -> Data:
-            return Data(images, labels, jnp.asarray(held_out.images), jnp.asarray(held_out.labels), latents)
-
+        self.initial_key = rngs.stream(jax.random.key(config.seed), "initial")
+        train, gammas = task.train(), jax.device_put(task.fixed())
         # As many in both phases, so that they share the compiled steps.
-        count = min(config.curve_examples, len(splits.validation), len(splits.test))
-
-        def subset(split: Split) -> Split:
-            return split.take(stratified_subset(split.labels, count, config.data.split_seed))
-
-        held_out = {TUNE: splits.validation, REPORT: splits.test}
-        self.curve_data = {phase: data(subset(split)) for phase, split in held_out.items()}
+        count = min(config.curve_examples, task.sizes["validation"], task.sizes["test"])
+        held_out = {TUNE: "validation", REPORT: "test"}
+        self.curve_data = {phase: Data(train, task.held_out(part, count), gammas) for phase, part in held_out.items()}
         # Tuning looks at the curves alone; what is reported in the end is measured on the whole test split.
-        self.final_data = {TUNE: self.curve_data[TUNE], REPORT: data(splits.test)}
+        whole = Data(train, task.held_out("test", task.sizes["test"]), gammas)
+        self.final_data = {TUNE: self.curve_data[TUNE], REPORT: whole}
         self.files = UnitFiles(folder.path / "units")
         self.runs_per_program = config.runs_per_program or (1 if jax.default_backend() == "cpu" else 16)
 
@@ -134,10 +113,10 @@ class Units:
         every, call = self.config.evaluate_every, self.config.steps_per_call
 
         def batches(step: int) -> Batches:
-            size, batch = len(data.labels), self.config.batch_size
-            indices = batch_indices(seeds.tolist(), range(step, step + call), size, batch)
-            latents = self._latents(seeds, np.uint32(step), variant.per_sample)
-            return Batches(*(x.reshape(len(runs), call // every, every, *x.shape[2:]) for x in (indices, latents)))
+            steps, size = range(step, step + call), self.task.sizes["train"]
+            indices = batch_indices(seeds.tolist(), steps, size, self.config.batch_size)
+            drawn = Batches(indices, self.task.draw(seeds, steps, variant.per_sample))
+            return jax.tree.map(lambda x: x.reshape(len(runs), call // every, every, *x.shape[2:]), drawn)
 
         saves = self.config.checkpoint_every
         checkpoints = Checkpoints(self.folder.checkpoints / self.files.path(name).stem) if saves else None
@@ -148,7 +127,7 @@ class Units:
             lambda state, batch, key: trial.advance(state, batch, data),
             batches,
             total_steps=self.steps,
-            root_key=self.initial_key,  # not used: the batches hold the latents
+            root_key=self.initial_key,  # not used: the batches hold the gammas
             steps_per_call=call,
             evaluate=probe if probing else None,
             evaluate_every=max(1, self.steps // 3 // call) * call if probing else 0,
@@ -179,57 +158,42 @@ class Units:
     @functools.cache  # noqa: B019 (one study a process)
     def _trial(self, architecture: Arm, optimizer: str) -> Trial:
         return Trial(
-            primary=as_primary(self._primary()),
+            task=self.task,
             model=self._model(architecture),
             optimizer=lambda rate, params: optimizers.build({"name": optimizer, "learning_rate": rate}, params),
-            settings=self.settings,
+            steps=self.steps,
+            evaluate_every=self.config.evaluate_every,
         )
 
     @functools.cached_property
     def _own(self):
         """`seeds -> (keys, the primary's own variables)`: the same for every arm."""
-        primary = as_primary(self._primary())
+        primary = as_primary(self.task.primary)
 
         def one(seed):
             key = jax.random.fold_in(self.initial_key, seed)
             # HyperModel.init splits the same key again: the first half is the primary's, for every arm.
-            return jax.random.clone(key), primary.init(jax.random.split(key)[0], self._example())
+            return jax.random.clone(key), primary.init(jax.random.split(key)[0], *self.task.example)
 
         return jax.jit(jax.vmap(one))
-
-    @functools.cached_property
-    def _latents(self):
-        """`(seeds, first step, one for each sample?) -> latents [runs, steps, (batch,) d]` of a call."""
-        steps = self.config.steps_per_call
-
-        def draw(seeds, first, per_sample):
-            leading = (self.config.batch_size,) if per_sample else ()
-            keys = jax.vmap(lambda seed: jax.random.fold_in(self.latent_key, seed))(seeds)
-            return jax.vmap(lambda key: self.settings.draw_steps(key, first, steps, *leading))(keys)
-
-        return jax.jit(draw, static_argnums=2)
 
     @functools.cache  # noqa: B019
     def _starter(self, initial: Arm, optimizer: str):
         return self._trial(_architecture(initial), optimizer).starter(self._model(initial))
 
     def _model(self, variant: Arm):
-        hypernet, gamma = self.config.hypernet, self.config.gamma
+        hypernet, task = self.config.hypernet, self.task
         return variant.build(
-            self._primary(),
-            self._example(),
-            latent_range=None if gamma.prior == "normal" else (gamma.low, gamma.high),
-            gamma_dim=gamma.dim,
+            task.primary,
+            *task.example,
+            gamma_range=task.gamma_range,
+            standardized=task.standardized,
+            gamma_dim=task.gamma_dim,
+            select=task.select,
             hidden=tuple(hypernet.hidden),
             activation=hypernet.activation,
             scale_by_dimension=hypernet.scale_by_dimension,
         )
-
-    def _primary(self):
-        return PRIMARIES[self.config.primary.kind](tuple(self.config.primary.widths), len(self.splits.classes))
-
-    def _example(self) -> jax.Array:
-        return jnp.zeros((1, *self.splits.image_shape))
 
     def _over_devices(self, stack: Any) -> Any:
         """Runs of a stack go to different devices where they divide by them."""
@@ -245,9 +209,9 @@ class Units:
             self.progress.update(self.done)
 
 
-def total_steps(config: Any, splits: Splits) -> int:
+def total_steps(config: Any, task: Task) -> int:
     """Steps of one run."""
-    return durations.steps(config.train_length, batch_size=config.batch_size, examples=len(splits.train))
+    return durations.steps(config.train_length, batch_size=config.batch_size, examples=task.sizes["train"])
 
 
 class _FirstStep:

@@ -26,6 +26,15 @@ SMALL = {
     "rates.sgd": (0.03,),
     "rates.adam": (0.003,),
 }
+TINY = {
+    "rescaling": {"rescaling.data.count": 20, "rescaling.data.size": (16, 16), "rescaling.widths": (2, 2)},
+    "registration": {
+        "registration.data.subjects": 6,
+        "registration.data.size": (16, 16),
+        "registration.network.encoder": (2,),
+        "registration.network.decoder": (2,),
+    },
+}
 
 
 @pytest.mark.fast
@@ -53,16 +62,21 @@ def test_shrunk_it_runs_to_a_report(file, tmp_path):
         small |= {"primary.widths": (2, 2), "data.limit": 40, "data.root": str(ROOT.parent / "shared/data/mnist")}
         if not Path(small["data.root"]).exists():
             pytest.skip("no MNIST at ../shared/data/mnist")
+    small |= TINY.get(config.task, {})
     if "mip_slowed" not in config.arms:
         small["arms"] = ("plain", "default", "additive", "mip", "batch_norm")[: 5 if file.stem == "digits" else 4]
     folder = hl.run(sweep.apply(config, small), tmp_path / "run")
     results = pd.read_csv(folder / "results.csv")
     assert set(results.arm) == set(small.get("arms", config.arms))
     assert set(results.seed) == {100, 101} and set(results.split) == {"test"}
-    assert results.groupby(["arm", "seed"])["metric"].nunique().min() >= 10
+    assert results.groupby(["arm", "seed"])["metric"].nunique().min() >= 9
     contrasts = pd.read_csv(folder / "contrasts.csv")
     assert set(contrasts.contrast) == set(config.contrasts) and set(contrasts.label) == {"no claim"}
     assert (folder / "report.html").stat().st_size > 100_000
+    score = "accuracy" if config.task == "classification" else "Dice"
+    metrics = {score.lower(), f"mean_{score.lower()}", f"{score.lower()}_without_delta", "steps_to_target"}
+    assert metrics <= set(results.metric) and set(contrasts.metric) == {"steps to target", score}
+    assert f"<th>{score} without delta</th>" in (folder / "report.html").read_text()
     assert list((folder / "figures").glob("*.pdf"))
 
 

@@ -1,19 +1,18 @@
 """A trial: what arms share, what stacks change (nothing), what failures score; and equal tuning."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import stability_units
 
-from experiments import stability as study
 from hyperlab import trees
 from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet import as_primary, hypernetize, probes
 from hyperlab.models import MLP
-from hyperlab.stability import ARMS, REPORT, TUNE, Run, Units
+from hyperlab.stability import ARMS, REPORT, TUNE, Run
+from hyperlab.stability.tasks.classification import Classification
 from hyperlab.train import tuning
 
 GAMMA = jnp.array([0.3, 0.8])
@@ -32,23 +31,7 @@ def tiny_splits(size=60):
 
 
 def units(folder, **changes):
-    config = study.get_config()
-    values = {
-        "train_length": "8 steps",
-        "steps_per_call": 4,
-        "evaluate_every": 2,
-        "batch_size": 8,
-        "samples": 3,
-        "primary.widths": (6,),
-        "hypernet.hidden": (4, 8),
-        **changes,
-    }
-    from hyperlab.sweep import apply
-
-    progress = SimpleNamespace(update=lambda *a, **k: None)
-    run_folder = SimpleNamespace(path=folder, checkpoints=folder / "checkpoints", mark=lambda event: None)
-    stop = SimpleNamespace(requested=False, request=lambda reason: None)
-    return Units(apply(config, values), tiny_splits(), run_folder, progress, stop)
+    return stability_units.units(folder, lambda config: Classification(config, tiny_splits()), **changes)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +67,11 @@ def test_the_norm_of_the_gradient_at_omega_without_writing_the_gradient_out(opti
 def test_every_arm_builds_for_uniform_and_normal_latents(name):
     x = jnp.zeros((1, 2, 2, 1))
     for variant in ARMS[name].variants():
-        for latent_range in ((0.0, 1.0), (-3.0, 5.0), None):
-            model = variant.build(MLP((4,), 3), x, latent_range=latent_range, gamma_dim=2, hidden=(4,))
+        for gamma_range in ((0.0, 1.0), (-3.0, 5.0), None):
+            model = variant.build(MLP((4,), 3), x, gamma_range=gamma_range, gamma_dim=2, hidden=(4,))
             assert (model is None) == (name == "plain")
-            if model is not None and latent_range:
-                assert model.gamma.ranges[0][1] in (None, latent_range)
+            if model is not None and gamma_range:
+                assert model.gamma.ranges[0][1] in (None, gamma_range)
         assert variant.definition()
 
 
@@ -139,8 +122,8 @@ def test_a_copy_differs_in_draws_and_a_run_that_blew_up_scores_as_guessing(tmp_p
     copy = here.measure("sgd/mip_again/report", ARMS["mip_again"].variants()[0], "sgd", runs, REPORT)
     assert (mip["seed"] == copy["seed"]).all() and (mip["curve/loss"][0] != copy["curve/loss"][0]).all()
     assert mip["final/finite"].tolist() == [1, 0]
-    assert mip["final/accuracy"][1] == pytest.approx(1 / 3)
-    assert mip["curve/accuracy"][1, -1] == pytest.approx(1 / 3)
+    assert mip["final/score"][1] == pytest.approx(1 / 3)
+    assert mip["curve/score"][1, -1] == pytest.approx(1 / 3)
     assert mip["probe/norm"].shape == (2, 3, 21)
 
 

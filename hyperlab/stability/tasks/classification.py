@@ -1,0 +1,186 @@
+"""Bayesian classification: a latent gamma, and a prediction that averages class probabilities over latents.
+
+A latent is drawn at every step, theta = h(gamma) classifies the whole batch. Nothing but the loss keeps gamma in use,
+so this is an implicit ensemble rather than a posterior; the disagreement between latents and the accuracy with delta
+set to zero say how much of one.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab import losses, models
+from hyperlab.data import load as load_splits
+from hyperlab.data.splits import Splits, stratified_subset
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.metrics import classification as metrics
+from hyperlab.stability.tasks.task import Examples, Gammas, Task, Wording
+from hyperlab.train import rngs
+
+PRIMARIES = {"mlp": models.MLP, "conv": models.ConvNet}
+
+
+@dataclasses.dataclass(frozen=True)
+class Latents:
+    """The distribution of the latent.
+
+    Attributes:
+      dim: size of a latent.
+      low: of a uniform latent.
+      high: of a uniform latent.
+      prior: `uniform` or `normal`.
+
+    >>> Latents(dim=2).draw(jax.random.key(0), 3).shape
+    (3, 2)
+    """
+
+    dim: int = 1
+    low: float = 0.0
+    high: float = 1.0
+    prior: str = "uniform"
+
+    def draw(self, key: jax.Array, *leading: int) -> jax.Array:
+        """Latents `[*leading, dim]`."""
+        shape = (*leading, self.dim)
+        if self.prior == "normal":
+            return jax.random.normal(key, shape)
+        return jax.random.uniform(key, shape, minval=self.low, maxval=self.high)
+
+    def draw_steps(self, key: jax.Array, first: jax.Array, steps: int, *leading: int) -> jax.Array:
+        """Latents of consecutive steps, `[steps, *leading, dim]`, each a function of key and step alone."""
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(steps))
+        return jax.vmap(lambda one: self.draw(one, *leading))(keys)
+
+    def grid(self, points: int) -> jax.Array:
+        """Latents along the diagonal of the range (of +-2 standard deviations for a normal prior)."""
+        low, high = (-2.0, 2.0) if self.prior == "normal" else (self.low, self.high)
+        return jnp.linspace(low, high, points)[:, None] * jnp.ones((1, self.dim))
+
+
+class Classification(Task):
+    """Images of one class each; see `Task` for its parts.
+
+    Args:
+      config: the study's: `seed`, `data.split_seed`, `primary`, `gamma`, `samples`, `batch_size`.
+      splits: the data.
+
+    Raises:
+      ConfigError: an unknown primary or prior.
+    """
+
+    probe_examples = 128
+
+    def __init__(self, config: Any, splits: Splits):
+        self.config, self.splits = config, splits
+        self.name, self.fingerprint = splits.name, splits.fingerprint
+        self.sizes = {part: len(split) for part, split in splits.parts().items()}
+        kind, widths = config.primary.kind, tuple(config.primary.widths)
+        if kind not in PRIMARIES:
+            raise ConfigError(f"primary.kind: {kind!r}; {nearest(kind, PRIMARIES)}")
+        self.primary = PRIMARIES[kind](widths, len(splits.classes))
+        self.example = (jnp.zeros((1, *splits.image_shape)),)
+        gamma = config.gamma
+        if gamma.prior not in ("uniform", "normal"):
+            raise ConfigError(f"gamma.prior is {gamma.prior!r}; valid: 'normal', 'uniform'")
+        self.latents = Latents(gamma.dim, gamma.low, gamma.high, gamma.prior)
+        self.gamma_dim = gamma.dim
+        self.gamma_range = None if gamma.prior == "normal" else (gamma.low, gamma.high)
+        self.guess = 1.0 / len(splits.classes)
+        self.root = jax.random.key(config.seed)
+        limits = (
+            "Nothing but the loss keeps gamma in use: the predictions are those of an implicit ensemble, not of a "
+            "posterior. Disagreement between latents and the accuracy without delta are in results.csv.",
+        )
+        if splits.name == "digits":
+            limits += (
+                "The digits are learnt within some tens of steps: this default shows the mechanism, and cannot tell "
+                "apart arms that are close. The configs in configs/stability are for that.",
+            )
+        self.wording = Wording(
+            score="accuracy",
+            setting=f"{splits.name}, a {kind} with widths {widths}, all parameters generated from a latent gamma of "
+            f"dimension {gamma.dim}",
+            gamma="the latent",
+            limits=limits,
+        )
+
+    def train(self) -> Examples:
+        """All training images."""
+        return Examples.of(self.splits.train)
+
+    def held_out(self, part: str, count: int) -> Examples:
+        """Images of a part, classes in their proportions."""
+        split = self.splits.parts()[part]
+        if count < len(split):
+            split = split.take(stratified_subset(split.labels, count, self.config.data.split_seed))
+        return Examples.of(split)
+
+    def draw(self, seeds: np.ndarray, steps: range, per_sample: bool) -> Gammas:
+        """Latents from the prior."""
+        return Gammas(self._draws(seeds, np.uint32(steps.start), len(steps), per_sample))
+
+    @functools.cached_property
+    def _draws(self):
+        key = rngs.stream(self.root, "latents")
+
+        def draw(seeds, first, steps, per_sample):
+            leading = (self.config.batch_size,) if per_sample else ()
+            keys = jax.vmap(lambda seed: jax.random.fold_in(key, seed))(seeds)
+            return jax.vmap(lambda one: self.latents.draw_steps(one, first, steps, *leading))(keys)
+
+        return jax.jit(draw, static_argnums=(2, 3))
+
+    def fixed(self) -> Gammas:
+        """What a prediction averages over."""
+        return Gammas(self.latents.draw(rngs.stream(self.root, "evaluation"), self.config.samples))
+
+    def grid(self, points: int) -> Gammas:
+        """See `Latents.grid`."""
+        return Gammas(self.latents.grid(points))
+
+    def inputs(self, batch: Examples, beside: Any) -> tuple:
+        """The images."""
+        return (batch.images,)
+
+    def loss(self, outputs: jax.Array, batch: Examples, gamma: jax.Array) -> jax.Array:
+        """Mean cross-entropy."""
+        return losses.cross_entropy(outputs, batch.labels).mean()
+
+    def predict(self, outputs: jax.Array, held_out: Examples) -> jax.Array:
+        """Class probabilities."""
+        return jax.nn.softmax(outputs)
+
+    def score(self, predictions: jax.Array, held_out: Examples) -> jax.Array:
+        """Accuracy of the mean over latents."""
+        return metrics.finish(metrics.accuracy(metrics.predictive(predictions), held_out.labels))
+
+    def final(self, predictions: jax.Array, held_out: Examples) -> dict[str, jax.Array]:
+        """Likelihood, calibration, and what the latents contribute."""
+        mean, labels = metrics.predictive(predictions), held_out.labels
+        measured = {
+            "nll": metrics.nll(mean, labels),
+            "brier": metrics.brier(mean, labels),
+            "ece": metrics.ece(mean, labels),
+            "accuracy_of_one_latent": metrics.accuracy(predictions[0], labels),
+            "disagreement": metrics.disagreement(predictions),
+            "mutual_information": metrics.mutual_information(predictions),
+        }
+        return {name: metrics.finish(metric) for name, metric in measured.items()}
+
+
+def load(config: Any) -> Classification:
+    """The task of a config, with the data that it names.
+
+    Raises:
+      ConfigError: settings that it cannot use.
+      DataError: data that it cannot use.
+    """
+    data = config.data
+    splits = load_splits(data.name, data.root or None, split_seed=data.split_seed, limit=data.limit or None)
+    if splits.train.labels.ndim > 1:
+        raise ConfigError(f"data.name is {data.name!r}, which has a class a pixel; the task classifies images")
+    return Classification(config, splits)
