@@ -33,13 +33,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.study = "in_context"
     config.seed = 0
     config.data = {"store": "", "size": (32, 32), "split_seed": 0, "queries": 40}
-    config.data.update({"development": ("further-synthetic",), "held_out": ("shapes",)})  # data sets, whole
+    # Data sets, whole: templates of the same generator as those trained on, and shapes of another one.
+    config.data.update({"development": ("further-synthetic",), "held_out": ("held-out-synthetic", "shapes")})
     config.network = {"widths": (8, 8, 8), "rival_widths": (16, 16, 16), "unet_widths": (8, 8, 8)}
     config.augmentation = "documented"  # or "faithful", to the published code's quirks too
     config.support_sizes = (1, 4, 8)  # that held-out tasks are judged with
     config.train_support = 8
     config.ensembles = (1, 4)  # support sets whose predictions are averaged
-    config.draws = 3  # support sets of every size
+    config.draws = 2  # support sets of every size
     config.arms = ("universeg", "squeeze", "prototypes", "unet_support")
     # Named before running; the metric is Dice at the largest support size, mean over held-out tasks.
     config.contrasts = ("universeg - squeeze", "universeg - prototypes", "universeg - unet_support")
@@ -48,9 +49,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.tuning_seeds = 1
     config.widenings = 0
     config.report_seeds = 3
-    config.train_length = "150 steps"  # across tasks
+    config.train_length = "200 steps"  # across tasks
     config.task_length = "60 steps"  # of a network for one task
-    config.batch_size = 8
+    config.batch_size = 4
     config.curve_points = 4
     config.curve_queries = 8
     config.evaluation_batch = 20

@@ -1,7 +1,12 @@
-"""The in-context study's own room: its arms and floors, the tasks that it judges on, and units of training on disk."""
+"""The room of the studies over tasks: arms and floors, the tasks that they judge on, and units of training on disk.
+
+Two studies share it: `experiments/in_context.py`, one answer an image (`arms`, `units`), and
+`experiments/stochastic.py`, several (`stochastic_arms`, `candidates`, `judging`, `stochastic_units`).
+"""
 
 from hyperlab.few_shot.arms import ARMS, Arm
 from hyperlab.few_shot.floors import FLOORS
-from hyperlab.few_shot.units import FIRST_REPORT_SEED, REPORT, TUNE, Units
+from hyperlab.few_shot.training import FIRST_REPORT_SEED, REPORT, TUNE, Training
+from hyperlab.few_shot.units import Units
 
-__all__ = ["ARMS", "FIRST_REPORT_SEED", "FLOORS", "REPORT", "TUNE", "Arm", "Units"]
+__all__ = ["ARMS", "FIRST_REPORT_SEED", "FLOORS", "REPORT", "TUNE", "Arm", "Training", "Units"]

@@ -1,17 +1,20 @@
 """The tasks of the study: some to train on, some to choose on, and those of held-out data sets to report.
 
 All of them lie in a task store. Whole data sets are held out: no image of them is in a task to train on. Without a
-store of the user's, one is made in the run folder, of synthetic tasks and of the procedural shapes, which are held out.
+store of the user's, one is made in the run folder: synthetic templates and bright bodies to train on, further templates
+to choose on, and, held out, templates of the same generator and the procedural shapes of another one. Templates show
+their labels always about the same place; bodies and shapes do not.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyperlab.data import load
+from hyperlab.data.ambiguous import ambiguous_shapes
 from hyperlab.data.in_context import (
     SPLITS,
     Settings,
@@ -29,8 +32,11 @@ from hyperlab.few_shot.targets import Target
 from hyperlab.train.units import Measurements, UnitFiles
 
 CASES = "cases"
-SYNTHETIC, FURTHER, SHAPES = "synthetic", "further-synthetic", "shapes"  # data sets of the embedded store
-_TEMPLATES, _FURTHER, _SUBJECTS = 24, 3, 24
+# Data sets of the embedded store, and how many templates the three synthetic ones have.
+SYNTHETIC, BODIES, SHAPES = "synthetic", "bodies", "shapes"
+FURTHER, HELD_OUT = "further-synthetic", "held-out-synthetic"
+_TEMPLATES, _FURTHER, _HELD_OUT = 24, 3, 2
+_SUBJECTS, _BODIES = 24, 60
 _SHOWN, _STRIP = 3, 3  # queries and support images of each task that are kept for the gallery
 
 
@@ -41,15 +47,15 @@ class Material:
     Attributes:
       name: of the data.
       tasks: to train on.
-      development: tasks that choices are made on.
-      test: tasks that are reported.
+      development: targets that choices are made on: what `build` was given a function for.
+      test: targets that are reported.
       fingerprint: of all of it; a resumed run refuses another one.
     """
 
     name: str
     tasks: list[StoredTask]
-    development: list[Target]
-    test: list[Target]
+    development: list[Any]
+    test: list[Any]
     fingerprint: str
 
     def training(self, *, synthetic: bool) -> list[StoredTask]:
@@ -64,36 +70,50 @@ class Material:
         return kept
 
 
-def build(config: Any, folder: Path) -> Material:
+def build(
+    config: Any, folder: Path, stores: Callable | None = None, targets: Callable | None = None
+) -> Material:  # fmt: skip
     """The tasks of a config.
 
     Args:
       config: the study's config.
-      folder: the run folder, where the embedded store is made.
+      folder: the run folder, where stores are made that are not given.
+      stores: `(config, folder) -> [TaskStore]`; by default the user's, or the embedded one.
+      targets: as `targets_of`, which is the default.
 
     Raises:
       ConfigError: a data set is unknown, or both for development and held out.
-      DataError: the store is not one, or damaged; an image of a held-out data set is in another one, too.
+      DataError: a store is not one, or damaged; an image of a held-out data set is in another one, too.
     """
-    data = config.data
+    data, targets = config.data, targets or targets_of
     both = set(data.development) & set(data.held_out)
     if both:
         raise ConfigError(f"{sorted(both)} are in data.development and data.held_out; a choice must not see the test")
-    path = Path(data.store) if data.store else embedded(folder / "tasks", tuple(data.size), data.split_seed)
-    store = TaskStore(path, data.size[0])
+    opened = (stores or _stores)(config, folder)
+    known = sorted({name for store in opened for name in store.datasets})
     for name in (*data.development, *data.held_out):
-        if name not in store.datasets:
-            raise ConfigError(f"{path} holds no data set {name!r}; {nearest(name, store.datasets)}")
-    tasks = choose(store, held_out=(*data.development, *data.held_out))
-    development = targets(store, data.development, "validation", data.queries)
-    test = targets(store, data.held_out, "test", data.queries)
+        if name not in known:
+            raise ConfigError(f"{opened[0].path} holds no data set {name!r}; {nearest(name, known)}")
+    hidden = {*data.development, *data.held_out}
+    trained = [store for store in opened if set(store.datasets) - hidden] or opened
+    tasks = [task for store in trained for task in choose(store, held_out=hidden & set(store.datasets))]
+    development, test = (
+        [target for store in opened for target in targets(store, datasets, split, data.queries)]
+        for datasets, split in ((data.development, "validation"), (data.held_out, "test"))
+    )
     digests = np.array(sorted(str(digest) for task in tasks for digest in task.digests))
     judged = [np.asarray(array) for target in (*development, *test) for array in target[1:]]
     digest = fingerprint(np.frombuffer("".join(digests.tolist()).encode(), np.uint8), *judged)
     return Material(str(data.store) or "embedded tasks", tasks, development, test, digest)
 
 
-def targets(store: TaskStore, datasets: Sequence[str], split: str, queries: int) -> list[Target]:
+def _stores(config: Any, folder: Path) -> list[TaskStore]:
+    data = config.data
+    path = Path(data.store) if data.store else embedded(folder / "tasks", tuple(data.size), data.split_seed)
+    return [TaskStore(path, data.size[0])]
+
+
+def targets_of(store: TaskStore, datasets: Sequence[str], split: str, queries: int) -> list[Target]:
     """The tasks of some data sets: queries from a split, support from the training split.
 
     Of examples with several annotators the first one's labels are the truth. Soft labels count as foreground above
@@ -108,10 +128,18 @@ def targets(store: TaskStore, datasets: Sequence[str], split: str, queries: int)
             shown = labels.any((1, 2, 3))
             asked, pool = (np.flatnonzero((task.splits == part) & shown) for part in (split, "train"))
             asked, images = asked[:queries], task.images[:]
-            label = " ".join(dict.fromkeys((name.dataset, name.modality, name.label)))
             parts = images[asked], labels[asked], task.subjects[asked], images[pool], labels[pool]
-            result.append(Target(label, *parts))
+            result.append(Target(title(name), *parts))
     return result
+
+
+def title(name: TaskName) -> str:
+    """What reports call a task.
+
+    >>> title(TaskName("wbc", "grey", "2d", "nucleus"))
+    'wbc grey nucleus'
+    """
+    return " ".join(dict.fromkeys((name.dataset, name.modality, name.label)))
 
 
 def keep(files: UnitFiles, material: Material, size: int) -> None:
@@ -135,53 +163,58 @@ def keep(files: UnitFiles, material: Material, size: int) -> None:
 
 
 def embedded(path: Path, size: tuple[int, int], seed: int) -> Path:
-    """A store of synthetic tasks, of further ones for development, and of the procedural shapes; made once."""
+    """The store of the embedded default; made once."""
     done = path / ".finished"
     if not done.exists():
-        for number in range(_TEMPLATES + _FURTHER):
-            for task in _synthetic(number, size[0], seed):
-                write_task(path, task)
-        for task in _shapes(load("shapes", split_seed=seed, size=size, count=240, difficulty=0.0)):
+        made = [template_tasks(number, size[0], seed) for number in range(_TEMPLATES + _FURTHER + _HELD_OUT)]
+        made.append(_bodies(size[0], seed))
+        made.append(_shapes(load("shapes", split_seed=seed, size=size, count=240, difficulty=0.0)))
+        for task in (task for tasks in made for task in tasks):
             write_task(path, task)
         done.touch()
     return path
 
 
-def _synthetic(number: int, size: int, seed: int) -> list[TaskData]:
-    """The larger labels of one synthetic template."""
+def template_tasks(number: int, size: int, seed: int) -> list[TaskData]:
+    """Two labels of a synthetic template to train on; one of a later template, for development, then held out."""
     made = synthetic_task(seed, number, _SUBJECTS, size, Settings.of(0.5))
-    dataset, count = SYNTHETIC if number < _TEMPLATES else FURTHER, len(made.images)
-    cut = count // 3  # development tasks: a third of the subjects are queries
-    splits = ("train",) * count if dataset == SYNTHETIC else ("validation",) * cut + ("train",) * (count - cut)
+    count = len(made.images)
+    cut = count // 3  # of tasks that are not trained on, a third of the subjects are queries
+    dataset, queries = SYNTHETIC, None
+    if number >= _TEMPLATES:
+        later = number >= _TEMPLATES + _FURTHER
+        dataset, queries = (HELD_OUT, "test") if later else (FURTHER, "validation")
+    splits = ("train",) * count if queries is None else (queries,) * cut + ("train",) * (count - cut)
     return [
-        TaskData(
-            TaskName.of(dataset, f"template-{number}", "2d", f"label-{label}"),
-            np.round(255 * made.images).astype(np.uint8),
-            (255 * (made.labels == label)).astype(np.uint8)[:, None],
-            np.arange(count),
-            splits,
-            tuple(map(str, range(count))),
-            binary=True,
-        )
-        for label in made.kept[:2]
-    ]
+        _binary(TaskName.of(dataset, f"template-{number}", "2d", f"label-{label}"), made.images,
+                made.labels == label, np.arange(count), splits)
+        for label in made.kept[: 2 if queries is None else 1]
+    ]  # fmt: skip
+
+
+def _bodies(size: int, seed: int) -> list[TaskData]:
+    """Bright bodies anywhere in the image: the body alone, and the body with what surrounds it."""
+    made = ambiguous_shapes(_BODIES, size, annotators=1, seed=seed)
+    return [
+        _binary(TaskName.of(BODIES, "grey", "2d", label), made.images[..., 0], made.modes[:, mode],
+                np.arange(len(made)), ("train",) * len(made))
+        for label, mode in (("body", 0), ("whole", 3))
+    ]  # fmt: skip
 
 
 def _shapes(splits: Splits) -> list[TaskData]:
     parts = [splits.parts()[name] for name in SPLITS]
-    images = np.concatenate([np.round(255 * part.images[..., 0]).astype(np.uint8) for part in parts])
-    labels = np.concatenate([part.labels for part in parts])
-    subjects = np.concatenate([part.groups for part in parts])
+    images, labels, groups = (
+        np.concatenate([getattr(part, what) for part in parts]) for what in ("images", "labels", "groups")
+    )
     names = sum(((name,) * len(part) for name, part in zip(SPLITS, parts, strict=True)), ())
     return [
-        TaskData(
-            TaskName.of(SHAPES, "grey", "2d", label),
-            images,
-            (255 * (labels == value)).astype(np.uint8)[:, None],
-            subjects,
-            names,
-            tuple(map(str, range(len(images)))),
-            binary=True,
-        )
+        _binary(TaskName.of(SHAPES, "grey", "2d", label), images[..., 0], labels == value, groups, names)
         for value, label in enumerate(splits.classes[1:], start=1)
     ]
+
+
+def _binary(name: TaskName, images: np.ndarray, masks: np.ndarray, subjects: np.ndarray, splits: tuple) -> TaskData:
+    """A task of images in 0..1 and one mask each."""
+    images, labels = np.round(255 * images).astype(np.uint8), (255 * masks).astype(np.uint8)[:, None]
+    return TaskData(name, images, labels, subjects, splits, tuple(map(str, range(len(images)))), binary=True)

@@ -22,6 +22,9 @@ from hyperlab.data.loaders import evaluation_batches
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
 
+STREAMS = ("augmentation", "network")  # of random keys in a step
+SMOOTH = 1.0  # of soft Dice: a label that an augmentation emptied still has a gradient
+
 
 class Examples(NamedTuple):
     """The examples of one task, for a network that takes no support set; gathered as a pool of tasks is.
@@ -70,16 +73,19 @@ class Trial:
 
     @functools.cached_property
     def _start(self) -> Callable:
-        images = jnp.zeros((1, *self.size, 1))
-        support = (images[:, None],) * 2 if self.in_context else ()
+        inputs = self._inputs(jnp.zeros((1, *self.size, 1)))
 
         def start(key):
-            params = self.module.init(key, images, *support)["params"]
+            params = self.module.init(key, *inputs)["params"]
             return state.create({"params": params}, self._tx(params))
 
         # Run once a network: optimising random number generators takes longer than executing them.
         quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
         return jax.jit(start, compiler_options=quick)
+
+    def _inputs(self, image: jax.Array) -> tuple[jax.Array, ...]:
+        """An example of what the module is called with, from an image `[1, height, width, 1]`."""
+        return (image, image[:, None], image[:, None]) if self.in_context else (image,)
 
     @functools.cached_property
     def step(self) -> Callable:
@@ -89,7 +95,7 @@ class Trial:
         """
 
         def step(current, batch, key):
-            return train_step(self._loss, self._tx(current.params), streams=("augmentation",))(current, batch, key)
+            return train_step(self._loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
 
         return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
 
@@ -103,10 +109,16 @@ class Trial:
         labels = jnp.concatenate([episode.query_labels[:, None], episode.support_labels], 1)
         images, labels = augment_episodes(keys["augmentation"], images, labels, in_task=self.in_task, task=self.task)
         support = (images[:, 1:], labels[:, 1:]) if self.in_context else ()
-        logits = self.module.apply({"params": params}, images[:, 0], *support)
-        pixels = optax.losses.sigmoid_binary_cross_entropy(logits, labels[:, 0]).mean((1, 2, 3))
-        # smooth: a label that an augmentation emptied still has a gradient
-        return (pixels + losses.binary_soft_dice(logits, labels[:, 0], smooth=1.0)).mean(), Aux()
+        return self._objective(params, keys["network"], images[:, 0], labels[:, 0], support).mean(), Aux()
+
+    def _objective(self, params, key, queries, labels, support) -> jax.Array:
+        """The loss of each query, `[batch]`; the key is for networks that draw."""
+        return self._single(self.module.apply({"params": params}, queries, *support), labels)
+
+    def _single(self, logits, labels) -> jax.Array:
+        """Cross-entropy and soft Dice of one answer to each query."""
+        pixels = optax.losses.sigmoid_binary_cross_entropy(logits, labels).mean((1, 2, 3))
+        return pixels + losses.binary_soft_dice(logits, labels, smooth=SMOOTH)
 
     # -- prediction --------------------------------------------------------------------------------------------
 

@@ -1,58 +1,38 @@
 """Units of work of the in-context study: one arm at one learning rate under one seed, trained and judged."""
 
 import functools
-import threading
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.data import batch_indices
-from hyperlab.data.in_context import Pool, Sampler, Sampling, StoredTask, in_task_steps, task_steps
+from hyperlab.data.in_context import in_task_steps, task_steps
 from hyperlab.few_shot.arms import ARMS, Arm
 from hyperlab.few_shot.floors import FLOORS
 from hyperlab.few_shot.material import Material
 from hyperlab.few_shot.networks import network
 from hyperlab.few_shot.targets import Target
+from hyperlab.few_shot.training import FIRST_REPORT_SEED, REPORT, Training
 from hyperlab.few_shot.trial import Examples, Trial, dice
-from hyperlab.train import durations, rngs
 from hyperlab.train.checkpoints import save_variables
-from hyperlab.train.loop import fit
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+from hyperlab.train.units import Measurements
 
-TUNE, REPORT = "tune", "report"  # on the development tasks with tuning seeds; with fresh ones on the held-out tasks
-FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
 SHOWN = 3  # queries of each task in the gallery
 
 
-class Units:
-    """Trains and judges the networks of one study.
-
-    Args:
-      config: the study's config.
-      material: its tasks.
-      folder: the run's folder.
-      progress: a `train.progress.Progress` over training steps.
-      stop: an object with `.requested`.
-    """
+class Units(Training):
+    """Trains and judges the networks of one study; the arguments are those of `Training`."""
 
     def __init__(self, config: Any, material: Material, folder: Any, progress: Any, stop: Any):
-        self.config, self.material, self.folder = config, material, folder
-        self.progress, self.stop = progress, stop
-        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
-        self.files = UnitFiles(folder.path / "units")
-        self.root = jax.random.key(config.seed)
+        super().__init__(config, material, folder, progress, stop)
         self.sizes = tuple(sorted(config.support_sizes))
-        self.targets = {TUNE: material.development, REPORT: material.test}
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
     def steps(self, arm: Arm) -> int:
         """Training steps of one network of an arm."""
-        length = self.config.train_length if arm.trains == "pool" else self.config.task_length
-        examples = sum(map(len, self.material.tasks)) if arm.trains == "pool" else 1
-        return durations.steps(length, batch_size=self.config.batch_size, examples=examples)
+        return self.length(across_tasks=arm.trains == "pool")
 
     def networks(self, arm: Arm, phase: str) -> int:
         """How many networks an arm trains under one seed."""
@@ -76,15 +56,8 @@ class Units:
           the largest alone.
         """
         name = f"{arm_name}/{phase}/{rate:.3g}/{seed}"
-        known = self.files.read(name)
-        if known is None:
-            return self.files.measure(name, lambda: self._measure(arm_name, rate, seed, phase))
-        self.advance(self.steps(ARMS[arm_name]) * self.networks(ARMS[arm_name], phase))
-        return known
-
-    def in_parallel(self, measure: Any, items: Any) -> list[Any]:
-        """Applies `measure` to every item, several networks at a time."""
-        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+        steps = self.steps(ARMS[arm_name]) * self.networks(ARMS[arm_name], phase)
+        return self.unit(name, steps, lambda: self._measure(arm_name, rate, seed, phase))
 
     def floors(self) -> Measurements:
         """What needs no network, on the held-out tasks: `dice/<floor>/<task>/<support size>` `[draws, queries]`."""
@@ -106,8 +79,7 @@ class Units:
     def _measure(self, arm_name: str, rate: float, seed: int, phase: str) -> Measurements | None:
         arm = ARMS[arm_name]
         rate = rate * (arm.rate_factor if phase == REPORT else 1.0)
-        with self._lock:
-            self.test_reads += phase == REPORT
+        self.reads_test(phase)
         result = {"seed": np.array(seed), "learning_rate": np.array(rate)}
         if arm.trains == "pool":
             measured = self._across_tasks(arm_name, rate, seed, phase)
@@ -120,17 +92,13 @@ class Units:
     def _across_tasks(self, arm_name: str, rate: float, seed: int, phase: str) -> Measurements | None:
         arm, config = ARMS[arm_name], self.config
         trial, curve = self.trial(arm), []
-        draws = seed + 10_000 * arm.stream
-        pool, tasks = self._pool(arm.synthetic)
-        sampler = Sampler(tasks, Sampling(config.batch_size, config.train_support), draws)
 
         def evaluate(state, step, stop):
             scores = [self._judged(trial, state.params, target, self.sizes[-1:], 1) for target in self._watched]
             curve.append((step, float(np.nanmean([np.nanmean(one) for one in scores]))))
 
-        steps = self.steps(arm)
-        every = max(1, steps // config.curve_points)
-        state = self._fit(trial, pool, sampler.indices, rate, draws, steps, evaluate, every)
+        draws = seed + 10_000 * arm.stream
+        state = self.fit_across_tasks(trial, rate, draws, evaluate, synthetic=arm.synthetic)
         if state is None:
             return None
         result = {"curve/step": np.array([s for s, _ in curve]), "curve/dice": np.array([d for _, d in curve])}
@@ -144,12 +112,6 @@ class Units:
         if phase == REPORT and seed < FIRST_REPORT_SEED + config.keep_networks:
             save_variables(self.folder.path / "networks" / f"{arm_name}_{seed}.npz", {"params": state.params})
         return result
-
-    @functools.cache  # noqa: B019 (one study a process)
-    def _pool(self, synthetic: bool) -> tuple[Pool, list[StoredTask]]:
-        """The tasks to train on, on the device, and what the sampler draws from."""
-        tasks = self.material.training(synthetic=synthetic)
-        return jax.device_put(Pool.of(tasks)), tasks
 
     @functools.cached_property
     def _watched(self) -> list[Target]:
@@ -185,7 +147,7 @@ class Units:
                     picked = batch_indices(seed, step, len(chosen), self.config.batch_size)
                     return chosen[picked].astype(np.int32)
 
-                state = self._fit(trial, examples, batch, rate, seed + 1000 * draw, self.steps(arm), None, 0)
+                state = self.fit(trial, examples, batch, rate, seed + 1000 * draw, self.steps(arm))
                 if state is None:
                     return None
                 masks.append(trial.predict(state.params, target.queries) > 0.5)
@@ -194,25 +156,6 @@ class Units:
         return result
 
     # -- parts -------------------------------------------------------------------------------------------------
-
-    def _fit(self, trial: Trial, pool: Any, batch, rate, draws, steps, evaluate, every):
-        if self.stop.requested:
-            return None
-        key = jax.random.fold_in(rngs.stream(self.root, "initial"), draws)
-        state = fit(
-            trial.start(key, rate),
-            lambda state, drawn, root_key: trial.step(state, (pool, drawn), root_key),
-            batch,
-            total_steps=steps,
-            root_key=jax.random.clone(key),
-            evaluate=evaluate,
-            evaluate_every=every,
-            stop=self.stop,
-            place=lambda drawn: drawn,
-            progress=Counter(self.folder, self.advance),
-            on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN finds nothing
-        )
-        return None if self.stop.requested else state
 
     def trial(self, arm: Arm) -> Trial:
         """The trial of an arm's network; arms that differ in draws, rates or tasks alone share its programs."""
@@ -229,9 +172,3 @@ class Units:
             optimizer=self.config.optimizer,
             evaluation_batch=self.config.evaluation_batch,
         )
-
-    def advance(self, steps: int) -> None:
-        """Tells the progress of steps that were done."""
-        with self._lock:
-            self.done += steps
-            self.progress.update(self.done)

@@ -16,7 +16,7 @@ from hyperlab.train import config as configs
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for path in (ROOT / "configs" / "in_context").glob("*.py") if path.name != "__init__.py")
 SMALL = {
-    "data.size": (16, 16),
+    "data.size": (32, 32),
     "data.queries": 4,
     "network.widths": (2, 2),
     "network.rival_widths": (2, 2),
@@ -40,7 +40,7 @@ SMALL = {
 def few_tasks():
     """The embedded store with few tasks."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"_TEMPLATES": 2, "_FURTHER": 1, "_SUBJECTS": 6}.items():
+        for name, value in {"_TEMPLATES": 2, "_FURTHER": 1, "_HELD_OUT": 1, "_SUBJECTS": 6, "_BODIES": 6}.items():
             patch.setattr(material, name, value)
         yield
 
@@ -76,10 +76,11 @@ def finished(few_tasks, tmp_path_factory):
 def test_it_runs_to_a_report_with_every_arm_task_and_support_size(finished):
     results = pd.read_csv(finished / "results.csv")
     assert set(results["arm"]) == {*ALL, "nearest support", "mean mask", "Otsu"}
-    assert set(results["task"]) == {"shapes grey ellipse", "shapes grey rectangle", "shapes grey star"}
+    tasks = set(results["task"])
+    assert {"shapes grey ellipse", "shapes grey rectangle", "shapes grey star"} < tasks and len(tasks) == 4
     counts = results.groupby("arm").size().to_dict()
-    assert counts == {**dict.fromkeys(ALL[:3], 12), "unet_support": 6, "unet_task": 6,
-                      **dict.fromkeys(("nearest support", "mean mask", "Otsu"), 6)}  # fmt: skip
+    assert counts == {**dict.fromkeys(ALL[:3], 16), "unet_support": 8, "unet_task": 8,
+                      **dict.fromkeys(("nearest support", "mean mask", "Otsu"), 8)}  # fmt: skip
     assert results["dice"].between(0, 1).all()
     report = (finished / "report.html").read_text()
     for said in ("Highest:", "UniverSeg against squeeze-guided", "less nearest support", "Trained anew for each task"):
@@ -109,7 +110,6 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
         ({"data.held_out": ("shape",)}, ConfigError, "'shapes'"),
         ({"data.development": ("shapes",)}, ConfigError, "must not see the test"),
         ({"support_sizes": (1, 500)}, HyperlabError, "smaller support_sizes"),
-        ({"arms": ("no_synthetic",), "contrasts": ()}, ConfigError, "data.store=STORE"),
     ],
 )
 def test_bad_input_is_one_error_before_anything_is_compiled(tmp_path, changes, error, message):

@@ -1,0 +1,213 @@
+"""Several answers instead of one: does Tyche beat a deterministic network under noise of the same diversity?
+
+    python -m experiments.stochastic                                     # ambiguous shapes, about three minutes
+    python -m experiments.stochastic --config configs/stochastic/chasedb1.py --config.data.store=STORE
+
+Networks are trained on tasks with several annotators, one drawn at each step, and answer for held-out tasks with
+several candidate masks. The control is UniverSeg with smooth random noise, as diverse as Tyche's candidates are on
+development tasks: the best of its candidates improves with their number, too. Beside them: UniverSeg with other support
+sets or changed grey values for each candidate, and for each task a U-Net with dropout and an ensemble of U-Nets.
+Learning rates are chosen on development tasks with tuning seeds, with the same grid for every network; what is reported
+comes from fresh seeds and from tasks that no choice has seen.
+"""
+
+import json
+
+import ml_collections
+import numpy as np
+
+from hyperlab import launch
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.few_shot import FIRST_REPORT_SEED, REPORT, TUNE, annotated, families, material
+from hyperlab.few_shot.stochastic_arms import ARMS, LEARNERS, learners
+from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
+from hyperlab.few_shot.targets import check
+from hyperlab.train import config as configs
+from hyperlab.train import tuning
+from hyperlab.train.progress import Progress
+from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.tensorboard import TensorBoard
+from hyperlab.train.writers import JsonLines, MultiWriter
+
+CONTROL = "universeg_noise"
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The embedded default: families of ambiguous shapes and synthetic tasks, a stretched family held out."""
+    config = ml_collections.ConfigDict()
+    config.study = "stochastic"
+    config.seed = 0
+    config.data = {"store": "", "size": (32, 32), "split_seed": 0, "queries": 60}
+    config.data.update({"development": (families.DEVELOPMENT,), "held_out": (families.HELD_OUT,)})  # data sets, whole
+    config.network = {"widths": (8, 8, 8), "unet_widths": (8, 8, 8), "dropout": 0.2}
+    config.augmentation = "documented"  # or "faithful", to the published code's quirks too
+    config.task_augmentation = False  # new tasks from those that there are: takes longer training than this default
+    config.support_size = 8  # that held-out tasks are judged with
+    config.train_support = 4
+    config.candidates = (1, 2, 4, 8)  # that held-out tasks are judged with
+    config.train_candidates = 4
+    config.smoothness = (1.0, 2.0, 4.0)  # pixels, of the control's noise; chosen on development tasks
+    config.draws = 2  # support sets
+    config.arms = (
+        "tyche",
+        "universeg_noise",
+        "universeg_draws",
+        "universeg_augmented",
+        "dropout_unet",
+        "unet_ensemble",
+    )
+    # Named before running; for unbiased GED, best- and mean-candidate Dice with the most candidates, task by task.
+    config.contrasts = ("tyche - universeg_noise",)
+    config.optimizer = "adam"
+    config.rates = (0.001, 0.003, 0.01, 0.03)
+    config.tuning_seeds = 1
+    config.widenings = 0
+    config.report_seeds = 3
+    config.train_length = "240 steps"  # across tasks
+    config.task_length = "60 steps"  # of a network for one task
+    config.batch_size = 8
+    config.curve_points = 4
+    config.curve_queries = 16
+    config.evaluation_batch = 20
+    config.keep_networks = 1  # trained parameters are kept for so many of the first report seeds
+    config.workers = 0  # networks in work at the same time; 0: one for each of at most four cores on CPU, else 1
+    return config
+
+
+def run(config: ml_collections.ConfigDict, folder, stop) -> None:
+    """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
+    _check(config)
+    made = material.build(config, folder.path, families.stores, annotated.targets_of)
+    check([*made.development, *made.test], config.support_size)
+    folder.check_fingerprint(made.name, made.fingerprint)
+    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
+    writer.truncate_after(-1)  # rows of finished units are written again, from their files
+    writer.hparams(configs.flat(config))
+    with Progress(1, "stochastic", unit="step") as progress:
+        units = StochasticUnits(config, made, folder, progress, stop)
+        progress.total = _planned(units)
+        chosen = _tune(units)
+        if chosen is None:
+            return
+        # On disk before a held-out task is read for the first time.
+        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
+        complete = _report(units, chosen, writer)
+    folder.note(networks_judged_on_held_out_tasks=units.test_reads)
+    if complete:
+        from hyperlab.report import stochastic
+
+        units.optimum()
+        annotated.keep(units.files, made.test, config.support_size)
+        stochastic.write(folder.path)
+    writer.close()
+
+
+def _tune(units: StochasticUnits) -> dict[str, dict] | None:
+    """The learning rate of each network, from tuning seeds and the development tasks; None after a stop."""
+    config, seeds = units.config, range(units.config.tuning_seeds)
+    names = learners(config.arms)
+    tasks = [(name, rate, seed) for name in names for rate in config.rates for seed in seeds]
+    results = units.in_parallel(lambda task: units.measure(*task, TUNE), tasks)
+    if None in results:
+        return None
+    known = dict(zip(tasks, results, strict=True))
+    chosen = {}
+    for name in names:
+
+        def measure(_, pairs, name=name):
+            measured = [known.get((name, *pair)) or units.measure(name, *pair, TUNE) for pair in pairs]
+            return None if None in measured else np.array([mean_score(one) for one in measured])
+
+        choice = tuning.choose(1, config.rates, seeds, measure, widenings=config.widenings)
+        if choice is None:
+            return None
+        chosen[name] = {
+            "definition": LEARNERS[name].definition(),
+            "scored": LEARNERS[name].scored,
+            "learning_rate": choice.rate,
+            "trials": choice.trials,
+            "at_edge": choice.at_edge,
+            "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
+        }
+    return chosen
+
+
+def mean_score(measured: dict[str, np.ndarray]) -> float:
+    """Mean over tasks of what one network scored; an undefined value is left out."""
+    return float(np.mean([np.nanmean(value) for key, value in measured.items() if key.startswith("score/")]))
+
+
+def _report(units: StochasticUnits, chosen: dict[str, dict], writer: MultiWriter) -> bool:
+    """Trains each network at its rate on fresh seeds and judges its arms on the held-out tasks; False after a stop."""
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
+
+    def measure(task):
+        name, seed, diversity = task
+        return units.measure(name, chosen[name]["learning_rate"], seed, REPORT, diversity)
+
+    tasks = [(name, seed, None) for name in chosen if not _needs_tyche(units, name) for seed in seeds]
+    results = units.in_parallel(measure, tasks)
+    if None in results:
+        return False
+    found = {(name, seed): result for (name, seed, _), result in zip(tasks, results, strict=True)}
+    controlled = [name for name in chosen if _needs_tyche(units, name)]
+    later = [(name, seed, float(found["tyche", seed][DIVERSITY])) for name in controlled for seed in seeds]
+    results = units.in_parallel(measure, later)
+    if None in results:
+        return False
+    found |= {(name, seed): result for (name, seed, _), result in zip(later, results, strict=True)}
+    for (name, seed), result in found.items():
+        for step, score in zip(result.get("curve/step", ()), result.get("curve/score", ()), strict=True):
+            writer.scalars(int(step), {LEARNERS[name].scored: float(score)}, split=f"{name}/{seed}/development")
+    return True
+
+
+def _needs_tyche(units: StochasticUnits, name: str) -> bool:
+    """Whether an arm of a network is the control, which is made as diverse as Tyche."""
+    return CONTROL in units.arms(name)
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    """Refuses a config before anything is read or compiled."""
+    for name in config.arms:
+        if name not in ARMS:
+            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
+    for contrast in config.contrasts:
+        for name in contrast.split(" - "):
+            if name not in config.arms:
+                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
+    if CONTROL in config.arms and "tyche" not in config.arms:
+        raise ConfigError(f"arms: {CONTROL!r} is made as diverse as 'tyche', which is not among the arms; add it")
+    if config.augmentation not in ("faithful", "documented"):
+        raise ConfigError(f"augmentation is {config.augmentation!r}; valid: 'documented', 'faithful'")
+    if min(config.support_size, config.train_support, config.train_candidates, config.draws, *config.candidates) < 1:
+        raise ConfigError(
+            f"support_size {config.support_size}, train_support {config.train_support}, train_candidates "
+            f"{config.train_candidates}, draws {config.draws} and candidates {tuple(config.candidates)}: all are at "
+            "least 1"
+        )
+    if max(config.candidates) < 2:
+        raise ConfigError(
+            f"candidates are {tuple(config.candidates)}; one candidate has no diversity: ask for 2 or more"
+        )
+    if not config.smoothness or min(config.smoothness) < 0:
+        raise ConfigError(
+            f"smoothness is {tuple(config.smoothness)}, expected one number or more, of at least 0 pixels"
+        )
+    if not 0 <= config.network.dropout < 1:
+        raise ConfigError(f"network.dropout is {config.network.dropout}, expected a share from 0 to below 1")
+    if config.data.size[0] != config.data.size[1] or config.data.size[0] < 32:
+        raise ConfigError(f"data.size is {tuple(config.data.size)}, expected equal sides of at least 32 pixels")
+
+
+def _planned(units: StochasticUnits) -> int:
+    """Training steps of the whole study, unless a grid is widened."""
+    config, total = units.config, 0
+    for name in learners(config.arms):
+        tuned = len(config.rates) * config.tuning_seeds * units.networks(name, TUNE)
+        total += (tuned + config.report_seeds * units.networks(name, REPORT)) * units.steps(LEARNERS[name])
+    return total
+
+
+if __name__ == "__main__":
+    launch.main("experiments.stochastic")

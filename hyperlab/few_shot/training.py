@@ -1,0 +1,122 @@
+"""Training of the networks of a study over tasks: across all of them, or on the examples of one."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from hyperlab.data.in_context import Pool, Sampler, Sampling, StoredTask
+from hyperlab.few_shot.material import Material
+from hyperlab.few_shot.trial import Trial
+from hyperlab.train import durations, rngs
+from hyperlab.train.loop import fit
+from hyperlab.train.state import TrainState
+from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+
+TUNE, REPORT = "tune", "report"  # on the development tasks with tuning seeds; with fresh ones on the held-out tasks
+FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
+
+
+class Training:
+    """What the units of every study over tasks share: its tasks, its files, its progress, the training itself.
+
+    Args:
+      config: the study's config.
+      material: its tasks.
+      folder: the run's folder.
+      progress: a `train.progress.Progress` over training steps.
+      stop: an object with `.requested`.
+    """
+
+    def __init__(self, config: Any, material: Material, folder: Any, progress: Any, stop: Any):
+        self.config, self.material, self.folder = config, material, folder
+        self.progress, self.stop = progress, stop
+        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
+        self.files = UnitFiles(folder.path / "units")
+        self._counted: set[str] = set()  # units that the progress knows of
+        self.root = jax.random.key(config.seed)
+        self.targets = {TUNE: material.development, REPORT: material.test}
+
+    def unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
+        """Reads a unit, or computes it; the progress is told once of the steps of one that was there already."""
+        known = self.files.read(name)
+        if known is None:
+            known = self.files.measure(name, compute)
+        elif name not in self._counted:
+            self.advance(steps)
+        self._counted.add(name)
+        return known
+
+    def length(self, *, across_tasks: bool) -> int:
+        """Training steps of one network."""
+        length = self.config.train_length if across_tasks else self.config.task_length
+        examples = sum(map(len, self.material.tasks)) if across_tasks else 1
+        return durations.steps(length, batch_size=self.config.batch_size, examples=examples)
+
+    def fit_across_tasks(
+        self, trial: Trial, rate: float, draws: int, evaluate: Callable | None = None, *, synthetic: bool = True
+    ) -> TrainState | None:
+        """Trains a network on episodes of all tasks to train on; None after a stop.
+
+        Args:
+          trial: the network and its programs.
+          rate: of learning.
+          draws: seed of initial parameters, episodes and augmentation.
+          evaluate: called `(state, step, stop)`, `config.curve_points` times after the start.
+          synthetic: whether synthetic tasks are among them.
+        """
+        pool, tasks = self._pool(synthetic)
+        sampler = Sampler(tasks, Sampling(self.config.batch_size, self.config.train_support), draws)
+        return self.fit(trial, pool, sampler.indices, rate, draws, self.length(across_tasks=True), evaluate)
+
+    def fit(
+        self,
+        trial: Trial,
+        pool: Any,
+        batch: Callable[[int], Any],
+        rate: float,
+        draws: int,
+        steps: int,
+        evaluate: Callable | None = None,
+    ) -> TrainState | None:
+        """Trains a network on what `batch` picks from a pool, or `Examples`; None after a stop."""
+        if self.stop.requested:
+            return None
+        key = jax.random.fold_in(rngs.stream(self.root, "initial"), draws)
+        state = fit(
+            trial.start(key, rate),
+            lambda state, drawn, root_key: trial.step(state, (pool, drawn), root_key),
+            batch,
+            total_steps=steps,
+            root_key=jax.random.clone(key),
+            evaluate=evaluate,
+            evaluate_every=max(1, steps // self.config.curve_points) if evaluate else 0,
+            stop=self.stop,
+            place=lambda drawn: drawn,
+            progress=Counter(self.folder, self.advance),
+            on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN finds nothing
+        )
+        return None if self.stop.requested else state
+
+    @functools.cache  # noqa: B019 (one study a process)
+    def _pool(self, synthetic: bool) -> tuple[Pool, list[StoredTask]]:
+        """The tasks to train on, on the device, and what the sampler draws from."""
+        tasks = self.material.training(synthetic=synthetic)
+        return jax.device_put(Pool.of(tasks)), tasks
+
+    def in_parallel(self, measure: Any, items: Any) -> list[Any]:
+        """Applies `measure` to every item, several networks at a time."""
+        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+
+    def reads_test(self, phase: str) -> None:
+        """Counts a network that is judged on the held-out tasks."""
+        with self._lock:
+            self.test_reads += phase == REPORT
+
+    def advance(self, steps: int) -> None:
+        """Tells the progress of steps that were done."""
+        with self._lock:
+            self.done += steps
+            self.progress.update(self.done)

@@ -1,0 +1,177 @@
+"""What the stochastic study measured, read from its run folder: by arm, task, number of candidates and query."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+import pandas as pd
+
+from hyperlab.errors import WorkdirError
+from hyperlab.few_shot import FIRST_REPORT_SEED, REPORT
+from hyperlab.few_shot.annotated import CASES
+from hyperlab.few_shot.judging import LABELS, MEASURES, OF_MODES
+from hyperlab.few_shot.stochastic_arms import ARMS
+from hyperlab.metrics import statistics
+from hyperlab.report.in_context_results import mean
+from hyperlab.train.units import Measurements, UnitFiles
+
+COMPARED = ("ged", "best", "mean")  # measures of the contrasts
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+      config: as it ran.
+      choices: what tuning chose, by network.
+      runs: `{network: [measurements of each seed]}`.
+      optimum: what draws from the truth have, where it is known.
+      cases: of the held-out tasks: subjects of the queries, probabilities of modes, and some pictures.
+    """
+
+    config: Any
+    choices: dict[str, Any]
+    runs: dict[str, list[Measurements]]
+    optimum: Measurements
+    cases: Measurements
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the held-out tasks."""
+        return [key.removeprefix("groups/") for key in self.cases if key.startswith("groups/")]
+
+    @property
+    def counts(self) -> list[int]:
+        """Numbers of candidates, increasing; arms are compared at the last."""
+        return sorted(self.config.candidates)
+
+    def known(self, task: str) -> bool:
+        """Whether the distribution of a task's masks is."""
+        return f"ged/{task}" in self.optimum
+
+    def measures(self, task: str) -> list[str]:
+        """What was measured at every number of candidates."""
+        return [*MEASURES, *(OF_MODES if self.known(task) else ())]
+
+    def seeds(self, arm: str) -> list[Measurements]:
+        """Measurements of each seed of the network that an arm answers with."""
+        return self.runs[ARMS[arm].learner]
+
+    def queries(self, arm: str, measure: str, task: str) -> np.ndarray:
+        """`[seeds, numbers of candidates, queries]`; of `hungarian` the last number alone, of `frequencies` by mode."""
+        values = np.stack([one[f"{measure}/{arm}/{task}"] for one in self.seeds(arm)])
+        return values[:, None] if measure == "hungarian" else values
+
+    def subjects(self, arm: str, measure: str, task: str) -> np.ndarray:
+        """`[seeds, numbers of candidates, subjects]`: the mean over each subject's queries."""
+        return self._by_subject(self.queries(arm, measure, task), task)
+
+    def best_possible(self, measure: str, task: str) -> np.ndarray:
+        """What draws from a known truth have: `[numbers of candidates]`, mean over subjects."""
+        return mean(self._by_subject(self.optimum[f"{measure}/{task}"], task), -1)
+
+    def by_seed(self, arm: str, measure: str, task: str) -> np.ndarray:
+        """`[seeds]`: mean over subjects, with the most candidates."""
+        return mean(self.subjects(arm, measure, task)[:, -1], 1)
+
+    def _by_subject(self, values: np.ndarray, task: str) -> np.ndarray:
+        groups = self.cases[f"groups/{task}"]
+        return np.stack([mean(values[..., groups == group], -1) for group in np.unique(groups)], -1)
+
+
+def read(folder: Path) -> Study:
+    """A finished study.
+
+    Raises:
+      WorkdirError: it is not finished there.
+    """
+    folder = Path(folder)
+    path = folder / "choices.json"
+    if not path.exists():
+        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
+    config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text()))
+    choices, files = json.loads(path.read_text()), UnitFiles(folder / "units")
+
+    def known(name: str) -> Measurements:
+        unit = files.read(name)
+        if unit is None:
+            raise WorkdirError(f"{files.path(name)} is missing; run the study to its end first")
+        return unit
+
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    runs = {
+        name: [known(f"{name}/{REPORT}/{choice['learning_rate']:.3g}/{seed}") for seed in seeds]
+        for name, choice in choices.items()
+    }
+    return Study(config, choices, runs, known("optimum"), known(CASES))
+
+
+def results(study: Study) -> pd.DataFrame:
+    """Tidy: one row for each arm, seed, task and number of candidates; all measures are means over subjects."""
+    rows = []
+    for arm in study.config.arms:
+        for task in study.tasks:
+            values = {m: mean(study.subjects(arm, m, task), -1) for m in study.measures(task)}
+            matched = mean(study.subjects(arm, "hungarian", task), -1)
+            for place, seed in enumerate(study.seeds(arm)):
+                for index, count in enumerate(study.counts):
+                    row = {"arm": arm, "seed": int(seed["seed"]), "task": task, "candidates": count}
+                    row |= {measure: float(value[place, index]) for measure, value in values.items()}
+                    rows.append(row | ({"hungarian": float(matched[place, 0])} if count == study.counts[-1] else {}))
+    return pd.DataFrame(rows)
+
+
+def interval(study: Study, arm: str, measure: str, task: str, less: str | None = None) -> statistics.Interval | None:
+    """Mean over subjects with the most candidates, seeds averaged first, with a bootstrap interval over subjects.
+
+    Args:
+      study: the study.
+      arm: whose.
+      measure: which.
+      task: on which.
+      less: an arm whose values are subtracted, subject by subject.
+
+    Returns:
+      None with fewer than ten subjects, where such intervals are too short.
+    """
+    values = mean(study.subjects(arm, measure, task)[:, -1], 0)
+    if less is not None:
+        values = values - mean(study.subjects(less, measure, task)[:, -1], 0)
+    values = values[~np.isnan(values)]
+    if len(values) < statistics.FEWEST_UNITS_OF_A_BOOTSTRAP:
+        return None
+    return statistics.bootstrap(values, np.mean)
+
+
+def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
+    """The contrasts that the config names, for each of `COMPARED` and each held-out task; paired by seed."""
+    families = {}
+    for task in study.tasks:
+        for measure in COMPARED:
+            pairs = {}
+            for name in study.config.contrasts:
+                first, second = name.split(" - ")
+                pairs[name] = study.by_seed(first, measure, task), study.by_seed(second, measure, task)
+            family = f"{study.config.optimizer}/{LABELS[measure]}, {task}"
+            families[family] = statistics.contrasts(pairs, better=MEASURES[measure])
+    return families
+
+
+def answer(study: Study, compared: dict[str, dict[str, statistics.Contrast]], name: str, task: str) -> str:
+    """In a sentence, whether the first arm of a contrast beats the second in both measures on a task."""
+    found = {m: compared[f"{study.config.optimizer}/{LABELS[m]}, {task}"][name] for m in COMPARED}
+    first, second = (ARMS[arm].label for arm in name.split(" - "))
+    better = [LABELS[measure] for measure in ("ged", "best") if found[measure].verdict == "better"]
+    said = {2: "Yes, in both", 1: f"Shown in {' and '.join(better)} alone", 0: "Not shown in either"}[len(better)]
+    label = f" ({found['ged'].label})" if found["ged"].label else ""
+    listed = "; ".join(
+        f"{LABELS[m]} {c.mean:+.3f} [{c.low:+.3f}, {c.high:+.3f}], {c.verdict}" for m, c in found.items()
+    )
+    return (
+        f"{task}: does {first} with {study.counts[-1]} candidates beat {second} in unbiased GED and in best-candidate "
+        f"Dice? {said}{label}. Differences over seeds: {listed} (of GED, below 0 is better)."
+    )
