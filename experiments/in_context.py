@@ -49,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.tuning_seeds = 1
     config.widenings = 0
     config.report_seeds = 3
-    config.train_length = "200 steps"  # across tasks
+    config.train_length = "150 steps"  # across tasks
     config.task_length = "60 steps"  # of a network for one task
     config.batch_size = 4
     config.curve_points = 4

@@ -1,5 +1,6 @@
 """The figures of the in-context study."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,8 @@ def _support(study):
             values = [measured.mean(study.subjects(floor, task, size), 1)[0] for size in sizes]
             one.plot(sizes, values, style, color="0.5", linewidth=1, label=floor)
         one.set_xscale("log", base=2)
-        one.set(title=task, xlabel="support images", xticks=sizes, xticklabels=[str(size) for size in sizes])
+        one.set_title(task, fontsize=9)
+        one.set(xlabel="support images", xticks=sizes, xticklabels=[str(size) for size in sizes])
     for one in axes[len(tasks) :]:
         one.set_visible(False)
     axes[0].set_ylabel("Dice")
@@ -91,7 +93,7 @@ def _gallery(study):
             one.set(xticks=[], yticks=[])
             one.grid(False)
             one.spines[["bottom", "left"]].set_visible(False)
-        row[0].set_ylabel(task, fontsize=7)
+        row[0].set_ylabel(textwrap.fill(task, 18), fontsize=7)
     for one, title in zip(rows[0], titles, strict=True):
         one.set_title(title, fontsize=7)
     return figure
