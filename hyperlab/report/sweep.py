@@ -11,7 +11,7 @@ import pandas as pd
 from hyperlab.report import figures
 from hyperlab.report.page import Page
 
-METRICS = {"steps_to_target": "steps to the target", "accuracy": "final accuracy"}
+METRICS = {"steps_to_target": "steps to the target", "accuracy": "final accuracy", "dice": "final Dice"}
 
 
 def write(folder: Path, rows: Sequence[str], outcome: Mapping[str, str]) -> Path:
@@ -31,6 +31,8 @@ def write(folder: Path, rows: Sequence[str], outcome: Mapping[str, str]) -> Path
         results.to_csv(folder / "results.csv", index=False)
         contrasts.to_csv(folder / "contrasts.csv", index=False)
         for metric, title in METRICS.items():
+            if metric not in set(results["metric"]):
+                continue
             page.heading(f"{title[0].upper()}{title[1:]}")
             page.table(_table(results, metric), "Median over fresh seeds, with the lowest and the highest run.")
             path = figures.save(_figure(results, metric, title), folder / "figures" / f"{metric}.png")
