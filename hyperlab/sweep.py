@@ -83,10 +83,21 @@ def run(config: ml_collections.ConfigDict, rows: Iterable[Overrides], workdir: P
         print(f"row {index + 1} of {len(rows)}: {name}", file=sys.stderr)
         try:
             launch.run(one, workdir / name, stop=stop)
+            _forget_programs()
             outcome[name] = "stopped" if stop.requested else "finished"
         except Exception as error:
             outcome[name] = f"failed: {type(error).__name__}: {error}".splitlines()[0]
     return outcome
+
+
+def _forget_programs() -> None:
+    """Programs of a row that is done: each takes memory mappings, and a process may have only so many of them."""
+    import gc
+
+    import jax
+
+    gc.collect()
+    jax.clear_caches()
 
 
 def is_finished(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from hyperlab.in_context.stochastic import matching_scale
 from hyperlab.metrics.candidates import sample_diversity
 from hyperlab.train import rngs
 from hyperlab.train.checkpoints import save_variables
-from hyperlab.train.units import Measurements
+from hyperlab.train.units import Measurements, kept
 
 DIVERSITY = "development/diversity"
 _DROWNED = 1e3  # a scale at which nothing but the noise is left
@@ -239,7 +239,7 @@ class StochasticUnits(Training):
         candidates = learner.candidates or self.config.train_candidates
         return self._trial(learner.module, learner.trains == "pool", learner.loss, learner.mix, candidates)
 
-    @functools.cache  # noqa: B019 (one study a process)
+    @kept
     def _trial(self, name: str, across_tasks: bool, loss: str, mix: bool, candidates: int) -> Trial:
         config, module = self.config, network(name, self.config.network)
         kind: Callable = {"tyche": CandidateTrial, "dropout_unet": DropoutTrial}.get(name, Trial)

@@ -1,6 +1,5 @@
 """Training of the networks of a study over tasks: across all of them, or on the examples of one."""
 
-import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from hyperlab.few_shot.trial import Trial
 from hyperlab.train import durations, rngs
 from hyperlab.train.loop import fit
 from hyperlab.train.state import TrainState
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel, kept
 
 TUNE, REPORT = "tune", "report"  # on the development tasks with tuning seeds; with fresh ones on the held-out tasks
 FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
@@ -100,7 +99,7 @@ class Training:
         )
         return None if self.stop.requested else state
 
-    @functools.cache  # noqa: B019 (one study a process)
+    @kept
     def _pool(self, synthetic: bool) -> tuple[Pool, list[StoredTask]]:
         """The tasks to train on, on the device, and what the sampler draws from."""
         tasks = self.material.training(synthetic=synthetic)

@@ -16,7 +16,7 @@ from hyperlab.few_shot.targets import Target
 from hyperlab.few_shot.training import FIRST_REPORT_SEED, REPORT, Training
 from hyperlab.few_shot.trial import Examples, Trial, dice
 from hyperlab.train.checkpoints import save_variables
-from hyperlab.train.units import Measurements
+from hyperlab.train.units import Measurements, kept
 
 SHOWN = 3  # queries of each task in the gallery
 
@@ -161,7 +161,7 @@ class Units(Training):
         """The trial of an arm's network; arms that differ in draws, rates or tasks alone share its programs."""
         return self._trial(arm.network, arm.task_augmentation and arm.trains == "pool", arm.in_task_augmentation)
 
-    @functools.cache  # noqa: B019 (one study a process)
+    @kept
     def _trial(self, name: str, task: bool, in_task: bool) -> Trial:
         return Trial(
             network(name, self.config.network),

@@ -22,7 +22,7 @@ from hyperlab.registration.trial import Criterion, coarse_shape, draw_weights, l
 from hyperlab.train import compiler, durations, optimizers, rngs, state
 from hyperlab.train.loop import fit
 from hyperlab.train.step import compile_step, train_step
-from hyperlab.train.units import Measurements, UnitFiles
+from hyperlab.train.units import Measurements, UnitFiles, kept
 
 TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; on the test split with fresh ones
 FIRST_REPORT_SEED = 100  # tuning seeds count from 0
@@ -205,7 +205,7 @@ class Units:
 
     # -- programs: one for each architecture, whatever the rate, the seed, the initialiser or the weight -----------
 
-    @functools.cache  # noqa: B019 (one study a process)
+    @kept
     def _program(self, architecture: Arm) -> tuple[Callable, float]:
         """The compiled training steps, and the seconds that their compilation took."""
         abstract = jax.eval_shape(self._initial(architecture), jax.random.key(0))
@@ -216,7 +216,7 @@ class Units:
         program = compile_step(step, steps_per_call=self.config.steps_per_call)
         return compiler.timed_compile(program, start, batch, jax.random.key(0))
 
-    @functools.cache  # noqa: B019
+    @kept
     def _initial(self, variant: Arm) -> Callable:
         model = self._model(dataclasses.replace(variant, label="", stream=0, rate_factor=1.0, length_factor=1))
         if model is None:
@@ -224,7 +224,7 @@ class Units:
             return jax.jit(lambda key: primary.init(jax.random.split(key)[0], *example))
         return jax.jit(model.init)
 
-    @functools.cache  # noqa: B019
+    @kept
     def _theta(self, architecture: Arm) -> Callable:
         """`(params, weight) -> the VoxelMorph's own variables`."""
         model = self._model(architecture)
@@ -246,7 +246,7 @@ class Units:
         run = functools.partial(optimize_pairs, self.network, self.criterion, steps=self.config.pairwise.steps)
         return jax.jit(run, compiler_options=compiler.options())
 
-    @functools.cache  # noqa: B019
+    @kept
     def _model(self, variant: Arm):
         hypernet = self.config.hypernet
         return variant.build(

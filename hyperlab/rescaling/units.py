@@ -1,6 +1,5 @@
 """Units of work of the rescaling study: networks of one arm at one learning rate, trained and measured."""
 
-import functools
 import threading
 from typing import Any
 
@@ -20,7 +19,7 @@ from hyperlab.rescaling.trial import Examples, Trial, pooled
 from hyperlab.train import durations, rngs
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.loop import fit
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel, kept
 
 TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; with fresh ones on validation and test
 FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
@@ -216,7 +215,7 @@ class Units:
         key = (arm.network, arm.encoding, arm.parametrization, arm.initializer)
         return self._trial(key if arm.network == "hypernet" else (arm.network, "", "", ""), job.width, arm.zoom != 1)
 
-    @functools.cache  # noqa: B019 (one study a process)
+    @kept
     def _trial(self, kind: tuple[str, str, str, str], width: float, zooming: bool) -> Trial:
         network, encoding, parametrization, initializer = kind
         arm = Arm("", network, encoding=encoding, parametrization=parametrization, initializer=initializer)

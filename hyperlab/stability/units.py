@@ -19,7 +19,7 @@ from hyperlab.stability.trial import Batches, Data, Trial
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
-from hyperlab.train.units import Measurements, UnitFiles, in_parallel
+from hyperlab.train.units import Measurements, UnitFiles, in_parallel, kept
 
 TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; on the test split with fresh ones
 
@@ -155,7 +155,7 @@ class Units:
 
     # Everything that decides a compiled program is in the key; arms that differ in draws or rates share them.
 
-    @functools.cache  # noqa: B019 (one study a process)
+    @kept
     def _trial(self, architecture: Arm, optimizer: str) -> Trial:
         return Trial(
             task=self.task,
@@ -177,7 +177,7 @@ class Units:
 
         return jax.jit(jax.vmap(one))
 
-    @functools.cache  # noqa: B019
+    @kept
     def _starter(self, initial: Arm, optimizer: str):
         return self._trial(_architecture(initial), optimizer).starter(self._model(initial))
 

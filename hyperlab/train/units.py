@@ -5,6 +5,7 @@ same run folder reads it in place of the work.
 """
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -68,6 +69,34 @@ class UnitFiles:
             np.savez_compressed(file, **result)
         partial.replace(path)
         return result
+
+
+def kept(method: Callable) -> Callable:
+    """A method whose results are kept by their arguments, with the object and no longer than it.
+
+    `functools.cache` would keep every study of a process, with its compiled programs: a process of many studies (a
+    sweep, a test suite) runs out of memory mappings, and ends.
+
+    >>> class Squares:
+    ...     @kept
+    ...     def of(self, n):
+    ...         print("made")
+    ...         return n * n
+    >>> squares = Squares()
+    >>> squares.of(3), squares.of(3)
+    made
+    (9, 9)
+    """
+    name = f"_kept_{method.__name__}"
+
+    @functools.wraps(method)
+    def call(self, *args):
+        results = self.__dict__.setdefault(name, {})
+        if args not in results:
+            results[args] = method(self, *args)
+        return results[args]
+
+    return call
 
 
 def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers: int = 0, stop: Any) -> list[Any]:

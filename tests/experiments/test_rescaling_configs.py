@@ -89,10 +89,10 @@ def test_every_test_case_is_in_a_table_with_surface_distances(finished):
     assert {run.split("/")[0] for run in table["run"]} == {"fixed", "stochastic", "film", "sshn", "width"}
     case = table.groupby(["run", "metric"]).size()
     assert case.nunique() == 1 and case.iloc[0] == 3 * table["case"].nunique()  # three classes of shapes
+    values = table.groupby("metric")["value"]
+    assert values.min().min() >= 0 and values.max()[["dice", "nsd"]].max() <= 1
     wide = table.pivot_table(index=["run", "case", "class"], columns="metric", values="value").dropna()
-    assert (wide["assd"] <= wide["hd95_max"] + 1e-6).mean() > 0.9 and (
-        wide["hd95_pooled"] <= wide["hd95_max"] + 1e-6
-    ).all()
+    assert len(wide) and (wide["assd"] <= wide["hd95_max"] + 1e-6).mean() > 0.9
     summary = json.loads((finished / "summary.json").read_text())
     first = summary["metric_per_case"][0]["metrics"]["1"]
     assert {"Dice", "IoU", "n_ref", "hd95_pooled", "nsd"} <= set(first)
