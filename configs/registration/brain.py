@@ -2,12 +2,12 @@
 
 Run:      python -m experiments.registration --config configs/registration/brain.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB; DIR is the folder of brain_t1_ptbp
-Time:     10 to 15 minutes (14 minutes of processor time)
-Expect:   measured before repeated scans of a child were left out (10 test scans then, 8 children now), on 5 seeds.
-          Dice of the identity .705, of pairs optimised one by one .788; separate networks .717 to .726 over the
-          weights, HyperMorph with MIP .708 to .712, default .704, MIP with 3x the steps .715 to .726.
-          Paired by seed at the weight of each arm: MIP - separate -.012 [-.023, -.001], MIP with 3x the steps -
-          separate +.002 [-.014, +.018]. Training: 11 s (MIP), 30 s (3x the steps), 24 s (five separate networks).
+Time:     8 minutes (14 minutes of processor time)
+Expect:   5 seeds, one scan a child. Dice of the identity .671, of pairs optimised one by one .743 to .771; separate
+          networks .691 to .697 over the weights, HyperMorph with MIP .679 to .682, default .648 to .674, MIP with 3x
+          the steps .694 to .702. Paired by seed at the weight of each arm: MIP - separate -.013 [-.024, -.002], worse;
+          MIP with 3x the steps - separate +.006 [-.003, +.015], not separable; MIP - default +.009 [+.001, +.017],
+          better. Training: 8 s (MIP), 17 s (3x the steps), 25 s (five separate networks).
 """
 
 from experiments import registration
