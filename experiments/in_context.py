@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.errors import ConfigError, nearest
+from hyperlab.errors import ConfigError
 from hyperlab.few_shot import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, material
 from hyperlab.few_shot.targets import check
 from hyperlab.train import config as configs
@@ -141,13 +141,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 def _check(config: ml_collections.ConfigDict) -> None:
     """Refuses a config before anything is read or compiled."""
-    for name in config.arms:
-        if name not in ARMS:
-            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
-    for contrast in config.contrasts:
-        for name in contrast.split(" - "):
-            if name not in config.arms:
-                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
+    configs.check_arms(config, ARMS)
     if config.augmentation not in ("faithful", "documented"):
         raise ConfigError(f"augmentation is {config.augmentation!r}; valid: 'documented', 'faithful'")
     if min(*config.support_sizes, config.train_support, config.draws, *config.ensembles) < 1:

@@ -136,13 +136,7 @@ def _write(writer: MultiWriter, unit: str, config, result: dict[str, np.ndarray]
 
 def _checked(config: ml_collections.ConfigDict):
     """The data of a config that was checked; both are refused before anything is compiled."""
-    for name in config.arms:
-        if name not in ARMS:
-            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
-    for contrast in config.contrasts:
-        for name in contrast.split(" - "):
-            if name not in config.arms:
-                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
+    configs.check_arms(config, ARMS)
     for name in config.initializers:
         if name not in INITIALIZERS:
             raise ConfigError(f"initializers: {name!r}; {nearest(name, INITIALIZERS)}")

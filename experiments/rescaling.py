@@ -16,7 +16,7 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.data import load
-from hyperlab.errors import ConfigError, nearest
+from hyperlab.errors import ConfigError
 from hyperlab.nn import check_sizes, level_sizes
 from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, cases, costs, deploy
 from hyperlab.rescaling.units import FIRST_REPORT_SEED, mean_dice
@@ -146,13 +146,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 def _load(config: ml_collections.ConfigDict):
     """The data of a config that was checked; both are refused before anything is compiled."""
-    for name in config.arms:
-        if name not in ARMS:
-            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
-    for contrast in config.contrasts:
-        for name in contrast.split(" - "):
-            if name not in config.arms:
-                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
+    configs.check_arms(config, ARMS)
     prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
     for factor in (*config.factors, *config.front):
         if not prior.low < factor <= prior.high:

@@ -163,16 +163,10 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 def _load(config: ml_collections.ConfigDict) -> Task:
     """The task of a config that was checked, with its data; all are refused before anything is compiled."""
-    for name in config.arms:
-        if name not in ARMS:
-            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
+    configs.check_arms(config, ARMS)
     for name in config.optimizers:
         if name not in config.rates:
             raise ConfigError(f"optimizers: no rates for {name!r}; {nearest(name, config.rates)}")
-    for contrast in config.contrasts:
-        for name in contrast.split(" - "):
-            if name not in config.arms:
-                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
     if not config.gamma.low < config.gamma.high:
         raise ConfigError(f"gamma.low ({config.gamma.low}) must be below gamma.high ({config.gamma.high})")
     task = tasks.load(config)

@@ -17,7 +17,7 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.errors import ConfigError, nearest
+from hyperlab.errors import ConfigError
 from hyperlab.few_shot import FIRST_REPORT_SEED, REPORT, TUNE, annotated, families, material
 from hyperlab.few_shot.stochastic_arms import ARMS, LEARNERS, learners
 from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
@@ -169,13 +169,7 @@ def _needs_tyche(units: StochasticUnits, name: str) -> bool:
 
 def _check(config: ml_collections.ConfigDict) -> None:
     """Refuses a config before anything is read or compiled."""
-    for name in config.arms:
-        if name not in ARMS:
-            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
-    for contrast in config.contrasts:
-        for name in contrast.split(" - "):
-            if name not in config.arms:
-                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
+    configs.check_arms(config, ARMS)
     if CONTROL in config.arms and "tyche" not in config.arms:
         raise ConfigError(f"arms: {CONTROL!r} is made as diverse as 'tyche', which is not among the arms; add it")
     if config.augmentation not in ("faithful", "documented"):

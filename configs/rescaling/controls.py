@@ -23,5 +23,6 @@ def get_config():
         "sshn_direct",
     )
     config.contrasts = ("sshn - fixed", "sshn - constant", "sshn - fixed_4x")
+    config.tuning_seeds = 1
     config.report_seeds = 5
     return config

@@ -1,7 +1,6 @@
 """What the in-context study measured, read from its run folder: Dice of every query, by arm, task and support size."""
 
 import dataclasses
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.errors import WorkdirError
 from hyperlab.few_shot import ARMS, FIRST_REPORT_SEED, FLOORS, REPORT
 from hyperlab.few_shot.material import CASES
 from hyperlab.metrics import statistics
-from hyperlab.train.units import Measurements, UnitFiles
+from hyperlab.report.finished import Finished
+from hyperlab.train.units import Measurements
 
 NEAREST = "nearest support"
 
@@ -80,19 +79,8 @@ def read(folder: Path) -> Study:
     Raises:
       WorkdirError: it is not finished there.
     """
-    folder = Path(folder)
-    path = folder / "choices.json"
-    if not path.exists():
-        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-    config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text()))
-    choices, files = json.loads(path.read_text()), UnitFiles(folder / "units")
-
-    def known(name: str) -> Measurements:
-        unit = files.read(name)
-        if unit is None:
-            raise WorkdirError(f"{files.path(name)} is missing; run the study to its end first")
-        return unit
-
+    finished = Finished(folder)
+    config, choices, known = ml_collections.ConfigDict(finished.config), finished.choices, finished.unit
     seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
     runs = {
         arm: [known(f"{arm}/{REPORT}/{choices[arm]['learning_rate']:.3g}/{seed}") for seed in seeds]

@@ -1,7 +1,6 @@
 """What a run of the registration study came to, from its run folder alone: arms on fresh seeds, tables, contrasts."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hyperlab.errors import WorkdirError
 from hyperlab.metrics import statistics
 from hyperlab.registration import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, relative_objective
 from hyperlab.registration.measurements import mean_defined
-from hyperlab.train.units import UnitFiles
+from hyperlab.report.finished import Finished
 
 BY_WEIGHT = ("moved", "moved_labels", "displacement")  # the parts of an example that there are for each weight
 FAMILIES = {"Dice at the chosen weight": "higher", "loss over the identity's, mean over weights": "lower"}
@@ -87,20 +85,18 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, ArmRes
       WorkdirError: the study is not finished there.
     """
     folder = Path(folder)
-    choices = folder / "choices.json"
-    if not choices.exists():
-        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-    config, content = json.loads((folder / "config.json").read_text()), json.loads(choices.read_text())
-    identity = _unit(folder, f"identity/{REPORT}")
+    finished = Finished(folder)
+    config, content, unit = finished.config, finished.choices, finished.unit
+    identity = unit(f"identity/{REPORT}")
     seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config["report_seeds"])
     arms = {"identity": _arm(folder, config, "identity", {"label": "identity"}, identity, (0,), [[identity]])}
     for name, choice in content["arms"].items():
         if name == "pairwise":
-            runs, its_seeds = [[_unit(folder, f"pairwise/{REPORT}")]], (0,)
+            runs, its_seeds = [[unit(f"pairwise/{REPORT}")]], (0,)
         elif ARMS[name].hypernetwork:
-            runs, its_seeds = [[_unit(folder, f"{name}/{REPORT}/{seed}")] for seed in seeds], tuple(seeds)
+            runs, its_seeds = [[unit(f"{name}/{REPORT}/{seed}")] for seed in seeds], tuple(seeds)
         else:
-            runs = [[_unit(folder, f"{name}/{w:g}/{REPORT}/{seed}") for w in config["weights"]] for seed in seeds]
+            runs = [[unit(f"{name}/{w:g}/{REPORT}/{seed}") for w in config["weights"]] for seed in seeds]
             its_seeds = tuple(seeds)
         arms[name] = _arm(folder, config, name, choice, identity, its_seeds, runs)
     return config, content["data"], arms
@@ -167,14 +163,6 @@ def subject_gain(arm: ArmResult, other: ArmResult) -> np.ndarray:
     """`[subjects]`: mean over seeds of the Dice of an arm minus another's, each at the weight that it chose."""
     own, its = (mean_defined(a.at(a.dice, a.choice.get("weight", 0.0)), -1).mean(0) for a in (arm, other))
     return own - its
-
-
-def _unit(folder: Path, name: str) -> dict[str, np.ndarray]:
-    files = UnitFiles(folder / "units")
-    result = files.read(name)
-    if result is None:
-        raise WorkdirError(f"{files.path(name)} is missing; run the study to its end first")
-    return result
 
 
 def _arm(folder, config, name, choice, identity, seeds, runs) -> ArmResult:

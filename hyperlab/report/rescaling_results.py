@@ -1,7 +1,6 @@
 """What the rescaling study measured, read from its run folder: networks on fresh seeds, costs, contrasts."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from hyperlab import pareto
-from hyperlab.errors import WorkdirError
 from hyperlab.metrics import statistics
+from hyperlab.report.finished import Finished
 from hyperlab.rescaling import ARMS, REPORT, Job
 from hyperlab.rescaling.costs import INFERENCE, TRAINING
 from hyperlab.rescaling.units import FIRST_REPORT_SEED, mean_dice
-from hyperlab.train.units import Measurements, UnitFiles
+from hyperlab.train.units import Measurements
 
 DIRECTIONS = {"dice": "max", "macs": "min"}
 
@@ -85,19 +84,8 @@ def read(folder: Path) -> Study:
     Raises:
       WorkdirError: it is not finished there.
     """
-    folder = Path(folder)
-    path = folder / "choices.json"
-    if not path.exists():
-        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-    config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text()))
-    choices, files = json.loads(path.read_text()), UnitFiles(folder / "units")
-
-    def known(name: str) -> Measurements:
-        unit = files.read(name)
-        if unit is None:
-            raise WorkdirError(f"{files.path(name)} is missing; run the study to its end first")
-        return unit
-
+    finished = Finished(folder)
+    config, choices, known = ml_collections.ConfigDict(finished.config), finished.choices, finished.unit
     runs, training, widths = {}, {}, {1.0}
     seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
     for arm in config.arms:

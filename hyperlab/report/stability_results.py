@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hyperlab.errors import WorkdirError
 from hyperlab.hypernet import probes
 from hyperlab.metrics import statistics
+from hyperlab.report.finished import Finished
 from hyperlab.stability import REPORT
 from hyperlab.stability.tasks import Wording
-from hyperlab.train.units import UnitFiles
 
 WINDOW = 50  # steps in which the variation of the gradient norm is taken
 
@@ -106,18 +105,13 @@ def read(folder: Path) -> tuple[dict[str, Any], Wording, dict[str, ArmResult]]:
     Raises:
       WorkdirError: the study is not finished there.
     """
-    folder = Path(folder)
-    choices = folder / "choices.json"
-    if not choices.exists():
-        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-    config, arms, units = json.loads((folder / "config.json").read_text()), {}, UnitFiles(folder / "units")
-    for name, choice in json.loads(choices.read_text()).items():
-        runs = units.read(f"{name}/{REPORT}")
-        if runs is None:
-            raise WorkdirError(f"{units.path(f'{name}/{REPORT}')} is missing; run the study to its end first")
+    finished, arms = Finished(folder), {}
+    config = finished.config
+    for name, choice in finished.choices.items():
+        runs = finished.unit(f"{name}/{REPORT}")
         steps = np.arange(runs["curve/score"].shape[1]) * config["evaluate_every"]
         arms[name] = ArmResult(name, choice, runs, steps, config["target_score"])
-    return config, Wording(**json.loads((folder / "task.json").read_text())), arms
+    return config, Wording(**json.loads((Path(folder) / "task.json").read_text())), arms
 
 
 def results(wording: Wording, arms: dict[str, ArmResult]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """What the stochastic study measured, read from its run folder: by arm, task, number of candidates and query."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,14 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.errors import WorkdirError
 from hyperlab.few_shot import FIRST_REPORT_SEED, REPORT
 from hyperlab.few_shot.annotated import CASES
 from hyperlab.few_shot.judging import LABELS, MEASURES, OF_MODES
 from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.metrics import statistics
+from hyperlab.report.finished import Finished
 from hyperlab.report.in_context_results import mean
-from hyperlab.train.units import Measurements, UnitFiles
+from hyperlab.train.units import Measurements
 
 COMPARED = ("ged", "best", "mean")  # measures of the contrasts
 
@@ -89,19 +88,8 @@ def read(folder: Path) -> Study:
     Raises:
       WorkdirError: it is not finished there.
     """
-    folder = Path(folder)
-    path = folder / "choices.json"
-    if not path.exists():
-        raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-    config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text()))
-    choices, files = json.loads(path.read_text()), UnitFiles(folder / "units")
-
-    def known(name: str) -> Measurements:
-        unit = files.read(name)
-        if unit is None:
-            raise WorkdirError(f"{files.path(name)} is missing; run the study to its end first")
-        return unit
-
+    finished = Finished(folder)
+    config, choices, known = ml_collections.ConfigDict(finished.config), finished.choices, finished.unit
     seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
     runs = {
         name: [known(f"{name}/{REPORT}/{choice['learning_rate']:.3g}/{seed}") for seed in seeds]

@@ -4,6 +4,7 @@ Every step has a `mode`: `"faithful"` to the published code, or `"documented"`, 
 Butoi et al. 2023, arXiv 2304.06131.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Draws(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(ABC):
     """A random change of images and labels `[n, height, width]`, the same for all n; noise differs between them.
 
     Attributes:
@@ -58,9 +59,9 @@ class Step:
     def faithful(self) -> bool:
         return self.mode == "faithful"
 
+    @abstractmethod
     def change(self, draws: Draws, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The changed images and labels, had it fired."""
-        raise NotImplementedError
 
     def within(self, limits: Range, uniform: jax.Array) -> jax.Array:
         """A number in a range; in faithful mode whole-numbered ends give a whole number below the upper end."""
