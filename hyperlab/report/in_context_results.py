@@ -64,8 +64,7 @@ class Study:
         values = self.queries(arm, task, size)
         if values is None:
             return None
-        groups = self.cases[f"groups/{task}"]
-        return np.stack([mean(values[:, groups == group], 1) for group in np.unique(groups)], 1)
+        return by_subject(values, self.cases[f"groups/{task}"])
 
     def by_seed(self, arm: str, size: int | None = None) -> np.ndarray:
         """Dice `[seeds]`: mean over subjects, then over tasks; at the largest support size by default."""
@@ -132,6 +131,11 @@ def ensembles(study: Study, arm: str) -> np.ndarray | None:
         return None
     tasks = [np.stack([mean(one[f"ensemble/{task}"], 1) for one in study.runs[arm]]) for task in study.tasks]
     return mean(np.stack(tasks), 0)
+
+
+def by_subject(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Means over each subject's queries: from `[..., queries]` to `[..., subjects]`."""
+    return np.stack([mean(values[..., groups == group], -1) for group in np.unique(groups)], -1)
 
 
 def mean(values: np.ndarray, axis: int) -> np.ndarray:

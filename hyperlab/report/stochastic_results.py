@@ -14,7 +14,7 @@ from hyperlab.few_shot.judging import LABELS, MEASURES, OF_MODES
 from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.report.in_context_results import mean
+from hyperlab.report.in_context_results import by_subject, mean
 from hyperlab.train.units import Measurements
 
 COMPARED = ("ged", "best", "mean")  # measures of the contrasts
@@ -67,19 +67,15 @@ class Study:
 
     def subjects(self, arm: str, measure: str, task: str) -> np.ndarray:
         """`[seeds, numbers of candidates, subjects]`: the mean over each subject's queries."""
-        return self._by_subject(self.queries(arm, measure, task), task)
+        return by_subject(self.queries(arm, measure, task), self.cases[f"groups/{task}"])
 
     def best_possible(self, measure: str, task: str) -> np.ndarray:
         """What draws from a known truth have: `[numbers of candidates]`, mean over subjects."""
-        return mean(self._by_subject(self.optimum[f"{measure}/{task}"], task), -1)
+        return mean(by_subject(self.optimum[f"{measure}/{task}"], self.cases[f"groups/{task}"]), -1)
 
     def by_seed(self, arm: str, measure: str, task: str) -> np.ndarray:
         """`[seeds]`: mean over subjects, with the most candidates."""
         return mean(self.subjects(arm, measure, task)[:, -1], 1)
-
-    def _by_subject(self, values: np.ndarray, task: str) -> np.ndarray:
-        groups = self.cases[f"groups/{task}"]
-        return np.stack([mean(values[..., groups == group], -1) for group in np.unique(groups)], -1)
 
 
 def read(folder: Path) -> Study:
