@@ -2,8 +2,10 @@
 
 Run:      python -m experiments.rescaling --config configs/rescaling/controls.py --workdir runs/controls
 Hardware: 2 CPU cores, 3 GB
-Time:     about a quarter of an hour (estimated from the default's step; not run as a whole yet)
-Expect:   a question, not a number: this config has been run shrunk alone, so nothing is known of its outcome
+Time:     about 8 minutes (Intel Xeon)
+Expect:   test Dice at phi .1, .3, .5, mean of 3 seeds (a look): Fixed .757, .785, .806; with 2x the steps .832, .856,
+          .885, with 4x .838, .889, .862; SSHN .767, .756, .608, with cos|sin .798, .802, .780, at one phi .819, .826,
+          .832. SSHN - Fixed with 4x the steps -.152 [-.519, .215], not separable with 3 seeds
 """
 
 from experiments import rescaling
@@ -24,5 +26,5 @@ def get_config():
     )
     config.contrasts = ("sshn - fixed", "sshn - constant", "sshn - fixed_4x")
     config.tuning_seeds = 1
-    config.report_seeds = 5
+    config.report_seeds = 3  # a look
     return config
