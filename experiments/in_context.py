@@ -50,6 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.widenings = 0
     config.report_seeds = 3
     config.train_length = "150 steps"  # across tasks
+    config.tuning_length = ""  # of networks across tasks while rates are chosen; by default train_length
     config.task_length = "60 steps"  # of a network for one task
     config.batch_size = 4
     config.curve_points = 4
@@ -156,8 +157,9 @@ def _planned(units: Units) -> int:
     config, total = units.config, 0
     for name in config.arms:
         arm = ARMS[name]
-        tuning_networks = len(config.rates) * config.tuning_seeds * units.networks(arm, TUNE)
-        total += (tuning_networks + config.report_seeds * units.networks(arm, REPORT)) * units.steps(arm)
+        trials = len(config.rates) * config.tuning_seeds
+        total += trials * units.networks(arm, TUNE) * units.steps(arm, TUNE)
+        total += config.report_seeds * units.networks(arm, REPORT) * units.steps(arm, REPORT)
     return total
 
 

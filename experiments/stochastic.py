@@ -63,7 +63,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.tuning_seeds = 1
     config.widenings = 0
     config.report_seeds = 3
-    config.train_length = "240 steps"  # across tasks
+    config.train_length = "210 steps"  # across tasks
+    config.tuning_length = ""  # of networks across tasks while rates are chosen; by default train_length
     config.task_length = "60 steps"  # of a network for one task
     config.batch_size = 8
     config.curve_points = 4
@@ -198,8 +199,9 @@ def _planned(units: StochasticUnits) -> int:
     """Training steps of the whole study, unless a grid is widened."""
     config, total = units.config, 0
     for name in learners(config.arms):
-        tuned = len(config.rates) * config.tuning_seeds * units.networks(name, TUNE)
-        total += (tuned + config.report_seeds * units.networks(name, REPORT)) * units.steps(LEARNERS[name])
+        trials = len(config.rates) * config.tuning_seeds
+        total += trials * units.networks(name, TUNE) * units.steps(LEARNERS[name], TUNE)
+        total += config.report_seeds * units.networks(name, REPORT) * units.steps(LEARNERS[name], REPORT)
     return total
 
 

@@ -20,4 +20,6 @@ def get_config():
     config.arms = ("universeg", "squeeze", "prototypes", "unet_support", "unet_task")
     config.rates = (0.0001, 0.0003, 0.001)
     config.train_length = "50000 steps"
+    config.tuning_length = "5000 steps"
+    config.report_seeds = 5
     return config

@@ -20,9 +20,9 @@ def get_config():
     config.network.unet_widths = (16, 16, 16, 16)
     config.task_augmentation = True
     config.support_size = 16
-    config.train_support = 16
-    config.train_candidates = 8
-    config.draws = 3
+    config.train_support = 8
+    config.train_candidates = 4
+    config.draws = 2
     config.arms = (
         "tyche",
         "tyche_mean",
@@ -33,9 +33,9 @@ def get_config():
         "unet_ensemble",
     )
     config.contrasts = ("tyche - universeg_noise", "tyche - tyche_mean")
-    config.rates = (0.0003, 0.001, 0.003)
-    config.widenings = 1
-    config.report_seeds = 5
-    config.train_length = "4000 steps"
+    config.rates = (0.001, 0.003, 0.01)
+    config.report_seeds = 3
+    config.train_length = "1200 steps"
+    config.tuning_length = "400 steps"
     config.task_length = "300 steps"
     return config

@@ -38,9 +38,9 @@ class StochasticUnits(Training):
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
-    def steps(self, learner: Learner) -> int:
+    def steps(self, learner: Learner, phase: str) -> int:
         """Training steps of one network."""
-        return self.length(across_tasks=learner.trains == "pool")
+        return self.length(phase, across_tasks=learner.trains == "pool")
 
     def networks(self, name: str, phase: str) -> int:
         """How many networks are trained under one seed."""
@@ -78,7 +78,7 @@ class StochasticUnits(Training):
           `curve/step` and `curve/score` on the development tasks.
         """
         unit = f"{name}/{phase}/{rate:.3g}/{seed}"
-        steps = self.steps(LEARNERS[name]) * self.networks(name, phase)
+        steps = self.steps(LEARNERS[name], phase) * self.networks(name, phase)
         return self.unit(unit, steps, lambda: self._measure(name, rate, seed, phase, diversity))
 
     def optimum(self) -> Measurements:
@@ -109,7 +109,7 @@ class StochasticUnits(Training):
             scores = [self._score(name, trial, state.params, target, seed) for target in self._watched]
             curve.append((step, float(np.nanmean(np.concatenate(scores)))))
 
-        state = self.fit_across_tasks(trial, rate, seed + 10_000 * learner.stream, evaluate)
+        state = self.fit_across_tasks(trial, rate, seed + 10_000 * learner.stream, self.steps(learner, phase), evaluate)
         if state is None:
             return None
         result = {"curve/step": np.array([s for s, _ in curve]), "curve/score": np.array([v for _, v in curve])}
@@ -144,7 +144,7 @@ class StochasticUnits(Training):
                 def batch(step, count=count, draws=seed + 1000 * member):
                     return batch_indices(draws, step, count, self.config.batch_size).astype(np.int32)
 
-                state = self.fit(trial, examples, batch, rate, seed + 1000 * member, self.steps(learner))
+                state = self.fit(trial, examples, batch, rate, seed + 1000 * member, self.steps(learner, phase))
                 if state is None:
                     return None
                 trained.append(state.params)

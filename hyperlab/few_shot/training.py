@@ -48,14 +48,23 @@ class Training:
         self._counted.add(name)
         return known
 
-    def length(self, *, across_tasks: bool) -> int:
-        """Training steps of one network."""
-        length = self.config.train_length if across_tasks else self.config.task_length
+    def length(self, phase: str, *, across_tasks: bool) -> int:
+        """Training steps of one network; while tuning, networks across tasks may be trained for less."""
+        config = self.config
+        tried = (config.tuning_length or config.train_length) if phase == TUNE else config.train_length
+        length = tried if across_tasks else config.task_length
         examples = sum(map(len, self.material.tasks)) if across_tasks else 1
         return durations.steps(length, batch_size=self.config.batch_size, examples=examples)
 
     def fit_across_tasks(
-        self, trial: Trial, rate: float, draws: int, evaluate: Callable | None = None, *, synthetic: bool = True
+        self,
+        trial: Trial,
+        rate: float,
+        draws: int,
+        steps: int,
+        evaluate: Callable | None = None,
+        *,
+        synthetic: bool = True,
     ) -> TrainState | None:
         """Trains a network on episodes of all tasks to train on; None after a stop.
 
@@ -63,12 +72,13 @@ class Training:
           trial: the network and its programs.
           rate: of learning.
           draws: seed of initial parameters, episodes and augmentation.
+          steps: how many.
           evaluate: called `(state, step, stop)`, `config.curve_points` times after the start.
           synthetic: whether synthetic tasks are among them.
         """
         pool, tasks = self._pool(synthetic)
         sampler = Sampler(tasks, Sampling(self.config.batch_size, self.config.train_support), draws)
-        return self.fit(trial, pool, sampler.indices, rate, draws, self.length(across_tasks=True), evaluate)
+        return self.fit(trial, pool, sampler.indices, rate, draws, steps, evaluate)
 
     def fit(
         self,

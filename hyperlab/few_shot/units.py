@@ -30,9 +30,9 @@ class Units(Training):
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
-    def steps(self, arm: Arm) -> int:
+    def steps(self, arm: Arm, phase: str) -> int:
         """Training steps of one network of an arm."""
-        return self.length(across_tasks=arm.trains == "pool")
+        return self.length(phase, across_tasks=arm.trains == "pool")
 
     def networks(self, arm: Arm, phase: str) -> int:
         """How many networks an arm trains under one seed."""
@@ -56,7 +56,7 @@ class Units(Training):
           the largest alone.
         """
         name = f"{arm_name}/{phase}/{rate:.3g}/{seed}"
-        steps = self.steps(ARMS[arm_name]) * self.networks(ARMS[arm_name], phase)
+        steps = self.steps(ARMS[arm_name], phase) * self.networks(ARMS[arm_name], phase)
         return self.unit(name, steps, lambda: self._measure(arm_name, rate, seed, phase))
 
     def floors(self) -> Measurements:
@@ -98,7 +98,7 @@ class Units(Training):
             curve.append((step, float(np.nanmean([np.nanmean(one) for one in scores]))))
 
         draws = seed + 10_000 * arm.stream
-        state = self.fit_across_tasks(trial, rate, draws, evaluate, synthetic=arm.synthetic)
+        state = self.fit_across_tasks(trial, rate, draws, self.steps(arm, phase), evaluate, synthetic=arm.synthetic)
         if state is None:
             return None
         result = {"curve/step": np.array([s for s, _ in curve]), "curve/dice": np.array([d for _, d in curve])}
@@ -147,7 +147,7 @@ class Units(Training):
                     picked = batch_indices(seed, step, len(chosen), self.config.batch_size)
                     return chosen[picked].astype(np.int32)
 
-                state = self.fit(trial, examples, batch, rate, seed + 1000 * draw, self.steps(arm))
+                state = self.fit(trial, examples, batch, rate, seed + 1000 * draw, self.steps(arm, phase))
                 if state is None:
                     return None
                 masks.append(trial.predict(state.params, target.queries) > 0.5)

@@ -52,7 +52,8 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
     page.table(
         pd.DataFrame([_tuning_row(study.choices[arm]) for arm in config.arms]),
         "Each arm has the same grid of learning rates and the same number of trials; chosen by Dice on the development "
-        f"tasks with {config.tuning_seeds} tuning seed(s) that are not among the reported ones.",
+        f"tasks with {config.tuning_seeds} tuning seed(s) that are not among the reported ones"
+        f"{', after ' + config.tuning_length if config.tuning_length else ''}.",
     )
     page.heading("What this can and cannot say")
     for sentence in _limits(study):

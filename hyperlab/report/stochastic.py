@@ -57,7 +57,8 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
     page.table(
         pd.DataFrame([_tuning_row(name, choice) for name, choice in study.choices.items()]),
         "Each network has the same grid of learning rates and the same number of trials, scored on the development "
-        f"tasks with {config.tuning_seeds} tuning seed(s) that are not among the reported ones: by minus the unbiased "
+        f"tasks with {config.tuning_seeds} tuning seed(s) that are not among the reported ones"
+        f"{', after ' + config.tuning_length if config.tuning_length else ''}: by minus the unbiased "
         "GED of the most candidates where a network draws, by the Dice of one answer where it does not. Arms that "
         "differ at inference alone share one network for each seed.",
     )
