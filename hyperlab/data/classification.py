@@ -1,9 +1,10 @@
-"""Sets with one class an image: the digits that scikit-learn brings, and the IDX sets."""
+"""Sets with one class an image: the digits that scikit-learn brings, the IDX sets, and CIFAR-10."""
 
 from pathlib import Path
 
 import numpy as np
 
+from hyperlab.data.readers import cifar
 from hyperlab.data.readers.idx import find_file, read_idx
 from hyperlab.data.source import Source
 from hyperlab.data.splits import Split, duplicate_groups
@@ -32,6 +33,30 @@ def mnist(root: str | Path) -> Source:
 def fashion_mnist(root: str | Path) -> Source:
     """Ten kinds of clothes in the format of MNIST."""
     return _idx("FashionMNIST", root, _FASHION)
+
+
+def cifar10(root: str | Path, form: str = "auto") -> Source:
+    """Ten classes of photographs, 32x32 pixels in colour: the official files, image files by class, or sheets.
+
+    Args:
+      root: see `readers.cifar.read_cifar10`.
+      form: `auto`, `pickle`, `binary`, `files` or `sheets`. Sheets have no test split of their own.
+    """
+    train, test, found = cifar.read_cifar10(root, form)
+    if test is None:
+        return Source(_examples(*train), cifar.CLASSES, top=255, notes=("Lossless images without a test split.",))
+    images = np.concatenate([train.images, test.images])
+    labels = np.concatenate([train.labels, test.labels])
+    notes = ()
+    if found == "files" or len(train.labels) != 50_000:
+        notes = (
+            f"{len(train.labels)} training and {len(test.labels)} test images, read from {found}: not comparable with "
+            "numbers published for CIFAR-10.",
+        )
+    return Source(
+        _examples(images, labels), cifar.CLASSES, top=255, official_test=np.arange(len(labels)) >= len(train.labels),
+        validation_fraction=0.1, notes=notes, copies="identical to a test image",
+    )  # fmt: skip
 
 
 def _idx(inside: str, root: str | Path, classes: tuple[str, ...]) -> Source:

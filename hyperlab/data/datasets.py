@@ -14,6 +14,7 @@ SETS: dict[str, Callable[..., Source]] = {
     "digits": classification.digits,
     "mnist": classification.mnist,
     "fashion_mnist": classification.fashion_mnist,
+    "cifar10": classification.cifar10,
     "shapes": shapes.shapes,
     "wbc": segmentation.wbc,
     "dsb2018_nuclei": segmentation.dsb2018_nuclei,
@@ -45,7 +46,8 @@ def load(
 
     Args:
       name: with one class an image: `"digits"` (1,797 images of 8x8, embedded in scikit-learn), `"mnist"` or
-        `"fashion_mnist"` (28x28, IDX files, plain or gzipped). With one class a pixel: `"shapes"` (procedural,
+        `"fashion_mnist"` (28x28, IDX files, plain or gzipped), `"cifar10"` (32x32 in colour, official files or image
+        files by class). With one class a pixel: `"shapes"` (procedural,
         no files), the public sets of `hyperlab.data.segmentation` (`"wbc"`, `"dsb2018_nuclei"`,
         `"isbi2012_membrane"`, `"brain_t1_ptbp"`, `"chasedb1"`, `"msd_hippocampus"`, `"msd_hippocampus_3d"`), and
         the layouts of `hyperlab.data.generic` (`"nnunet"`, `"decathlon"`, `"folder"`, `"npz"`, `"oasis"`,
@@ -92,4 +94,4 @@ def load(
     return cut(name, source, validation_fraction, test_fraction, split_seed, limit)
 
 
-_FILES = {"mnist": "IDX files", "fashion_mnist": "IDX files"}
+_FILES = {"mnist": "IDX files", "fashion_mnist": "IDX files", "cifar10": "official files or image files by class"}
