@@ -8,12 +8,12 @@
 (2, 3)
 """
 
-from hyperlab import errors, hypernet, interop, trees
+from hyperlab import errors, hypernet, interop, pruning, trees
 from hyperlab.hypernet import diagnose, hypernetize
 from hyperlab.in_context import segment
 
 __version__ = "0.1.0"
-__all__ = ["diagnose", "errors", "hypernet", "hypernetize", "interop", "run", "segment", "trees"]
+__all__ = ["diagnose", "errors", "hypernet", "hypernetize", "interop", "pruning", "run", "segment", "trees"]
 
 
 def run(config, workdir=None, **options):

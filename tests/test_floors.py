@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "trees"},
     {"losses", "metrics", "data", "nn"},
-    {"models", "hypernet", "pareto", "inference"},
+    {"models", "hypernet", "pareto", "inference", "pruning"},
     {"interop"},
     {"train"},
     {"in_context"},
@@ -24,7 +24,7 @@ FLOORS = [
 ]
 # report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}
-APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference"), 2))
+APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning"), 2))
 APART |= set(itertools.permutations(("stability", "rescaling", "registration", "few_shot"), 2))
 # Rescaling and registration are tasks of the stability study too; they do not know it.
 APART -= {("stability", "rescaling"), ("stability", "registration")}

@@ -24,7 +24,7 @@ def get_config():
     config.arms = ("universeg", "squeeze", "prototypes", "unet_support", "unet_task")
     config.rates = (0.001, 0.003, 0.01)
     config.report_seeds = 3
-    config.train_length = "2500 steps"
+    config.train_length = "1500 steps"
     config.tuning_length = "800 steps"
     config.task_length = "300 steps"
     return config

@@ -33,7 +33,7 @@ class CandidateTrial(Trial):
     candidates: int = 4
     loss: str = "best"
 
-    def _inputs(self, image):
+    def inputs(self, image):
         one = image[:, None]
         return one, one, one, one
 
@@ -48,7 +48,7 @@ class DropoutTrial(Trial):
 
     def _objective(self, params, key, queries, labels, support):
         dropped = functools.partial(self.module.apply, rngs={"dropout": key})
-        return self._single(dropped({"params": params}, queries, *support), labels)
+        return self.single(dropped({"params": params}, queries, *support), labels)
 
 
 def masks(

@@ -73,7 +73,7 @@ class Trial:
 
     @functools.cached_property
     def _start(self) -> Callable:
-        inputs = self._inputs(jnp.zeros((1, *self.size, 1)))
+        inputs = self.inputs(jnp.zeros((1, *self.size, 1)))
 
         def start(key):
             params = self.module.init(key, *inputs)["params"]
@@ -83,7 +83,7 @@ class Trial:
         quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
         return jax.jit(start, compiler_options=quick)
 
-    def _inputs(self, image: jax.Array) -> tuple[jax.Array, ...]:
+    def inputs(self, image: jax.Array) -> tuple[jax.Array, ...]:
         """An example of what the module is called with, from an image `[1, height, width, 1]`."""
         return (image, image[:, None], image[:, None]) if self.in_context else (image,)
 
@@ -95,14 +95,15 @@ class Trial:
         """
 
         def step(current, batch, key):
-            return train_step(self._loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
+            return train_step(self.loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
 
         return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
 
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)
 
-    def _loss(self, params, collections, batch, keys):
+    def loss(self, params, collections, batch, keys) -> tuple[jax.Array, Aux]:
+        """The mean loss of augmented episodes, as `train_step` wants it; the batch is `(pool, indices)`."""
         pool, indices = batch
         episode = pool.gather(indices)
         images = jnp.concatenate([episode.query_images[:, None], episode.support_images], 1)
@@ -113,9 +114,9 @@ class Trial:
 
     def _objective(self, params, key, queries, labels, support) -> jax.Array:
         """The loss of each query, `[batch]`; the key is for networks that draw."""
-        return self._single(self.module.apply({"params": params}, queries, *support), labels)
+        return self.single(self.module.apply({"params": params}, queries, *support), labels)
 
-    def _single(self, logits, labels) -> jax.Array:
+    def single(self, logits, labels) -> jax.Array:
         """Cross-entropy and soft Dice of one answer to each query."""
         pixels = optax.losses.sigmoid_binary_cross_entropy(logits, labels).mean((1, 2, 3))
         return pixels + losses.binary_soft_dice(logits, labels, smooth=SMOOTH)

@@ -7,26 +7,37 @@ none. This is how papers count, and it is not what a processor does:
 - borders: every output element counts its full window, also where a part of it lies in the padding;
 - a transposed convolution (dilated input) counts each input element once with the whole window and every output
   channel of its group, not the zeros between them;
-- zeros of a pruned kernel count;
+- zeros of a pruned kernel count; `macs_per_kernel` says whose they are, so that they can be left out;
 - the batch of the example counts: take one image for the cost of an image.
 
 What resizing by interpolation matrices costs is kept apart from what the network's own layers cost. A matrix product
 belongs to the network if one operand is made of parameters alone (a dense layer), or if both carry parameters
 (attention); a convolution does if its kernel carries parameters. A product with an operand free of parameters, such
 as an interpolation matrix, is counted as other.
+
+`macs_per_kernel` follows each parameter from where it comes in to the products that it is a kernel of. Every entry
+of a kernel is used once for each output position (input position, if transposed), so a kernel of n entries of which
+z are not zero does z / n of its multiply-accumulates, with groups or without.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
+from hyperlab import trees
 from hyperlab.errors import ConfigError
 
 # Primitives that call the one function in their parameters with their own operands.
 CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+# Primitives after which a parameter is still the same kernel: in another form, masked, scaled, or a part of it.
+_FORMS = ("reshape", "transpose", "convert_element_type", "squeeze", "expand_dims", "rev", "copy", "reduce_precision")
+_FORMS += ("sharding_constraint", "broadcast_in_dim", "slice", "dynamic_slice", "split")
+_FORMS += ("mul", "div", "neg", "select_n", "stop_gradient")
 
 
 class Operations(NamedTuple):
@@ -40,25 +51,25 @@ class Operations(NamedTuple):
     macs: int
     other_macs: int
 
-    def __add__(self, other: "Operations") -> "Operations":
-        return Operations(self.macs + other.macs, self.other_macs + other.other_macs)
-
-    def times(self, factor: int) -> "Operations":
-        """As often as a loop runs."""
-        return Operations(factor * self.macs, factor * self.other_macs)
-
 
 class _Origin(NamedTuple):
-    """What the value of a variable depends on."""
+    """What the value of a variable depends on, and the path of the parameter that it is a form of."""
 
     parameters: bool = False
     data: bool = False
+    kernel: str | None = None
 
     def __or__(self, other: "_Origin") -> "_Origin":
-        return _Origin(self.parameters or other.parameters, self.data or other.data)
+        kernel = self.kernel if self.kernel == other.kernel else None
+        return _Origin(self.parameters or other.parameters, self.data or other.data, kernel)
 
 
-NOTHING = Operations(0, 0)
+class _Product(NamedTuple):
+    """One convolution or matrix product: how many, whether the network's own, and with which parameter."""
+
+    macs: int
+    own: bool
+    kernel: str | None
 
 
 def macs(function: Callable, variables: Any, *inputs: Any) -> int:
@@ -92,28 +103,82 @@ def operations(function: Callable, variables: Any, *inputs: Any) -> Operations:
     >>> operations(network, jnp.zeros((2, 4)), jnp.zeros((5, 2)))
     Operations(macs=40, other_macs=60)
     """
+    products = _products(function, variables, inputs)
+    own = sum(product.macs for product in products if product.own)
+    return Operations(own, sum(product.macs for product in products) - own)
+
+
+def macs_per_kernel(function: Callable, variables: Any, *inputs: Any, examples: int = 1) -> dict[str, int]:
+    """Multiply-accumulates by the parameter that is the kernel of them.
+
+    A parameter is followed through reshaping, transposing, slicing, conversion, and multiplication with or selection
+    by what depends on no input (a mask, a scale). Every use of a shared kernel counts. Products of two activations
+    (attention) and those with a kernel that is computed from several parameters belong to none: they are
+    `macs(function, variables, *inputs) - sum(result.values())`, at one example.
+
+    Args:
+      function: as for `macs`.
+      variables: as for `macs`. Integers and booleans, such as masks, are not followed.
+      *inputs: as for `macs`.
+      examples: how many examples the inputs hold; the counts are those of one example.
+
+    Returns:
+      Counts by slash path, in the order of the leaves, for every parameter that is the kernel of a product. Paths
+      begin inside the collection `params` where there is one.
+
+    Raises:
+      ConfigError: as for `macs`; or a count is no multiple of `examples`.
+
+    >>> import jax.numpy as jnp
+    >>> def tied(params, tokens):
+    ...     return (tokens @ params["embedding"].T) @ params["embedding"]
+    >>> macs_per_kernel(tied, {"embedding": jnp.zeros((10, 4))}, jnp.zeros((3, 7, 4)), examples=3)
+    {'embedding': 560}
+    """
+    counts: dict[str, int] = {}
+    for product in _products(function, variables, inputs):
+        if product.kernel is not None:
+            counts[product.kernel] = counts.get(product.kernel, 0) + product.macs
+    for path, count in counts.items():
+        if count % examples:
+            raise ConfigError(
+                f"{count} multiply-accumulates with {path!r} do not divide by {examples} examples; expected examples= "
+                f"the batch of the inputs, and a function in which every kernel meets every example alike"
+            )
+    return {path: counts[path] // examples for path in _paths(variables) if path in counts}
+
+
+def _products(function: Callable, variables: Any, inputs: tuple) -> list[_Product]:
     if not inputs:
         raise ConfigError(
             "the multiply-accumulates of a function of one argument; expected function(variables, *inputs): the "
             "variables come first, so that kernels can be told from data (closed-over ones cannot)"
         )
     closed = jax.make_jaxpr(function)(variables, *inputs)
-    kernels = len(jax.tree.leaves(variables))
-    origins = [_Origin(index < kernels, index >= kernels) for index in range(len(closed.jaxpr.invars))]
+    paths = _paths(variables)
+    origins = [
+        _Origin(True, False, path if jnp.issubdtype(variable.aval.dtype, jnp.floating) else None)
+        for path, variable in zip(paths, closed.jaxpr.invars, strict=False)
+    ]
+    origins += [_Origin(False, True)] * (len(closed.jaxpr.invars) - len(paths))
     return _walk(closed.jaxpr, origins)[0]
+
+
+def _paths(variables: Any) -> list[str]:
+    return [path.removeprefix("params/") for path in trees.flatten(variables)]
 
 
 # -- the walk -----------------------------------------------------------------------------------------------------
 
 
-def _walk(jaxpr: core.Jaxpr, origins: list[_Origin], used: list[bool] | None = None) -> tuple[Operations, list]:
-    """Operations of a function, and what its outputs depend on, given what its inputs depend on.
+def _walk(jaxpr: core.Jaxpr, origins: list[_Origin], used: list[bool] | None = None) -> tuple[list, list]:
+    """Products in a function, and what its outputs depend on, given what its inputs depend on.
 
     What no used output needs is not counted: compilers leave it out.
     """
     known = dict(zip(jaxpr.invars, origins, strict=True))
     used = [True] * len(jaxpr.outvars) if used is None else used
-    total = NOTHING
+    products = []
 
     def of(variable) -> _Origin:
         return _Origin() if isinstance(variable, core.Literal) else known.get(variable, _Origin())
@@ -122,21 +187,22 @@ def _walk(jaxpr: core.Jaxpr, origins: list[_Origin], used: list[bool] | None = N
         given = [of(variable) for variable in equation.invars]
         name = equation.primitive.name
         if name == "conv_general_dilated":
-            count, out = _convolution(equation, given), None
+            found, out = [_convolution(equation, given)], None
         elif name == "dot_general":
-            count, out = _product(equation, given), None
+            found, out = [_product(equation, given)], None
         elif name == "scan":
-            count, out = _scan(equation, given)
+            found, out = _scan(equation, given)
         elif name == "cond":
-            count, out = _cond(equation, given, live)
+            found, out = _cond(equation, given, live)
         elif name in CALLS:
             (inner,) = _functions(equation)
-            count, out = _walk(inner, given, live)
+            found, out = _walk(inner, given, live)
         else:
-            count, out = _other(equation), None
-        total += count
-        known.update(zip(equation.outvars, out or [_union(given)] * len(equation.outvars), strict=True))
-    return total, [of(variable) for variable in jaxpr.outvars]
+            _refuse_products(equation)
+            found, out = [], None
+        products += found
+        known.update(zip(equation.outvars, out or [_result(equation, given)] * len(equation.outvars), strict=True))
+    return products, [of(variable) for variable in jaxpr.outvars]
 
 
 def _live(jaxpr: core.Jaxpr, used: list[bool]) -> list[tuple[Any, list[bool]]]:
@@ -151,7 +217,7 @@ def _live(jaxpr: core.Jaxpr, used: list[bool]) -> list[tuple[Any, list[bool]]]:
     return kept[::-1]
 
 
-def _convolution(equation, given: list[_Origin]) -> Operations:
+def _convolution(equation, given: list[_Origin]) -> _Product:
     images, kernel = (variable.aval.shape for variable in equation.invars)
     out, parameters = equation.outvars[0].aval.shape, equation.params
     numbers = parameters["dimension_numbers"]
@@ -162,46 +228,48 @@ def _convolution(equation, given: list[_Origin]) -> Operations:
     window = math.prod(kernel[axis] for axis in numbers.rhs_spec[2:])
     per_element = kernel[numbers.rhs_spec[1]] * window
     count = out[numbers.out_spec[0]] * out[numbers.out_spec[1]] * math.prod(extents) * per_element
-    return Operations(count, 0) if given[1].parameters else Operations(0, count)
+    return _Product(count, given[1].parameters, given[1].kernel)
 
 
-def _product(equation, given: list[_Origin]) -> Operations:
+def _product(equation, given: list[_Origin]) -> _Product:
     ((contracted, _), _) = equation.params["dimension_numbers"]
     shape = equation.invars[0].aval.shape
     count = math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
     kernel = any(origin.parameters and not origin.data for origin in given)
     own = kernel or all(origin.parameters for origin in given)
-    return Operations(count, 0) if own else Operations(0, count)
+    return _Product(count, own, _only_kernel(given))
 
 
-def _scan(equation, given: list[_Origin]) -> tuple[Operations, list[_Origin]]:
+def _scan(equation, given: list[_Origin]) -> tuple[list[_Product], list[_Origin]]:
     (body,), parameters = _functions(equation), equation.params
     first, carried = parameters["num_consts"], parameters["num_carry"]
     given = list(given)
     while True:  # what a carry depends on grows from one turn to the next, and is soon complete
-        count, out = _walk(body, given)
+        products, out = _walk(body, given)
         carry = [old | new for old, new in zip(given[first : first + carried], out, strict=False)]
         if carry == given[first : first + carried]:
-            return count.times(parameters["length"]), out
+            return [product._replace(macs=parameters["length"] * product.macs) for product in products], out
         given[first : first + carried] = carry
 
 
-def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[Operations, list[_Origin]]:
+def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[list[_Product], list[_Origin]]:
     """The dearest branch: one of them runs; those of a platform choice count the same."""
     branches = [_walk(inner, given[1:], live) for inner in _functions(equation)]
-    out = [_union([given[0], *origins]) for origins in zip(*(out for _, out in branches), strict=True)]
-    return max((count for count, _ in branches), key=sum), out
+    out = [
+        functools.reduce(_Origin.__or__, origins) | given[0]._replace(kernel=origins[0].kernel)
+        for origins in zip(*(out for _, out in branches), strict=True)
+    ]
+    return max((products for products, _ in branches), key=lambda found: sum(p.macs for p in found)), out
 
 
-def _other(equation) -> Operations:
+def _refuse_products(equation) -> None:
     for inner in _functions(equation):
-        if any(_walk(inner, [_Origin()] * len(inner.invars))[0]):
+        if _walk(inner, [_Origin()] * len(inner.invars))[0]:
             name = equation.primitive.name
             raise ConfigError(
                 f"a convolution or matrix product is inside {name!r}, and how often it runs cannot be read from the "
                 f"program; use lax.scan or a lax.fori_loop with fixed bounds, or count the function inside"
             )
-    return NOTHING
 
 
 def _functions(equation) -> list[core.Jaxpr]:
@@ -215,5 +283,18 @@ def _functions(equation) -> list[core.Jaxpr]:
     return found
 
 
-def _union(origins: list[_Origin]) -> _Origin:
-    return _Origin(any(o.parameters for o in origins), any(o.data for o in origins))
+def _result(equation, given: list[_Origin]) -> _Origin:
+    """What the outputs of an operation depend on; a form of a parameter stays that parameter."""
+    parameters, data = any(o.parameters for o in given), any(o.data for o in given)
+    kernel = None
+    if equation.primitive.name in _FORMS and not data:
+        # What is repeated is no kernel any more: a vector that scales a kernel is not the kernel.
+        size = equation.outvars[0].aval.size
+        whole = [o for o, variable in zip(given, equation.invars, strict=True) if variable.aval.size >= size]
+        kernel = _only_kernel(whole)
+    return _Origin(parameters, data, kernel)
+
+
+def _only_kernel(given: list[_Origin]) -> str | None:
+    kernels = [origin.kernel for origin in given if origin.kernel is not None]
+    return kernels[0] if len(kernels) == 1 else None

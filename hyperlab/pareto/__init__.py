@@ -1,11 +1,11 @@
 """Accuracy against cost: what a network costs, which points are best, which one to take, and how to take it along."""
 
+from hyperlab.metrics.operations import macs, operations
 from hyperlab.pareto.cost import Cost, cost
 from hyperlab.pareto.export import export, load
 from hyperlab.pareto.front import excluded, front, hypervolume
 from hyperlab.pareto.intervals import over_cases, over_seeds, spread
 from hyperlab.pareto.latency import latency, latency_ratio
-from hyperlab.pareto.macs import macs, operations
 from hyperlab.pareto.select import Selection, select
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from hyperlab import trees
-from hyperlab.pareto.macs import operations
+from hyperlab.metrics.operations import operations
 
 
 class Cost(NamedTuple):
@@ -21,7 +21,7 @@ class Cost(NamedTuple):
 
     Attributes:
       parameters: how many numbers the network holds (its `params`, where it has other collections).
-      macs: multiply-accumulates of its own layers; see `hyperlab.pareto.macs`.
+      macs: multiply-accumulates of its own layers; see `hyperlab.metrics.operations`.
       other_macs: those of matrix products without parameters, for instance interpolation.
       flops: floating-point operations, as the compiler estimates.
       bytes_accessed: bytes read and written by the operations of the program, as the compiler estimates.
@@ -49,7 +49,7 @@ def cost(function: Callable, variables: Any, *inputs: Any, compiled: Any = None)
       compiled: the function compiled for these shapes, if there is one: `jax.jit(function).lower(...).compile()`.
 
     Raises:
-      ConfigError: see `hyperlab.pareto.macs`.
+      ConfigError: see `hyperlab.metrics.operations`.
 
     >>> import jax.numpy as jnp
     >>> result = cost(lambda w, x: x @ w, jnp.zeros((4, 8)), jnp.zeros((2, 4)))

@@ -24,7 +24,7 @@ import numpy as np
 
 from hyperlab import __version__, trees
 from hyperlab.errors import CheckpointError, ConfigError, WorkdirError, nearest, require
-from hyperlab.pareto.macs import operations
+from hyperlab.metrics.operations import operations
 
 ORBAX, SAFETENSORS, PROGRAM, CARD = "variables", "variables.safetensors", "program.stablehlo", "network.json"
 FORMATS = ("orbax", "safetensors", "program")

@@ -12,28 +12,28 @@ from hyperlab.metrics import statistics
 Contrasts = Mapping[str, Mapping[str, statistics.Contrast]]
 
 
-def contrast_rows(compared: Contrasts) -> pd.DataFrame:
-    """One row for each contrast of each family `group/metric`, for instance `sgd/accuracy`."""
+def contrast_rows(compared: Contrasts, group: str = "optimizer") -> pd.DataFrame:
+    """One row for each contrast of each family `group/metric`, for instance `sgd/accuracy`; what a group is called."""
     rows = []
     for family, named in compared.items():
-        optimizer, metric = family.split("/")
+        of, metric = family.split("/")
         for name, c in named.items():
             values = {"mean": c.mean, "low": c.low, "high": c.high, "p": c.p, "n": c.n, "verdict": c.verdict}
-            rows.append({"optimizer": optimizer, "metric": metric, "contrast": name, **values, "label": c.label})
+            rows.append({group: of, "metric": metric, "contrast": name, **values, "label": c.label})
     return pd.DataFrame(rows)
 
 
-def contrast_table(compared: Contrasts) -> pd.DataFrame:
+def contrast_table(compared: Contrasts, group: str = "optimizer") -> pd.DataFrame:
     """The contrasts as text, with Holm's t interval and a bootstrap of the median where there are seeds enough."""
     rows = []
     for family, named in compared.items():
-        optimizer, metric = family.split("/")
+        of, metric = family.split("/")
         for name, c in named.items():
             boot = statistics.bootstrap(c.differences) if c.n >= statistics.FEWEST_UNITS_OF_A_BOOTSTRAP else None
             rows.append(
                 {
                     "contrast": name,
-                    "optimizer": optimizer,
+                    group: of,
                     "metric": metric,
                     "mean difference": f"{c.mean:+.4g}",
                     "t interval (Holm)": f"[{c.low:+.4g}, {c.high:+.4g}]",

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import pytest
 
 from hyperlab import nn as layers
-from hyperlab import pareto
 from hyperlab.errors import ConfigError
 from hyperlab.hypernet import hypernetize
+from hyperlab.metrics import operations
 from hyperlab.models.unet import UNet
 from hyperlab.nn import level_sizes
 
@@ -17,7 +17,7 @@ def of(module, *shape):
     """Counts a Linen module from shapes alone: nothing is allocated, compiled or run."""
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     variables = jax.eval_shape(module.init, jax.random.key(0), images)
-    return pareto.operations(module.apply, variables, images)
+    return operations.operations(module.apply, variables, images)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def custom(f):
 )  # fmt: skip
 def test_the_walk_enters_what_wraps_a_function(wrap):
     kernel, features = jnp.zeros((3, 4)), jnp.zeros((2, 3))
-    assert pareto.operations(wrap(lambda w, x: x @ w), kernel, features) == (24, 0)
+    assert operations.operations(wrap(lambda w, x: x @ w), kernel, features) == (24, 0)
 
 
 def test_loops_of_known_length_count_each_turn_and_their_carry_keeps_its_origin():
@@ -98,8 +98,8 @@ def test_loops_of_known_length_count_each_turn_and_their_carry_keeps_its_origin(
     def fixed(w, x):
         return jax.lax.fori_loop(0, 4, lambda _, carry: carry @ w, x)
 
-    assert pareto.operations(scanned, kernel, features) == (5 * 18, 0)
-    assert pareto.operations(fixed, kernel, features) == (4 * 18, 0)
+    assert operations.operations(scanned, kernel, features) == (5 * 18, 0)
+    assert operations.operations(fixed, kernel, features) == (4 * 18, 0)
 
     def mixed(w, x):  # the carry is free of parameters on its first turn alone
         def turn(carry, _):
@@ -108,7 +108,7 @@ def test_loops_of_known_length_count_each_turn_and_their_carry_keeps_its_origin(
         return jax.lax.scan(turn, x, None, length=5)
 
     own, other = 5 * (18 + 2 * 2 * 3), 5 * 2 * 2 * 3
-    assert pareto.operations(mixed, kernel, features) == (own, other)
+    assert operations.operations(mixed, kernel, features) == (own, other)
 
 
 def test_a_loop_of_unknown_length_is_refused_by_name_unless_it_multiplies_nothing():
@@ -119,38 +119,38 @@ def test_a_loop_of_unknown_length_is_refused_by_name_unless_it_multiplies_nothin
         return jax.lax.while_loop(lambda c: c.sum() > 3, lambda c: c / 2, x) @ w
 
     with pytest.raises(ConfigError, match="'while'.*fori_loop"):
-        pareto.macs(repeated, jnp.zeros((3, 3)), jnp.zeros((2, 3)))
-    assert pareto.macs(halved, jnp.zeros((3, 3)), jnp.zeros((2, 3))) == 18
+        operations.macs(repeated, jnp.zeros((3, 3)), jnp.zeros((2, 3)))
+    assert operations.macs(halved, jnp.zeros((3, 3)), jnp.zeros((2, 3))) == 18
 
 
 def test_parameters_decide_whose_product_it_is():
     w, x = jnp.zeros((3, 3)), jnp.zeros((3, 3))
     own, other = (27, 0), (0, 27)
-    assert pareto.operations(lambda w, x: (w * 2).T @ x, w, x) == own
-    assert pareto.operations(lambda w, x: (w * x) @ (w + x), w, x) == own
-    assert pareto.operations(lambda w, x: jnp.eye(3) @ (w * x), w, x) == other
-    assert pareto.operations(lambda w, x: x @ x, w, x) == other
-    assert pareto.operations(lambda w, x: x @ (w * x), w, x) == other
+    assert operations.operations(lambda w, x: (w * 2).T @ x, w, x) == own
+    assert operations.operations(lambda w, x: (w * x) @ (w + x), w, x) == own
+    assert operations.operations(lambda w, x: jnp.eye(3) @ (w * x), w, x) == other
+    assert operations.operations(lambda w, x: x @ x, w, x) == other
+    assert operations.operations(lambda w, x: x @ (w * x), w, x) == other
     numbers = ("NWC", "WIO", "NWC")
 
     def conv(x, k):
         return jax.lax.conv_general_dilated(x[None], k[None], (1,), "SAME", dimension_numbers=numbers)
 
-    assert pareto.operations(lambda w, x: conv(x, w), w, x) == own
-    assert pareto.operations(lambda w, x: conv(x, w * x), w, x) == own
-    assert pareto.operations(lambda w, x: conv(x * w, jnp.ones((3, 3))), w, x) == other
+    assert operations.operations(lambda w, x: conv(x, w), w, x) == own
+    assert operations.operations(lambda w, x: conv(x, w * x), w, x) == own
+    assert operations.operations(lambda w, x: conv(x * w, jnp.ones((3, 3))), w, x) == other
 
 
 def test_a_training_step_of_one_convolution_costs_three_times_its_forward_pass():
     module = layers.Conv(8, (3, 3))
     images = jnp.zeros((2, 10, 12, 4))
     variables = module.init(jax.random.key(0), images)
-    forward = pareto.macs(module.apply, variables, images)
+    forward = operations.macs(module.apply, variables, images)
 
     def step(variables, images):
         return jax.grad(lambda v, x: (module.apply(v, x) ** 2).sum(), argnums=(0, 1))(variables, images)
 
-    assert pareto.macs(step, variables, images) == 3 * forward
+    assert operations.macs(step, variables, images) == 3 * forward
 
 
 def test_a_hypernetwork_adds_its_own_dense_layers_and_a_frozen_one_nothing():
@@ -158,9 +158,9 @@ def test_a_hypernetwork_adds_its_own_dense_layers_and_a_frozen_one_nothing():
     model = hypernetize(primary, images, hidden=(16, 32), encoding="cos_sin")
     variables = jax.eval_shape(model.init, jax.random.key(0))
     theta = jax.eval_shape(primary.init, jax.random.key(0), images)
-    own = pareto.macs(primary.apply, theta, images)
+    own = operations.macs(primary.apply, theta, images)
     generated = 2 * 16 + 16 * 32 + 32 * (9 * 4 * 8 + 8)
-    assert pareto.operations(model.apply, variables, jnp.zeros(1), images) == (own + generated, 0)
+    assert operations.operations(model.apply, variables, jnp.zeros(1), images) == (own + generated, 0)
 
 
 def test_what_nobody_uses_is_not_counted():
@@ -168,13 +168,13 @@ def test_what_nobody_uses_is_not_counted():
         return x @ w, x @ (w + 1)
 
     w, x = jnp.zeros((3, 3)), jnp.zeros((2, 3))
-    assert pareto.macs(pair, w, x) == 36
-    assert pareto.macs(lambda w, x: jax.jit(pair)(w, x)[0], w, x) == 18
+    assert operations.macs(pair, w, x) == 36
+    assert operations.macs(lambda w, x: jax.jit(pair)(w, x)[0], w, x) == 18
 
 
 def test_closed_over_variables_are_refused():
     with pytest.raises(ConfigError, match="function\\(variables, \\*inputs\\)"):
-        pareto.macs(lambda x: x @ jnp.eye(3), jnp.zeros((2, 3)))
+        operations.macs(lambda x: x @ jnp.eye(3), jnp.zeros((2, 3)))
 
 
 # -- U-Nets: the tables of papers ---------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def unet_macs(widths, convs, shape, factor):
     images = jax.ShapeDtypeStruct((1, *shape, 1), jnp.float32)
     sizes = level_sizes(shape, factor, len(widths))
     variables = jax.eval_shape(net.init, jax.random.key(0), images)
-    return pareto.macs(lambda v, x: net.apply(v, x, sizes), variables, images)
+    return operations.macs(lambda v, x: net.apply(v, x, sizes), variables, images)
 
 
 def unet_by_hand(widths, convs, shape, factor, classes=1):

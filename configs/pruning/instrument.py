@@ -1,0 +1,22 @@
+"""A test of the instrument: a copy of a method must not be separable from it, a planted handicap must be found.
+
+Run:      python -m experiments.pruning --config configs/pruning/instrument.py --workdir runs/instrument
+Hardware: 2 CPU cores, 2 GB
+Time:     TIME
+Expect:   EXPECT
+"""
+
+from experiments import pruning
+
+
+def get_config():
+    config = pruning.get_config()
+    config.arms = ("global_magnitude", "global_magnitude_again", "global_magnitude_slowed")
+    config.controls = False
+    config.contrasts = (
+        "global_magnitude - global_magnitude_again",
+        "global_magnitude - global_magnitude_slowed",
+    )
+    config.speedup_contrasts = ()
+    config.report_seeds = 8
+    return config

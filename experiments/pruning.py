@@ -1,0 +1,243 @@
+"""Pruning, evaluated so that results can be compared: which parameters can go, and what does it cost?
+
+    python -m experiments.pruning                                        # embedded digits, under three minutes
+    python -m experiments.pruning --config configs/pruning/cifar10.py --config.data.root=DIR
+
+All methods prune the same parents, seed by seed, and train on with the same data, budget and optimiser; a method is
+what is pruned, by which masks, with which values, when. Random and magnitude pruning, both also with a method's own
+shares of the tensors, and the network from which nothing is pruned, are always among them. Learning rates are chosen on
+tuning seeds and the validation split, with the same grid for every method; what is reported comes from fresh seeds and
+the test split.
+"""
+
+import json
+from types import SimpleNamespace
+
+import ml_collections
+import numpy as np
+
+from hyperlab import launch, trees
+from hyperlab.compression import DENSE, FIRST_REPORT_SEED, METHODS, REPORT, TUNE, Units, find, load, with_controls
+from hyperlab.errors import ConfigError
+from hyperlab.train import config as configs
+from hyperlab.train import tuning
+from hyperlab.train.progress import Progress
+from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.tensorboard import TensorBoard
+from hyperlab.train.writers import JsonLines, MultiWriter
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The embedded default: digits, LeNet-300-100, both tracks, six compressions."""
+    config = ml_collections.ConfigDict()
+    config.study = "pruning"
+    config.seed = 0
+    config.task = "classification"  # or "hypernetwork", "in_context"
+    config.data = {"name": "digits", "root": "", "split_seed": 0, "limit": 0}
+    config.network = {"kind": "lenet_300_100", "depth": 20, "width": 1.0, "normalization": "batch"}
+    config.hypernet = {"hidden": (16, 32)}  # of the task `hypernetwork`
+    config.tasks = {"store": "", "size": (32, 32), "development": ("further-synthetic",), "queries": 40}
+    config.tasks.update({"held_out": ("held-out-synthetic",), "widths": (8, 8, 8), "support": 8})  # of `in_context`
+    config.arms = ("global_magnitude", "layer_magnitude", "global_gradient", "random", "snip")
+    config.controls = True  # adds those of `compression.methods.with_controls`
+    config.compressions = (2.0, 4.0, 8.0, 16.0, 32.0)  # the point at 1 is the parent itself
+    # Named before running; the metric is the test score, mean over the compared compressions.
+    config.contrasts = ("global_magnitude - layer_magnitude", "global_magnitude - random", "layer_magnitude - random")
+    config.compared = (4.0, 8.0, 16.0, 32.0)
+    # The same at equal theoretical speedup, over the speedups that both reach.
+    config.speedup_contrasts = ("global_magnitude - layer_magnitude",)
+    config.published = {"dataset": "", "architecture": ""}  # whose curves are drawn behind, see data.published
+    config.optimizer = {"name": "adam", "schedule": "", "weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
+    config.augment = False  # mirror and crop at random
+    config.parent_rates = (0.001, 0.003, 0.01)  # of what is trained from the start, parents included
+    config.rates = (0.0003, 0.001, 0.003)  # of what is tuned after pruning
+    config.tuning_seeds = 1
+    config.tuning_compression = 8.0
+    config.widenings = 0
+    config.report_seeds = 5
+    config.parent_length = "300 steps"
+    config.tuning_length = "150 steps"  # after pruning; methods without a trained parent train for both together
+    config.batch_size = 64
+    config.curve_points = 4
+    config.evaluation_batch = 512
+    config.rounds = 4  # of the methods that prune in rounds
+    config.rewind_to = 0.1  # share of the parent's training after which rewound values were taken
+    config.masks_until = 0.75  # share of the training until which masks may change
+    config.workers = 0  # networks in work at the same time; 0: one for each of at most four cores on CPU, else 1
+    return config
+
+
+def run(config: ml_collections.ConfigDict, folder, stop) -> None:
+    """Runs the study in a run folder: parents, tuning, then fresh seeds. A stopped study continues."""
+    names = methods_of(config)
+    _check(config, names)
+    task = load(config, folder.path)
+    folder.check_fingerprint(task.name, task.fingerprint)
+    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
+    writer.truncate_after(-1)  # rows of finished units are written again, from their files
+    writer.hparams(configs.flat(config))
+    with Progress(1, "pruning", unit="step") as progress:
+        units = Units(config, task, folder, progress, stop)
+        _check_compressions(config, units)
+        progress.total = _planned(units, names)
+        chosen = _tune(units, names)
+        if chosen is None:
+            return
+        # On disk before the test split is read for the first time.
+        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
+        write_atomically(folder.path / "task.json", json.dumps(_described(units), indent=1) + "\n")
+        complete = _report(units, names, chosen, writer)
+    folder.note(networks_measured_on_the_test_split=units.test_reads)
+    if complete:
+        from hyperlab.report import pruning
+
+        pruning.write(folder.path)
+    writer.close()
+
+
+def methods_of(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """The methods of a config, with their controls and with what nothing is pruned of."""
+    arms = tuple(config.arms)
+    for arm in arms:
+        find(arm)
+    arms = with_controls(arms) if config.controls else arms
+    tracks = dict.fromkeys(find(arm).parent for arm in arms)
+    return (*(DENSE[track] for track in tracks), *arms)
+
+
+def _tune(units: Units, names: tuple[str, ...]) -> dict[str, dict] | None:
+    """The learning rates, from tuning seeds and the validation split; None after a stop."""
+    config, seeds = units.config, range(units.config.tuning_seeds)
+    chosen = {"parent": _choose(units, "parent", config.parent_rates, lambda _, rate, seed: units.parent(rate, seed))}
+    if chosen["parent"] is None:
+        return None
+    units.parent_rate = chosen["parent"]["learning_rate"]
+    tasks = [(name, rate, seed) for name in names for rate in _rates(units, name) for seed in seeds]
+    if None in units.in_parallel(lambda one: _tried(units, *one), tasks):
+        return None
+    for name in names:
+        chosen[name] = _choose(units, name, _rates(units, name), lambda *one: _tried(units, *one))
+        if chosen[name] is None:
+            return None
+        method = units.method(name)
+        chosen[name] |= {"label": method.label, "track": method.track, "definition": method.definition()}
+        chosen[name]["source"] = method.source
+    return chosen
+
+
+def _choose(units: Units, name: str, rates, measure) -> dict | None:
+    """The best of the rates by validation score, and what was tried."""
+    config, seeds = units.config, range(units.config.tuning_seeds)
+
+    def score(_, pairs):
+        measured = [measure(name, rate, seed) for rate, seed in pairs]
+        if None in measured:
+            return None
+        return np.array([one[f"validation/{units.task.score}"].mean() for one in measured])
+
+    choice = tuning.choose(1, rates, seeds, score, widenings=config.widenings)
+    if choice is None:
+        return None
+    tried = [{"learning_rate": s.rate, "score": s.score} for s in choice.scores]
+    return {"learning_rate": choice.rate, "trials": choice.trials, "at_edge": choice.at_edge, "tuning": tried}
+
+
+def _tried(units: Units, name: str, rate: float, seed: int):
+    """A trial of a method's rate, at one compression."""
+    compression = 1.0 if name in DENSE.values() else units.config.tuning_compression
+    return units.measure(name, compression, rate, seed, TUNE)
+
+
+def _rates(units: Units, name: str) -> tuple[float, ...]:
+    return units.config.rates if units.method(name).parent == "trained" else units.config.parent_rates
+
+
+def _report(units: Units, names: tuple[str, ...], chosen: dict[str, dict], writer: MultiWriter) -> bool:
+    """Prunes and trains with every method at every compression on fresh seeds; False after a stop."""
+    config = units.config
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    # Parents first: what shares one would train it side by side.
+    if None in units.in_parallel(units.unpruned, seeds):
+        return False
+    tasks = [
+        (name, compression, seed)
+        for name in names
+        for compression in ((1.0,) if name in DENSE.values() else config.compressions)
+        for seed in seeds
+    ]
+
+    def measure(one):
+        name, compression, seed = one
+        return units.measure(name, compression, chosen[name]["learning_rate"], seed, REPORT)
+
+    for (name, compression, seed), result in zip(tasks, units.in_parallel(measure, tasks), strict=True):
+        if result is None:
+            return False
+        for step, score in zip(result["curve/step"], result["curve/score"], strict=True):
+            writer.scalars(
+                int(step), {units.task.score: float(score)}, split=f"{name}/{compression:g}/{seed}/validation"
+            )
+    return True
+
+
+def _check(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
+    """Refuses a config before anything is read or compiled."""
+    contrasts = (*config.contrasts, *config.speedup_contrasts)
+    configs.check_arms(SimpleNamespace(arms=names, contrasts=contrasts), {name: None for name in (*METHODS, *names)})
+    for group in ("compressions", "compared"):
+        if not config[group] or min(config[group]) <= 1:
+            raise ConfigError(
+                f"{group} is {tuple(config[group])}, expected numbers above 1: the parent is the point at 1"
+            )
+    for compression in (*config.compared, config.tuning_compression):
+        if compression not in config.compressions:
+            raise ConfigError(f"{compression:g} is compared or tuned at, but not in compressions {config.compressions}")
+
+
+def _check_compressions(config: ml_collections.ConfigDict, units: Units) -> None:
+    beyond = [c for c in config.compressions if c >= units.ceiling]
+    if beyond:
+        raise ConfigError(
+            f"compressions {beyond} cannot be reached: {units.task.architecture} has parameters that may not be pruned "
+            f"(prunable {tuple(units.task.prunable)}, exclude {tuple(units.task.exclude)}), so that the ceiling is "
+            f"{units.ceiling:.4g} (exclusive)"
+        )
+
+
+def _described(units: Units) -> dict:
+    """What the report has to know of the task."""
+    task, params = units.task, units.variables["params"]
+    kernels, total = units.macs()
+    return {
+        "data": task.name,
+        "architecture": task.architecture,
+        "fingerprint": task.fingerprint,
+        "sizes": dict(task.sizes),
+        "toy": task.toy,
+        "classes": task.classes,
+        "score": task.score,
+        "notes": list(task.notes),
+        "shapes": {path: list(leaf.shape) for path, leaf in trees.flatten(params).items()},
+        "prunable": units.prunable,
+        "ceiling": units.ceiling,
+        "macs": total,
+        "kernel_macs": kernels,
+        "parent_steps": units.parent_steps,
+        "tuning_steps": units.tuning_steps,
+        "examples_seen": units.examples_seen,
+    }
+
+
+def _planned(units: Units, names: tuple[str, ...]) -> int:
+    """Training steps of the whole study, unless a grid is widened."""
+    config = units.config
+    total = units.parent_steps * (len(config.parent_rates) * config.tuning_seeds + config.report_seeds)
+    for name in names:
+        compressions = 1 if name in DENSE.values() else len(config.compressions)
+        networks = len(_rates(units, name)) * config.tuning_seeds + config.report_seeds * compressions
+        total += networks * units.steps(units.method(name))
+    return total
+
+
+if __name__ == "__main__":
+    launch.main("experiments.pruning")

@@ -1,0 +1,20 @@
+"""The room of the pruning study: methods and controls, tasks, masks of a method, units of training on disk."""
+
+from hyperlab.compression.methods import METHODS, Method, find, with_controls
+from hyperlab.compression.tasks import TASKS, Task, load
+from hyperlab.compression.units import DENSE, FIRST_REPORT_SEED, REPORT, TUNE, Units
+
+__all__ = [
+    "DENSE",
+    "FIRST_REPORT_SEED",
+    "METHODS",
+    "REPORT",
+    "TASKS",
+    "TUNE",
+    "Method",
+    "Task",
+    "Units",
+    "find",
+    "load",
+    "with_controls",
+]

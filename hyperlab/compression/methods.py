@@ -1,0 +1,166 @@
+"""The methods of the pruning study, each defined completely: what is pruned, by which masks, with which values, when.
+
+Two tracks share no curve without a note. Methods whose parent is `trained` prune a network that was trained, and tune
+what is left; those whose parent is `initial` prune before training, and then train for as long as parent and tuning
+took together. A control takes how much of each tensor is kept from another method, and nothing else of it: what a
+method gains over its control, it gains by knowing which entries to keep. Adding a method is one line in `METHODS`.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+from hyperlab.errors import ConfigError, nearest
+
+PARENTS = ("trained", "initial")
+VALUES = ("kept", "rewound", "redrawn")
+WHEN = ("once", "iterative", "gradual", "set", "rigl")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+      label: what the report calls it.
+      masks: name of the strategy, in `pruning.STRATEGIES`; `none` prunes nothing.
+      parent: `trained` or `initial`: the parameters that the masks are made from.
+      values: what the kept entries start from: `kept` as the parent has them, `rewound` to where the parent was
+        after a few steps, `redrawn` from the initial distribution.
+      when: `once`; `iterative`, in rounds of tuning; `gradual`, by the cubic schedule; `set` and `rigl`, which go on
+        exchanging entries.
+      like: for a control, the method whose share of each tensor is kept.
+      shuffled: whether the masks of `like` are shuffled within each tensor.
+      stream: another number gives other random draws under the same seeds (A/A test).
+      rate_factor: multiplies the learning rate of the reported runs (a planted handicap).
+      source: where the method was published.
+    """
+
+    label: str
+    masks: str = "global_magnitude"
+    parent: str = "trained"
+    values: str = "kept"
+    when: str = "once"
+    like: str = ""
+    shuffled: bool = False
+    stream: int = 0
+    rate_factor: float = 1.0
+    source: str = ""
+
+    def __post_init__(self):
+        for name, known in (("parent", PARENTS), ("values", VALUES), ("when", WHEN)):
+            given = getattr(self, name)
+            if given not in known:
+                raise ConfigError(f"method {self.label!r}: {name} is {given!r}; {nearest(given, known)}")
+
+    @property
+    def track(self) -> str:
+        """The track, in words."""
+        return "prune, then tune" if self.parent == "trained" else "prune, then train"
+
+    def definition(self) -> str:
+        """Everything in one line, for tables."""
+        parts = [f"of {'trained' if self.parent == 'trained' else 'initial'} parameters: {self.masks}"]
+        if self.like:
+            parts[0] += f", as much of each tensor as {self.like}" + (", shuffled" if self.shuffled else "")
+        parts += [] if self.values == "kept" else [f"values {self.values}"]
+        parts += [] if self.when == "once" else [self.when]
+        return "; ".join(parts)
+
+
+_BLALOCK = "Blalock et al., 2020, arXiv 2003.03033"
+
+METHODS: dict[str, Method] = {
+    # a trained parent is pruned, then tuned
+    "global_magnitude": Method("global magnitude", source=_BLALOCK),
+    "layer_magnitude": Method("layerwise magnitude", "layer_magnitude", source=_BLALOCK),
+    "global_gradient": Method("global |weight x gradient|", "global_gradient", source=_BLALOCK),
+    "layer_gradient": Method("layerwise |weight x gradient|", "layer_gradient", source=_BLALOCK),
+    "random": Method("random", "random", source=_BLALOCK),
+    "lamp": Method("LAMP", "lamp", source="Lee et al., 2021, arXiv 2010.07611"),
+    "iterative_magnitude": Method("global magnitude, in rounds", when="iterative", source="Han et al., 2015"),
+    "gradual_magnitude": Method(
+        "global magnitude, gradual", when="gradual", source="Zhu and Gupta, 2017, arXiv 1710.01878"
+    ),
+    "rewound_magnitude": Method(
+        "global magnitude, rewound", values="rewound", source="Frankle et al., 2020, arXiv 1912.05671"
+    ),
+    "redrawn_magnitude": Method("global magnitude, redrawn", values="redrawn", source="Liu et al., 2019"),
+    # an initial network is pruned, then trained
+    "snip": Method("SNIP", "snip", parent="initial", source="Lee et al., 2019, arXiv 1810.02340"),
+    "grasp": Method("GraSP", "grasp", parent="initial", source="Wang et al., 2020, arXiv 2002.07376"),
+    "synflow": Method("SynFlow", "synflow", parent="initial", source="Tanaka et al., 2020, arXiv 2006.05467"),
+    "initial_magnitude": Method("magnitude at the start", parent="initial"),
+    "initial_random": Method("random at the start", "random", parent="initial"),
+    "erk": Method("random, ERK", "erk_random", parent="initial", source="Evci et al., 2020, arXiv 1911.11134"),
+    "set": Method("SET", "erk_random", parent="initial", when="set", source="Mocanu et al., 2018"),
+    "rigl": Method("RigL", "erk_random", parent="initial", when="rigl", source="Evci et al., 2020, arXiv 1911.11134"),
+    "snip_shuffled": Method("SNIP, shuffled", "snip", parent="initial", like="snip", shuffled=True),
+    # tests of the instrument
+    "global_magnitude_again": Method("global magnitude, other draws", stream=1),
+    "global_magnitude_slowed": Method("global magnitude, a hundredth of the rate", rate_factor=0.01),
+}
+
+DENSE = "unpruned, tuned"
+_ALWAYS = {"trained": ("random", "global_magnitude", "layer_magnitude"), "initial": ("initial_random",)}
+
+
+def control_name(masks: str, like: str) -> str:
+    """The name of the control that keeps as much of each tensor as another method.
+
+    >>> control_name("random", "global_gradient")
+    'random~global_gradient'
+    """
+    return f"{masks}~{like}"
+
+
+def find(name: str) -> Method:
+    """A method, or a control, by name.
+
+    Raises:
+      ConfigError: the nearest name.
+
+    >>> find("random~snip").like
+    'snip'
+    """
+    if name in METHODS:
+        return METHODS[name]
+    masks, _, like = name.partition("~")
+    if masks not in ("random", "magnitude") or like not in METHODS:
+        raise ConfigError(f"methods: unknown method {name!r}; {nearest(name, METHODS)}")
+    of = METHODS[like]
+    strategy = "random" if masks == "random" else "layer_magnitude"
+    return Method(f"{masks}, shares of {of.label}", strategy, parent=of.parent, like=like)
+
+
+def with_controls(names: Iterable[str]) -> tuple[str, ...]:
+    """The methods of a study, and the controls that belong to them.
+
+    Random and magnitude pruning are always there, and beside each method that spreads its entries over the tensors in a
+    way of its own, random and magnitude pruning with its shares. Masks that change while training have none.
+
+    >>> with_controls(["global_gradient"])[:4]
+    ('global_gradient', 'random', 'global_magnitude', 'layer_magnitude')
+    >>> with_controls(["global_gradient"])[4:]
+    ('random~global_magnitude', 'random~global_gradient', 'magnitude~global_gradient')
+    """
+    names = [name for name in names if "~" not in name]
+    tracks = dict.fromkeys(find(name).parent for name in names)
+    always = [name for track in tracks for name in _ALWAYS[track]]
+    wanted = list(dict.fromkeys([*names, *always]))
+    controls = []
+    for name in sorted(wanted, key=lambda name: name not in always):
+        method = METHODS[name]
+        if method.like or method.when in ("set", "rigl") or not _own_shares(method):
+            continue
+        if any(METHODS[other].masks == method.masks and METHODS[other].parent == method.parent
+               for other in wanted[: wanted.index(name)]):  # fmt: skip
+            continue  # the same masks with other values: the same shares
+        controls.append(control_name("random", name))
+        if method.masks != "global_magnitude":
+            controls.append(control_name("magnitude", name))
+    return (*wanted, *controls)
+
+
+def _own_shares(method: Method) -> bool:
+    """Whether a method decides by itself how much of each tensor is kept."""
+    return method.masks not in ("random", "erk_random") and not method.masks.startswith("layer_")

@@ -1,0 +1,71 @@
+"""What the pruning study has to know of a task; everything else is the same for all of them."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+PyTree = Any
+
+
+class Task(abc.ABC):
+    """A network on its data.
+
+    Attributes:
+      name: of the data.
+      architecture: of the network, so that equal names mean equal shapes.
+      fingerprint: of the data; a run folder is for one alone.
+      sizes: how many examples `train`, `validation` and `test` have.
+      toy: whether it is too small to tell methods apart.
+      classes: of an image; 0 where that has no meaning.
+      score: what the score is called, for instance `accuracy`.
+      prunable: ordered patterns of the parameters that may be pruned.
+      exclude: patterns of those that may not, for instance the classifier.
+      notes: sentences about the data, for the report.
+    """
+
+    name: str
+    architecture: str
+    fingerprint: str
+    sizes: Mapping[str, int]
+    toy: bool = False
+    classes: int = 0
+    score: str = "accuracy"
+    prunable: Sequence[str] = ("**/kernel", "**/bias")
+    exclude: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array) -> PyTree:
+        """Variables of a fresh network: `params` and other collections."""
+
+    @abc.abstractmethod
+    def train(self) -> PyTree:
+        """All training examples, on the device."""
+
+    @abc.abstractmethod
+    def indices(self, seed: int, step: int) -> PyTree:
+        """Which examples a step sees, on the host: a function of seed and step alone."""
+
+    @abc.abstractmethod
+    def loss(
+        self, params: PyTree, collections: PyTree, examples: PyTree, indices: PyTree, keys: Mapping[str, jax.Array]
+    ) -> tuple[jax.Array, PyTree]:
+        """The training loss of a batch, a scalar, and the updated collections; a pure function."""
+
+    @abc.abstractmethod
+    def still(self, params: PyTree, collections: PyTree, examples: PyTree, indices: PyTree) -> jax.Array:
+        """The loss of a batch without dropout, augmentation or batch statistics: what scores of pruning look at."""
+
+    @abc.abstractmethod
+    def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
+        """What the network is worth on `validation` or `test`: of every example (or task), by metric, `score` first.
+
+        Nothing in the variables changes, and the values do not depend on the size of a batch.
+        """
+
+    @abc.abstractmethod
+    def example(self) -> tuple[Callable, tuple[Any, ...]]:
+        """`function(params, *inputs)` and shapes of the inputs of one example: what multiply-accumulates are of."""

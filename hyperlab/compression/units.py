@@ -1,0 +1,314 @@
+"""Units of work of the pruning study: parents, and networks that were pruned from them and trained on."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab import pruning, trees
+from hyperlab.compression import masking
+from hyperlab.compression.methods import Method, find
+from hyperlab.compression.tasks import Task
+from hyperlab.compression.trial import Trial, with_masks
+from hyperlab.data.splits import fingerprint
+from hyperlab.metrics.compression import measure
+from hyperlab.metrics.operations import macs, macs_per_kernel
+from hyperlab.train import durations, rngs, state
+from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel, kept
+
+TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; with fresh ones on validation and test
+FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
+DENSE = {"trained": "dense", "initial": "dense_initial"}  # what each track is held against: nothing pruned
+STAGES = ("initial", "early", "trained")  # of a parent
+
+
+class Units:
+    """Trains the networks of one study.
+
+    Args:
+      config: the study's config.
+      task: network and data.
+      folder: the run's folder.
+      progress: a `train.progress.Progress` over training steps.
+      stop: an object with `.requested`.
+    """
+
+    def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
+        self.config, self.task, self.folder = config, task, folder
+        self.progress, self.stop = progress, stop
+        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
+        self._counted: set[str] = set()  # units that the progress knows of
+        self.files = UnitFiles(folder.path / "units")
+        self.root = jax.random.key(config.seed)
+        self.trial = Trial(task, config.optimizer)
+        self.variables = jax.eval_shape(task.init, jax.random.key(0))
+        self.parent_steps = self._steps(config.parent_length)
+        self.tuning_steps = self._steps(config.tuning_length)
+        self.parent_rate: float | None = None  # once it was chosen
+
+    def _steps(self, length: Any) -> int:
+        return durations.steps(length, batch_size=self.config.batch_size, examples=self.task.sizes["train"])
+
+    # -- what there is to do -----------------------------------------------------------------------------------
+
+    def steps(self, method: Method) -> int:
+        """Training steps after the masks were made."""
+        return self.tuning_steps if method.parent == "trained" else self.parent_steps + self.tuning_steps
+
+    @property
+    def examples_seen(self) -> int:
+        """Training examples in all, parent included: the same in both tracks."""
+        return (self.parent_steps + self.tuning_steps) * self.config.batch_size
+
+    @property
+    def prunable(self) -> list[str]:
+        """Paths of the parameters that may be pruned."""
+        return pruning.prunable_paths(self.variables["params"], self.task.prunable, self.task.exclude)
+
+    @property
+    def ceiling(self) -> float:
+        """The compression that cannot be reached."""
+        return pruning.ceiling(self.variables["params"], self.prunable)
+
+    @kept
+    def macs(self) -> tuple[dict[str, int], int]:
+        """Multiply-accumulates for one example: of each kernel, and in all."""
+        function, inputs = self.task.example()
+        params = self.variables["params"]
+        return macs_per_kernel(function, params, *inputs), macs(function, params, *inputs)
+
+    # -- parents -----------------------------------------------------------------------------------------------
+
+    def parent(self, rate: float, seed: int) -> Measurements | None:
+        """Trains a network from scratch, or reads what is known of it; None after a stop.
+
+        Returns:
+          `<stage>/<collection>/<path>` for the stages `initial`, `early` (for rewinding) and `trained`; of the last,
+          `validation/<metric>`; `curve/step`, `curve/score`; `digest`, a hash of the trained parameters.
+        """
+        return self._unit(f"parent/{rate:.3g}/{seed}", self.parent_steps, lambda: self._train_parent(rate, seed))
+
+    def stage(self, parent: Measurements, stage: str) -> Any:
+        """The variables of a parent at one of its stages."""
+        leaves = {path: jnp.asarray(parent[f"{stage}/{path}"]) for path in trees.flatten(self.variables)}
+        return trees.unflatten(leaves, self.variables)
+
+    def _train_parent(self, rate: float, seed: int) -> Measurements | None:
+        if self.stop.requested:
+            return None
+        variables = self.trial.init(self._key("initial", seed))
+        stages, early = {"initial": variables}, round(self.config.rewind_to * self.parent_steps)
+
+        def remember(current: state.TrainState) -> state.TrainState:
+            stages["early"] = jax.device_get(current.variables)
+            return current
+
+        stages["initial"] = jax.device_get(variables)
+        curve: list[tuple[int, float]] = []
+        trained = self._fit(
+            variables, pruning.dense(variables["params"]), rate, self.parent_steps, seed, {early: remember}, curve
+        )
+        if trained is None:
+            return None
+        stages["trained"] = jax.device_get(trained.variables)
+        result = {
+            f"{stage}/{path}": leaf for stage, tree in stages.items() for path, leaf in trees.flatten(tree).items()
+        }
+        result |= _curve(curve) | self._measured(stages["trained"], "validation")
+        digest = fingerprint(*(np.asarray(leaf) for leaf in trees.flatten(stages["trained"]).values()))
+        return result | {"digest": np.array(digest), "seed": np.array(seed), "learning_rate": np.array(rate)}
+
+    # -- pruned networks ---------------------------------------------------------------------------------------
+
+    def measure(self, name: str, compression: float, rate: float, seed: int, phase: str) -> Measurements | None:
+        """Prunes the seed's parent, trains on and measures, or reads what is known; None after a stop.
+
+        Returns:
+          `validation/<metric>` and, in the report phase, `test/<metric>` after the last step; `pruned/<part>/<metric>`
+          before the first; `selected/<part>/<metric>` where validation was best, an evaluation being all that is
+          chosen; each `[examples]`. `curve/step`, `curve/score` (validation); `kept/<path>`, entries; `mask`, a hash of
+          the masks; `parent`, one of the parent; `collapsed`, tensors of which nothing is left; see `sizes`.
+        """
+        unit = f"{name}/{phase}/{compression:g}/{rate:.3g}/{seed}"
+        compute = lambda: self._prune(name, compression, rate, seed, phase)  # noqa: E731
+        return self._unit(unit, self.steps(self.method(name)), compute)
+
+    def method(self, name: str) -> Method:
+        """A method, a control, or what nothing is pruned of."""
+        for parent, dense in DENSE.items():
+            if name == dense:
+                label = "unpruned, tuned" if parent == "trained" else "unpruned, trained as long"
+                return Method(label, "none", parent=parent)
+        return find(name)
+
+    def unpruned(self, seed: int) -> Measurements | None:
+        """The parent as it is, in the report phase: the point at compression 1, by the same code as all others."""
+
+        def compute() -> Measurements | None:
+            parent = self.parent(self.parent_rate, seed)
+            if parent is None:
+                return None
+            variables = self.stage(parent, "trained")
+            self._reads_test(REPORT)
+            measured = self._measured(variables, "validation") | self._measured(variables, "test")
+            return measured | {"parent": parent["digest"], "seed": np.array(seed)}
+
+        known = self.files.read(f"unpruned/{seed}")
+        if known is not None and self.parent(self.parent_rate, seed) is None:
+            return None
+        return known or self.files.measure(f"unpruned/{seed}", compute)
+
+    def _prune(self, name: str, compression: float, rate: float, seed: int, phase: str) -> Measurements | None:
+        parent = self.parent(self.parent_rate, seed)
+        if parent is None or self.stop.requested:
+            return None
+        method = self.method(name)
+        draws = seed + 10_000 * method.stream
+        # Every key is fixed before a mask is made.
+        keys = dict(
+            zip(("masks", "values", "grow"), jax.random.split(self._key(name.split("~")[0], draws), 3), strict=True)
+        )
+        steps = self.steps(method)
+        variables = self.stage(parent, "trained" if method.parent == "trained" else "initial")
+        masks, events = self._plan(method, variables, compression, steps, seed, keys)
+        variables = self._values(method, variables, parent, keys["values"])
+        result: Measurements = {"collapsed": np.array(len(pruning.collapsed(masks)))}
+        start = {**variables, "params": pruning.apply(variables["params"], masks)}
+        parts = ("validation", "test") if phase == REPORT else ("validation",)
+        if phase == REPORT:
+            self._reads_test(phase)
+            for part in parts:
+                result |= {f"pruned/{key}": value for key, value in self._measured(start, part).items()}
+        curve: list[tuple[int, float]] = []
+        best: dict[str, Any] = {}
+        rate = rate * (method.rate_factor if phase == REPORT else 1.0)
+        trained = self._fit(variables, masks, rate, steps, draws, events, curve, best if phase == REPORT else None)
+        if trained is None:
+            return None
+        last = pruning.masks_of(trained.opt_state)
+        for part in parts:
+            result |= self._measured(trained.variables, part)
+            if phase == REPORT:
+                chosen = self._measured(best["variables"], part)
+                result |= {f"selected/{key}": value for key, value in chosen.items()}
+        result |= _curve(curve) | self.sizes(last)
+        result |= {f"kept/{path}": np.array(count) for path, count in pruning.available(last).items()}
+        flat = [np.packbits(np.asarray(mask)) for mask in trees.flatten(last).values()]
+        return result | {
+            "mask": np.array(fingerprint(*flat)),
+            "parent": parent["digest"],
+            "seed": np.array(seed),
+            "learning_rate": np.array(rate),
+        }
+
+    def sizes(self, masks: Any) -> Measurements:
+        """Counts of a pruned network, `size/<field of metrics.compression.Compression.row>`."""
+        kernels, total = self.macs()
+        record = measure(self.variables["params"], masks, macs=kernels, total_macs=total, prunable=self.prunable)
+        return {f"size/{name}": np.array(value) for name, value in record.row().items() if value is not None}
+
+    def _plan(self, method, variables, compression, steps, seed, keys) -> tuple[Any, dict[int, Callable]]:
+        """The masks to start with, and what happens to them between steps."""
+        config, trial = self.config, self.trial
+
+        def made(current: Any, ratio: float, masks: Any = None) -> Any:
+            return masking.make(method, trial, current, ratio, seed=seed, key=keys["masks"], current=masks)
+
+        def remask(ratio: float) -> Callable:
+            def event(current: state.TrainState) -> state.TrainState:
+                return with_masks(current, made(current.variables, ratio, pruning.masks_of(current.opt_state)))
+
+            return event
+
+        def exchange(step: int) -> Callable:
+            def event(current: state.TrainState) -> state.TrainState:
+                share = pruning.drop_fraction(step, until)
+                grads = masking.gradients(trial, current.variables, seed + step) if method.when == "rigl" else None
+                key = jax.random.fold_in(keys["grow"], step)
+                masks = pruning.masks_of(current.opt_state)
+                return with_masks(
+                    current, pruning.move(method.when, current.params, masks, share, grads=grads, key=key)
+                )
+
+            return event
+
+        until = max(1, round(config.masks_until * steps))
+        if method.when in ("iterative", "gradual"):
+            every = max(1, until // config.rounds)
+            if method.when == "iterative":
+                events = dict(pruning.schedules.iterative(compression, config.rounds, every))
+            else:
+                events = dict(pruning.schedules.cubic(compression, 0, until, every))
+            first = events.pop(0, None)
+            masks = pruning.dense(variables["params"]) if first is None else made(variables, first)
+            return masks, {step: remask(ratio) for step, ratio in events.items()}
+        moves = {}
+        if method.when in ("set", "rigl"):
+            every = max(1, until // (4 * config.rounds))
+            moves = {step: exchange(step) for step in range(every, until, every)}
+        return made(variables, compression), moves
+
+    def _values(self, method: Method, variables: Any, parent: Measurements, key: jax.Array) -> Any:
+        """What the kept entries start from; batch statistics go with them."""
+        if method.values == "rewound":
+            return self.stage(parent, "early")
+        return self.trial.init(key) if method.values == "redrawn" else variables
+
+    # -- parts -------------------------------------------------------------------------------------------------
+
+    def _fit(self, variables, masks, rate, steps, draws, events, curve, best=None) -> state.TrainState | None:
+        def evaluate(current: state.TrainState, step: int) -> None:
+            score = float(np.mean(self.trial.score(current.variables, "validation")[self.task.score]))
+            curve.append((step, score))
+            # Before the first step there is nothing to choose but the pruned network itself.
+            if best is not None and (not best or score >= best["score"]):
+                best.update(score=score, variables=jax.device_get(current.variables))
+
+        return self.trial.train(
+            variables,
+            masks,
+            rate=rate,
+            steps=steps,
+            draws=draws,
+            key=self._key("training", draws),
+            events=events,
+            evaluate=evaluate,
+            evaluate_every=max(1, steps // self.config.curve_points),
+            progress=Counter(self.folder, self._advance),
+            stop=self.stop,
+        )
+
+    def _measured(self, variables: Any, part: str) -> Measurements:
+        return {f"{part}/{name}": values for name, values in self.trial.score(variables, part).items()}
+
+    def _unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
+        known = self.files.read(name)
+        if known is None:
+            known = self.files.measure(name, compute)
+        elif name not in self._counted:
+            self._advance(steps)
+        self._counted.add(name)
+        return known
+
+    def in_parallel(self, measure: Any, items: Any) -> list[Any]:
+        """Applies `measure` to every item, several networks at a time."""
+        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+
+    def _key(self, stream: str, seed: int) -> jax.Array:
+        return jax.random.fold_in(rngs.stream(self.root, stream), seed)
+
+    def _reads_test(self, phase: str) -> None:
+        with self._lock:
+            self.test_reads += phase == REPORT
+
+    def _advance(self, steps: int) -> None:
+        with self._lock:
+            self.done += steps
+            self.progress.update(self.done)
+
+
+def _curve(points: list[tuple[int, float]]) -> Measurements:
+    return {"curve/step": np.array([s for s, _ in points]), "curve/score": np.array([v for _, v in points])}

@@ -1,0 +1,225 @@
+"""Masks by name: which (score) x how much (distribution) x pattern, at a compression of the whole tree.
+
+A strategy is one line in `STRATEGIES`; what a line cannot say is a function in `scores` or `distributions`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hyperlab import trees
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.pruning import distributions, patterns, scores, selection
+from hyperlab.pruning.counting import available, check
+from hyperlab.pruning.scores import Evidence
+from hyperlab.pruning.select import PRUNABLE, Patterns, entries_kept, prunable_paths
+
+PyTree = Any
+Leaves = dict[str, np.ndarray]
+RULES = ("exact", "shrinkbench")
+
+
+class Strategy(NamedTuple):
+    """A way to prune.
+
+    Attributes:
+      score: a name in `scores.SCORES` or a function `(weights, evidence) -> scores`, by slash path.
+      distribution: a name in `distributions.DISTRIBUTIONS`, fractions by path or as a tree, or a function.
+      pattern: a name as `patterns.pattern` takes it, or a pattern.
+    """
+
+    score: str | Callable
+    distribution: str | Mapping | Callable = "global"
+    pattern: str | patterns.Pattern = "unstructured"
+
+
+STRATEGIES = {
+    "global_magnitude": Strategy("magnitude"),
+    "layer_magnitude": Strategy("magnitude", "uniform"),
+    "global_gradient": Strategy("gradient"),
+    "layer_gradient": Strategy("gradient", "uniform"),
+    "global_activation": Strategy("activation"),
+    "layer_activation": Strategy("activation", "uniform"),
+    "random": Strategy("random"),
+    "layer_random": Strategy("random", "uniform"),
+    "erk_magnitude": Strategy("magnitude", "erk"),
+    "erk_random": Strategy("random", "erk"),
+    "lamp": Strategy("magnitude", "lamp"),
+    "snip": Strategy("snip"),
+    "grasp": Strategy("grasp"),
+    "synflow": Strategy("synflow"),
+    "taylor": Strategy("taylor"),
+    "wanda": Strategy("wanda", "rows"),
+    "magnitude_2_4": Strategy("magnitude", "uniform", "n_m:2,4"),
+    "channel_l1": Strategy("magnitude", "uniform", "channel"),
+    "channel_l2": Strategy("squared", "uniform", "channel"),
+    "channel_taylor": Strategy("taylor", "global", "channel"),
+    "channel_random": Strategy("random", "uniform", "channel"),
+}
+
+
+def masks(
+    strategy: str | Strategy,
+    params: PyTree,
+    compression: float | None,
+    *,
+    prunable: Patterns = PRUNABLE,
+    exclude: Patterns = (),
+    grads: PyTree = None,
+    activations: Mapping[str, Any] | None = None,
+    key: Any = None,
+    evidence: Evidence | None = None,
+    masks: PyTree = None,
+    rule: str = "exact",
+    distribution: Any = None,
+    pattern: Any = None,
+    minimum: int = 0,
+) -> PyTree:
+    r"""The masks that prune a tree of parameters to a compression.
+
+    The compression is over all parameters, prunable or not. Of the units that are ranked together (all prunable
+    entries, a leaf's, a row's), $n$ in number, $1 + \lfloor f (n - 1) \rfloor$ are kept, within one of $f n$: a global
+    ranking meets the compression to within one entry, a ranking by leaf to within one entry for each leaf. Ties are
+    broken by order: leaves sorted by path, row-major within a leaf.
+
+    Args:
+      strategy: a name in `STRATEGIES`, or a `Strategy`.
+      params: a tree of arrays: a network's, a generated theta, a hypernetwork's theta0.
+      compression: original size over new size, from 1 to below the ceiling; None where fractions are given or N:M
+        decides.
+      prunable: glob patterns on slash paths.
+      exclude: glob patterns of what stays dense, for instance `["classifier/**"]`.
+      grads: gradients of a loss, a tree like `params`; for `gradient`, `snip` and `taylor`.
+      activations: from `evidence.activations`; for `activation` and `wanda`.
+      key: a `jax.random` key or an integer; for `random`.
+      evidence: the same and more in one value (`hessian_gradient` for `grasp`, `flow` for `synflow`).
+      masks: the current masks, to prune further: what is pruned stays so.
+      rule: `exact`, or `shrinkbench`: keep what is not strictly below the quantile, ties included (more is kept than
+        asked for where scores are equal), and for `random` each entry with probability f. Where no scores are equal
+        the two are the same, `random` apart.
+      distribution: replaces the strategy's: a name, or fractions by path or as a tree (`counting.fractions_of` of
+        another method's masks).
+      pattern: replaces the strategy's.
+      minimum: entries that every tensor keeps at least.
+
+    Returns:
+      A tree like `params`, of bool numpy arrays: true where kept, all true where not prunable.
+
+    Raises:
+      ConfigError: unknown names; evidence that is missing; a compression below 1, beyond the ceiling N / U (which is
+        given), or below what the current masks have; a pattern that does not divide an axis.
+      PatternError: nothing to prune, or an exclusion that matches nothing.
+      ParameterTreeError: gradients or masks that are not like `params`.
+      NonFiniteError: scores that are NaN or infinite; the leaf is named.
+
+    Source of the rules: Blalock, Gonzalez Ortiz, Frankle and Guttag (2020), arXiv 2003.03033, and its authors' library.
+
+    >>> params = {"conv": {"kernel": np.array([[3.0, -1.0], [2.0, 0.5]])}, "classifier": {"kernel": np.ones((2, 1))}}
+    >>> kept = masks("global_magnitude", params, compression=1.5, exclude=["classifier/**"])
+    >>> kept["conv"]["kernel"].astype(int).tolist(), kept["classifier"]["kernel"].all()
+    ([[1, 0], [1, 0]], np.True_)
+    """
+    chosen = _strategy(strategy, distribution, pattern, rule)
+    form = patterns.pattern(chosen.pattern)
+    if minimum and (rule != "exact" or isinstance(form, patterns.NM) or chosen.distribution == "rows"):
+        raise ConfigError("minimum= is for the exact rule; N:M patterns and rows keep some of every output anyway")
+    leaves = trees.flatten(params)
+    paths = prunable_paths(params, prunable, exclude)
+    ruled, followers = _ruled(paths, leaves, form, chosen.distribution == "rows")
+    evidence = evidence or Evidence()
+    given = {"grads": grads, "activations": activations, "key": key}
+    evidence = evidence._replace(**{name: value for name, value in given.items() if value is not None})
+    current = None
+    if masks is not None:
+        check(masks, params)
+        current = {path: np.asarray(mask) for path, mask in trees.flatten(masks).items()}
+
+    budget = _budget(params, compression, ruled, followers, current)
+    ranked = scores.evaluate(chosen.score, {path: scores.host(leaves[path]) for path in ruled}, evidence)
+    if current is not None:
+        ranked = {path: np.where(current[path], s, -np.inf) for path, s in ranked.items()}
+    if rule == "shrinkbench":
+        kept = selection.by_quantile(chosen.score, chosen.distribution, ranked, budget)
+    else:
+        kept = selection.exactly(chosen.distribution, form, ranked, budget, minimum)
+    kept |= {bias: kept[kernel].reshape(-1, kept[kernel].shape[-1]).any(0) for kernel, bias in followers.items()}
+    result = {path: kept[path] if path in kept else np.ones(leaf.shape, bool) for path, leaf in leaves.items()}
+    if current is not None:
+        result = {path: mask & current[path] for path, mask in result.items()}
+    if isinstance(form, patterns.NM) or not isinstance(chosen.distribution, str):
+        _reached(compression, result)
+    return trees.unflatten(result, params)
+
+
+def _strategy(strategy: str | Strategy, distribution: Any, pattern: Any, rule: str) -> Strategy:
+    if isinstance(strategy, str):
+        if strategy not in STRATEGIES:
+            raise ConfigError(f"unknown strategy {strategy!r}; {nearest(strategy, STRATEGIES)}")
+        strategy = STRATEGIES[strategy]
+    if rule not in RULES:
+        raise ConfigError(f"unknown rule {rule!r}; {nearest(rule, RULES)}")
+    replaced = {"distribution": distribution, "pattern": pattern}
+    chosen = strategy._replace(**{name: value for name, value in replaced.items() if value is not None})
+    form = patterns.pattern(chosen.pattern)
+    if isinstance(form, patterns.NM) and distribution is not None:
+        raise ConfigError(f"a pattern {form.n}:{form.m} decides the fraction of every leaf; leave out distribution=")
+    if chosen.distribution == "rows" and not isinstance(form, (patterns.Unstructured, patterns.NM)):
+        raise ConfigError(f"distribution 'rows' ranks the entries of one output; pattern {form} has none of them apart")
+    if rule == "shrinkbench" and not (
+        isinstance(form, patterns.Unstructured) and chosen.distribution in ("global", "uniform")
+    ):
+        raise ConfigError(
+            f"rule 'shrinkbench' is for unstructured masks, global or uniform; got {form} and {chosen.distribution!r}"
+        )
+    return chosen
+
+
+def _ruled(paths: list[str], leaves: dict, form: patterns.Pattern, rows: bool) -> tuple[list[str], dict[str, str]]:
+    """The leaves that are ranked, and the biases that follow a kernel's channels."""
+    if not (form.matrices_only or rows):
+        return paths, {}
+    ruled = [path for path in paths if len(leaves[path].shape) >= 2]
+    if not ruled:
+        raise ConfigError(f"pattern {form} is for kernels of two dimensions or more; prunable are {paths[:8]}")
+    if not form.takes_bias:
+        return ruled, {}
+    beside = {path: path.rpartition("/")[0] + "/bias" if "/" in path else "bias" for path in ruled}
+    return ruled, {
+        path: bias for path, bias in beside.items() if bias in paths and leaves[bias].shape == leaves[path].shape[-1:]
+    }
+
+
+def _budget(params, compression, ruled, followers, current) -> distributions.Budget:
+    """What may be kept over the ranked leaves and their followers."""
+    leaves = trees.flatten(params)
+    size = {path: int(np.prod(leaves[path].shape, dtype=np.int64)) for path in leaves}
+    sizes = {path: size[path] + (size[followers[path]] if path in followers else 0) for path in ruled}
+    left, entries = dict(sizes), None
+    if compression is not None:
+        entries = entries_kept(params, compression, [*ruled, *followers.values()])
+    if current is not None:
+        there = available(current)
+        left = {path: there[path] + (there[followers[path]] if path in followers else 0) for path in ruled}
+        if entries is not None:
+            # what is pruned elsewhere already leaves room here
+            entries += sum(size.values()) - sum(sizes.values()) - (sum(there.values()) - sum(left.values()))
+            if entries >= sum(left.values()) + len(ruled):  # one for the rounding of each leaf
+                now = sum(size.values()) / sum(there.values())
+                raise ConfigError(
+                    f"compression {float(compression):g} is lower than the {now:.4g} that the current masks have; "
+                    f"pruning does not bring weights back: start from the dense parameters, without masks="
+                )
+    shapes = {path: tuple(leaves[path].shape) for path in ruled}
+    return distributions.Budget(entries, shapes, sizes, left)
+
+
+def _reached(compression: float | None, kept: Leaves) -> None:
+    if compression is None:
+        return
+    reached = sum(mask.size for mask in kept.values()) / max(1, sum(available(kept).values()))
+    if abs(reached / compression - 1) > 0.01:
+        raise ConfigError(
+            f"compression {compression:g} was asked for, but the pattern or the given fractions make it {reached:.4g}; "
+            f"pass compression=None to take what they give"
+        )

@@ -1,0 +1,149 @@
+r"""Which parameters may be pruned, and which share of them a compression leaves.
+
+A compression ratio $c$ is over all parameters: $N$ entries become $N / c$. Of these, $U$ cannot be pruned
+(normalisations, an excluded classifier), so that the share kept of the $N_P = N - U$ prunable ones is
+$$f = \frac{N / c - U}{N_P}, \qquad 0 < f \le 1,$$
+and no ratio reaches the ceiling $N / U$.
+
+Source: Blalock, Gonzalez Ortiz, Frankle and Guttag, What is the State of Neural Network Pruning? (2020),
+arXiv 2003.03033, and the arithmetic of its authors' library.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hyperlab import trees
+from hyperlab.errors import ConfigError, PatternError, nearest
+
+PyTree = Any
+Patterns = str | Sequence[str]
+
+PRUNABLE = ("**/kernel", "**/bias")
+
+
+def prunable_paths(params: PyTree, prunable: Patterns = PRUNABLE, exclude: Patterns = ()) -> list[str]:
+    """The paths of the leaves that may be pruned, sorted.
+
+    Parameters of normalisations never are: a leaf `scale`, and a leaf `bias` that has no kernel (no array of two or
+    more dimensions) beside it.
+
+    Args:
+      params: arrays or `jax.ShapeDtypeStruct`.
+      prunable: glob patterns on slash paths, of which each may match nothing (a network without biases), but not
+        all; ordered, a leading `!` deselects.
+      exclude: glob patterns of what stays dense, for instance `["classifier/**"]`; each must match.
+
+    Raises:
+      PatternError: an exclusion that matches nothing, such as a classifier of another name, or nothing left to prune.
+
+    >>> import jax.numpy as jnp
+    >>> layer = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    >>> params = {"conv": layer, "norm": {"scale": jnp.ones(3), "bias": jnp.ones(3)}, "classifier": layer}
+    >>> prunable_paths(params, exclude=["classifier/**"])
+    ['conv/bias', 'conv/kernel']
+    """
+    leaves = trees.flatten(params)
+    exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+    for pattern in exclude:
+        if not any(trees.matches(pattern, path) for path in leaves):
+            raise PatternError(
+                f"exclude pattern {pattern!r} matches none of the {len(leaves)} parameters, so that what it should "
+                f"protect (a classifier?) would be pruned; {nearest(pattern, leaves)}"
+            )
+    prunable = [prunable] if isinstance(prunable, str) else list(prunable)
+    found = [p for p in prunable if any(trees.matches(p.removeprefix("!"), path) for path in leaves)]
+    matched = trees.select(leaves, found) if found else []
+    chosen = sorted(p for p in matched if not any(trees.matches(e, p) for e in exclude) and not _normalises(p, leaves))
+    if not chosen:
+        wanted = next(iter(prunable), "")
+        raise PatternError(
+            f"nothing to prune: prunable={prunable} with exclude={exclude} selects none of the {len(leaves)} "
+            f"parameters (those of normalisations are never pruned); {nearest(wanted, leaves)}"
+        )
+    return chosen
+
+
+def ceiling(params: PyTree, paths: Sequence[str]) -> float:
+    """The compression that cannot be reached, N / U; infinite where everything is prunable.
+
+    >>> import jax.numpy as jnp
+    >>> ceiling({"a": jnp.ones(6), "b": jnp.ones(2)}, ["a"])
+    4.0
+    """
+    total, prunable = _sizes(params, paths)
+    return total / (total - prunable) if total > prunable else math.inf
+
+
+def entries_kept(params: PyTree, compression: float, paths: Sequence[str]) -> float:
+    """How many prunable entries a compression leaves, N / c - U, before rounding.
+
+    Raises:
+      ConfigError: a ratio below 1, or one that the unprunable parameters do not allow (the ceiling is named).
+
+    >>> import jax.numpy as jnp
+    >>> entries_kept({"a": jnp.ones(6), "b": jnp.ones(2)}, 2, ["a"])
+    2.0
+    """
+    total, prunable = _sizes(params, paths)
+    compression = float(compression)
+    if not 1 <= compression < math.inf:
+        raise ConfigError(f"compression is the original size over the new one, at least 1; got {compression:g}")
+    fixed = total - prunable
+    left = total / compression - fixed
+    if left <= 0:
+        raise ConfigError(
+            f"compression {compression:g} cannot be reached: {fixed} of the {total} parameters cannot be pruned, so "
+            f"that the ceiling is {ceiling(params, paths):.4g} (exclusive); prune more of them or ask for less"
+        )
+    return left
+
+
+def kept_fraction(params: PyTree, compression: float, prunable: Patterns = PRUNABLE, exclude: Patterns = ()) -> float:
+    """The share f of the prunable entries that a compression leaves.
+
+    Args:
+      params: arrays or `jax.ShapeDtypeStruct`.
+      compression: all parameters, over those that are left; at least 1 and below the ceiling.
+      prunable: as for `prunable_paths`.
+      exclude: as for `prunable_paths`.
+
+    Raises:
+      ConfigError, PatternError: as for `entries_kept` and `prunable_paths`.
+
+    >>> import jax.numpy as jnp
+    >>> kept_fraction({"kernel": jnp.ones((2, 3)), "scale": jnp.ones(2)}, 2)
+    0.3333333333333333
+    """
+    paths = prunable_paths(params, prunable, exclude)
+    return entries_kept(params, compression, paths) / _sizes(params, paths)[1]
+
+
+def compression_of(params: PyTree, fraction: float, prunable: Patterns = PRUNABLE, exclude: Patterns = ()) -> float:
+    """The compression that keeps a share of the prunable entries; the inverse of `kept_fraction`.
+
+    >>> import jax.numpy as jnp
+    >>> compression_of({"kernel": jnp.ones((2, 3)), "scale": jnp.ones(2)}, 1 / 3)
+    2.0
+    """
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"a kept fraction is in (0, 1], got {fraction}")
+    total, count = _sizes(params, prunable_paths(params, prunable, exclude))
+    return total / (total - count + fraction * count)
+
+
+def _sizes(params: PyTree, paths: Sequence[str]) -> tuple[int, int]:
+    leaves = trees.flatten(params)
+    return sum(_size(leaf) for leaf in leaves.values()), sum(_size(leaves[path]) for path in paths)
+
+
+def _size(leaf: Any) -> int:
+    return math.prod(leaf.shape)
+
+
+def _normalises(path: str, leaves: dict[str, Any]) -> bool:
+    parent, _, name = path.rpartition("/")
+    if name == "scale":
+        return True
+    siblings = (leaf for other, leaf in leaves.items() if other.rpartition("/")[0] == parent)
+    return name == "bias" and not any(len(leaf.shape) >= 2 for leaf in siblings)

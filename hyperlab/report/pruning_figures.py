@@ -1,0 +1,158 @@
+"""Figures of the pruning study: scores against compression and speedup, what is kept where, contrasts."""
+
+from pathlib import Path
+
+import numpy as np
+
+from hyperlab.report import figures, overlay
+from hyperlab.report import pruning_results as measured
+
+Figures = dict[str, tuple[Path, str]]
+_NAMES = {
+    "compression": "compression (parameters before / after)",
+    "speedup": "theoretical speedup (MACs before / after)",
+}
+
+
+def all_figures(folder: Path, study: measured.Study, compared, published=()) -> Figures:
+    """Draws what the study has measured; see the captions.
+
+    Args:
+      folder: where PNG and PDF files go.
+      study: a finished study.
+      compared: its contrasts.
+      published: curves of others, `(against compression, against speedup)`, drawn faint behind one's own.
+    """
+    drawn = {}
+    for number, track in enumerate(study.tracks):
+        drawn[f"track_{number}"] = _track(folder / f"track_{number}.png", study, track)
+    if any(published):
+        drawn["published"] = _published(folder / "published.png", study, published)
+    drawn["contrasts"] = _contrasts(folder / "contrasts.png", compared)
+    drawn["kept"] = _kept(folder / "kept.png", study)
+    drawn["reached"] = _reached(folder / "reached.png", study)
+    return drawn
+
+
+def _style(study: measured.Study, track: str) -> dict[str, dict]:
+    """Colour of each method of a track; controls are dashed, in the colour of what they are like."""
+    own = [name for name in study.of_track(track) if "~" not in name]
+    colours = {name: figures.COLOURS[place % len(figures.COLOURS)] for place, name in enumerate(own)}
+    style = {}
+    for name in study.of_track(track):
+        masks, _, like = name.partition("~")
+        line = "-" if not like else ":" if masks == "random" else "--"
+        style[name] = {"color": colours.get(like or name, "#555555"), "linestyle": line}
+    return style
+
+
+def _track(path: Path, study: measured.Study, track: str) -> tuple[Path, str]:
+    figure, axes = figures.grid(1, 2, width=5.2, height=5.0, sharey=True)
+    for one, axis in zip(axes, measured.AXES, strict=True):
+        for name, style in _style(study, track).items():
+            _curve(one, *study.curve(name, axis), study.label(name), **style)
+        tuned = study.score(study.dense(track), 1.0)
+        one.plot(1, tuned.mean(), "k*", markersize=9, label=study.label(study.dense(track)), zorder=5)
+        _doubling(one, study, axis)
+    axes[0].set_ylabel(f"test {study.metric}")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
+    seeds = study.config.report_seeds
+    bars = f"bars are sample standard deviations over {seeds} seeds" if seeds > 1 else "n = 1, no bars"
+    return figures.save(figure, path), (
+        f"{track}: test {study.metric} against compression and against theoretical speedup, means over seeds; {bars}. "
+        "Dashed and dotted: controls with the shares of the method in the same colour. The star has seen the same "
+        "training without any pruning."
+    )
+
+
+def _curve(axes, x: np.ndarray, scores: np.ndarray, label: str, scale: float = 1.0, **style) -> None:
+    axes.plot(x, scale * scores.mean(0), label=label, marker="o", markersize=3, linewidth=1.4, **style)
+    if len(scores) > 1:
+        sd = scale * scores.std(0, ddof=1)
+        axes.errorbar(x, scale * scores.mean(0), sd, fmt="none", ecolor=style["color"], alpha=0.5, capsize=2)
+
+
+def _doubling(axes, study: measured.Study, axis: str) -> None:
+    """An x axis on which every doubling is as long, with the requested compressions as its numbers."""
+    ticks = [1.0, *study.config.compressions]
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel(_NAMES[axis])
+
+
+def _published(path: Path, study: measured.Study, published) -> tuple[Path, str]:
+    figure, axes = figures.grid(1, 2, width=5.2, height=6.0, sharey=True)
+    track = study.tracks[0]
+    for one, axis, curves in zip(axes, measured.AXES, published, strict=True):
+        for name, style in _style(study, track).items():
+            if "~" not in name:
+                x, scores = study.curve(name, axis)
+                _curve(one, x, scores - scores[:, :1], study.label(name), overlay.POINTS, **style)
+        if curves:
+            overlay.draw(one, curves)
+        _doubling(one, study, axis)
+        one.legend(fontsize=6, loc="lower left")
+    axes[0].set_ylabel(f"change of test {study.metric} from the point at 1, in points")
+    return figures.save(figure, path), (
+        "Change from each curve's own point at 1, before published curves of other parents, networks, data and "
+        "pipelines, faint: they place these results in a landscape and are not comparable with them."
+    )
+
+
+def _contrasts(path: Path, compared) -> tuple[Path, str]:
+    rows = [(f"{family.split('/')[0]}\n{name}", c) for family, named in compared.items() for name, c in named.items()]
+    figure, (axes,) = figures.grid(1, 1, width=8.0, height=max(1.8, 0.75 * len(rows) + 0.8))
+    for row, (_, one) in enumerate(rows):
+        figures.points(axes, row, one.differences, (one.low, one.high), figures.COLOURS[0])
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.invert_yaxis()
+    axes.set_xlabel("difference of the mean test score; every point is a seed")
+    return figures.save(figure, path), "The named contrasts: every seed, the mean and its t interval after Holm."
+
+
+def _kept(path: Path, study: measured.Study) -> tuple[Path, str]:
+    """Kept fraction of each prunable kernel, at the middle of the compared compressions."""
+    compression = measured.middle(study)
+    kernels = [name for name in study.task["prunable"] if len(study.task["shapes"][name]) > 1]
+    order = {name: place for place, name in enumerate(study.task["kernel_macs"])}
+    kernels.sort(key=lambda name: order.get(name, len(order)))
+    figure, (axes,) = figures.grid(1, 1, width=max(7.0, 0.3 * len(kernels)), height=4.2)
+    for number, track in enumerate(study.tracks):
+        for name, style in _style(study, track).items():
+            if "~" in name:
+                continue
+            shares = [
+                np.mean([float(one[f"kept/{k}"]) for one in study.runs[name][compression]])
+                / np.prod(study.task["shapes"][k])
+                for k in kernels
+            ]
+            marker = "o" if number == 0 else "s"
+            axes.plot(shares, marker=marker, markersize=3, linewidth=1, label=study.label(name), **style)
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(kernels)), kernels, rotation=90, fontsize=6)
+    axes.set_ylabel("share kept")
+    axes.legend(fontsize=6)
+    return figures.save(figure, path), (
+        f"Share of each prunable kernel that is kept at compression {compression:g}, in the order of the network; "
+        "methods with the same masks lie on one another."
+    )
+
+
+def _reached(path: Path, study: measured.Study) -> tuple[Path, str]:
+    figure, (axes,) = figures.grid(1, 1, width=7.0, height=3.2)
+    for track in study.tracks:
+        for name, style in _style(study, track).items():
+            points = study.compressions(name)
+            error = [study.size(name, one, "compression_ratio").mean() / one - 1 for one in points]
+            axes.plot(points, error, marker="o", markersize=3, label=study.label(name), **style)
+    _doubling(axes, study, "compression")
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("requested compression")
+    axes.set_ylabel("relative error of the compression")
+    axes.legend(fontsize=5, ncols=2)
+    return figures.save(figure, path), (
+        "How far the reached compression is from the requested one: masks are counted exactly, layerwise shares round "
+        "once for each tensor."
+    )
