@@ -17,7 +17,7 @@ FLOORS = [
     {"interop"},
     {"train"},
     {"in_context"},
-    {"stability", "rescaling", "registration", "few_shot"},
+    {"stability", "rescaling", "registration", "few_shot", "compression"},
     {"report"},
     {"launch"},
     {"sweep"},
@@ -25,9 +25,11 @@ FLOORS = [
 # report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}
 APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning"), 2))
-APART |= set(itertools.permutations(("stability", "rescaling", "registration", "few_shot"), 2))
+APART |= set(itertools.permutations(("stability", "rescaling", "registration", "few_shot", "compression"), 2))
 # Rescaling and registration are tasks of the stability study too; they do not know it.
 APART -= {("stability", "rescaling"), ("stability", "registration")}
+# In-context segmentation is a task of the pruning study.
+APART -= {("compression", "few_shot")}
 
 
 def floor(room):

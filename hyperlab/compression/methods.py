@@ -136,7 +136,8 @@ def with_controls(names: Iterable[str]) -> tuple[str, ...]:
     """The methods of a study, and the controls that belong to them.
 
     Random and magnitude pruning are always there, and beside each method that spreads its entries over the tensors in a
-    way of its own, random and magnitude pruning with its shares. Masks that change while training have none.
+    way of its own, random and magnitude pruning with its shares. Methods that differ in values or in time alone, or
+    whose masks change while training, have none of their own.
 
     >>> with_controls(["global_gradient"])[:4]
     ('global_gradient', 'random', 'global_magnitude', 'layer_magnitude')
@@ -149,18 +150,16 @@ def with_controls(names: Iterable[str]) -> tuple[str, ...]:
     wanted = list(dict.fromkeys([*names, *always]))
     controls = []
     for name in sorted(wanted, key=lambda name: name not in always):
-        method = METHODS[name]
-        if method.like or method.when in ("set", "rigl") or not _own_shares(method):
+        if not _own_shares(METHODS[name]):
             continue
-        if any(METHODS[other].masks == method.masks and METHODS[other].parent == method.parent
-               for other in wanted[: wanted.index(name)]):  # fmt: skip
-            continue  # the same masks with other values: the same shares
         controls.append(control_name("random", name))
-        if method.masks != "global_magnitude":
+        if METHODS[name].masks != "global_magnitude":
             controls.append(control_name("magnitude", name))
     return (*wanted, *controls)
 
 
 def _own_shares(method: Method) -> bool:
-    """Whether a method decides by itself how much of each tensor is kept."""
-    return method.masks not in ("random", "erk_random") and not method.masks.startswith("layer_")
+    """Whether a method decides by itself, and at once, how much of each tensor is kept."""
+    plain = method.when == "once" and method.values == "kept" and not method.like
+    copied = method.stream or method.rate_factor != 1
+    return plain and not copied and "random" not in method.masks and not method.masks.startswith("layer_")

@@ -215,7 +215,9 @@ class Units:
         config, trial = self.config, self.trial
 
         def made(current: Any, ratio: float, masks: Any = None) -> Any:
-            return masking.make(method, trial, current, ratio, seed=seed, key=keys["masks"], current=masks)
+            return masking.make(
+                method, trial, current, ratio, seed=seed, key=jax.random.clone(keys["masks"]), current=masks
+            )
 
         def remask(ratio: float) -> Callable:
             def event(current: state.TrainState) -> state.TrainState:

@@ -67,8 +67,9 @@ def _page(folder: Path, study: measured.Study, compared, figures, verdicts: pd.D
     page.heading("What is left")
     page.table(
         _sizes(study),
-        f"At compression {measured.middle(study):g}, means over seeds; all others are in results.csv. The speedup is of multiply-accumulates on paper: masks make nothing faster. "
-        "Bits: dense; with one bit an entry for what is kept; with a column index for each kept entry.",
+        f"At compression {measured.middle(study):g}, means over seeds; all others are in results.csv. The speedup is "
+        "of multiply-accumulates on paper: masks make nothing faster. Bits: dense; with one bit an entry for what is "
+        "kept; with a column index for each kept entry.",
     )
     for path, caption in figures.values():
         page.figure(path, caption)

@@ -34,4 +34,5 @@ def test_every_study_has_configs():
         "registration",
         "in_context",
         "stochastic",
+        "pruning",
     }

@@ -35,7 +35,7 @@ class InContext(Task):
     """
 
     score = "dice"
-    exclude = ("out/**",)
+    exclude = ("head/**",)
 
     def __init__(self, config: Any, folder: Path):
         given, self.config = config.tasks, config
