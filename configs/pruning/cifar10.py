@@ -26,7 +26,7 @@ def get_config():
     config.parent_rates = (0.03, 0.1, 0.3)
     config.rates = (0.01, 0.03, 0.1)
     config.batch_size = 64
-    config.parent_length = "8 epochs"
+    config.parent_length = "6 epochs"
     config.tuning_length = "1 epoch"
     config.report_seeds = 3
     config.evaluation_batch = 500

@@ -18,7 +18,7 @@ import numpy as np
 
 from hyperlab import trees
 from hyperlab.errors import ParameterTreeError
-from hyperlab.interop.in_context import _state_of
+from hyperlab.interop.in_context import state_of
 from hyperlab.models import CifarResNet, CifarVGG, MnistNet, ResNet
 from hyperlab.models.resnet import DEPTHS
 from hyperlab.models.vgg import STAGES
@@ -74,7 +74,7 @@ def classifier_from_torch(state_dict: StateDict, **options: Any) -> tuple[Any, d
     >>> module.__class__.__name__, variables["params"]["hidden"]["kernel"].shape
     ('MnistNet', (800, 500))
     """
-    state = {key: value for key, value in _state_of(state_dict).items() if not key.endswith(_COUNTER)}
+    state = {key: value for key, value in state_of(state_dict).items() if not key.endswith(_COUNTER)}
     layout = _layout(state)
     for name in (layout.stem, layout.head):
         if f"{name}.weight" not in state:

@@ -74,7 +74,7 @@ def tyche_from_torch(state_dict: StateDict, **options: Any) -> tuple[Tyche, dict
 
 
 def _from_torch(network: type, layers: tuple[str, ...], state_dict: StateDict, options: dict) -> tuple[Any, dict]:
-    state = _state_of(state_dict)
+    state = state_of(state_dict)
     counts = {side: _blocks(state, side) for side in ("enc", "dec")}
     if not counts["enc"]:
         raise ParameterTreeError(f"no block in the state dict: expected enc_blocks.<i>.*, given {_shown(state)}")
@@ -97,11 +97,11 @@ def _from_torch(network: type, layers: tuple[str, ...], state_dict: StateDict, o
     return module, trees.nest(params)
 
 
-def _state_of(checkpoint: StateDict) -> dict[str, Any]:
+def state_of(checkpoint: StateDict) -> dict[str, Any]:
     """The arrays by key, wherever the checkpoint holds them, without prefixes."""
     for name in _CONTAINERS:
         if isinstance(checkpoint.get(name), Mapping):
-            return _state_of(checkpoint[name])
+            return state_of(checkpoint[name])
     state = {_PREFIXES.sub("", key, count=1) if _PREFIXES.match(key) else key: v for key, v in checkpoint.items()}
     if len(state) < len(checkpoint):
         raise ParameterTreeError(f"keys of the state dict differ by their prefix alone: {_shown(checkpoint)}")

@@ -5,6 +5,8 @@ under them. Masks alone make nothing faster: what a processor gains is measured 
 """
 
 from hyperlab.pruning import evidence, schedules
+from hyperlab.pruning.channel_choice import channel_scores, choose_channels
+from hyperlab.pruning.channels import channel_groups
 from hyperlab.pruning.counting import (
     agree,
     apply,
@@ -24,6 +26,7 @@ from hyperlab.pruning.masks import STRATEGIES, Strategy, masks
 from hyperlab.pruning.patterns import PATTERNS
 from hyperlab.pruning.scores import SCORES, Evidence
 from hyperlab.pruning.select import ceiling, compression_of, kept_fraction, prunable_paths
+from hyperlab.pruning.slim import channel_masks, slim, slim_apply
 from hyperlab.pruning.values import VALUES, values
 from hyperlab.pruning.wrapper import MaskedState, masked, masks_of, set_masks
 
@@ -40,7 +43,11 @@ __all__ = [
     "apply",
     "available",
     "ceiling",
+    "channel_groups",
+    "channel_masks",
+    "channel_scores",
     "check",
+    "choose_channels",
     "collapsed",
     "compression",
     "compression_of",
@@ -58,6 +65,8 @@ __all__ = [
     "schedules",
     "set_masks",
     "shuffle",
+    "slim",
+    "slim_apply",
     "unpack",
     "values",
 ]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperlab import trees
+from hyperlab import pareto, trees
 from hyperlab.errors import ConfigError, ParameterTreeError
 from hyperlab.metrics.compression import measure
 from hyperlab.metrics.operations import macs, macs_per_kernel
@@ -111,6 +111,20 @@ def test_a_slim_network_trains_and_keeps_its_statistics():
     gradient, changed = jax.eval_shape(jax.grad(loss, has_aux=True), small["params"], images)
     trees.check_same(gradient, small["params"], "the gradient")
     trees.check_same(changed["batch_stats"], small["batch_stats"], "the statistics")
+
+
+def test_a_slim_network_is_exported_as_an_ordinary_one(tmp_path):
+    pytest.importorskip("flatbuffers")
+    module, image = NETWORKS["lenet_300_100"]
+    variables, images = drawn(module, *image)
+    groups = channel_groups(module.apply, variables, images)
+    small = slim(variables, groups, {g.name: np.arange(g.channels) < 2 for g in groups})
+    pareto.export(tmp_path / "small", slim_apply(module), small, images, formats=("program",), platforms=("cpu",))
+    exported = pareto.load(tmp_path / "small")
+    assert exported.card["parameters"] == trees.count(small)
+    assert exported.card["macs"] == macs(slim_apply(module), small, images)
+    x = np.random.default_rng(2).normal(size=(3, *image)).astype(np.float32)
+    np.testing.assert_allclose(exported.call(x), slim_apply(module)(small, x), rtol=1e-5, atol=1e-6)
 
 
 def test_slim_apply_is_the_module_itself_where_nothing_was_removed():
