@@ -50,10 +50,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer = {"name": "adam", "schedule": "", "weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
     config.augment = False  # mirror and crop at random
     config.parent_rates = (0.001, 0.003, 0.01)  # of what is trained from the start, parents included
-    config.rates = (0.0003, 0.001, 0.003)  # of what is tuned after pruning
+    config.rates = (0.001, 0.003, 0.01)  # of what is tuned after pruning
     config.tuning_seeds = 1
     config.tuning_compression = 8.0
-    config.widenings = 0
+    config.widenings = 1  # where the best rate is at the edge of its grid
     config.report_seeds = 5
     config.parent_length = "300 steps"
     config.tuning_length = "150 steps"  # after pruning; methods without a trained parent train for both together

@@ -17,6 +17,7 @@ def get_config():
         "global_gradient",
         "layer_gradient",
         "lamp",
+        "channels",
         "iterative_magnitude",
         "gradual_magnitude",
         "rewound_magnitude",

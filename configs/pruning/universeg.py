@@ -17,7 +17,5 @@ def get_config():
     config.compressions = (2.0, 4.0, 8.0, 16.0)
     config.compared = (2.0, 4.0, 8.0, 16.0)
     config.batch_size = 4
-    config.parent_rates = (0.001, 0.003, 0.01)
-    config.rates = (0.0003, 0.001, 0.003)
     config.evaluation_batch = 20
     return config

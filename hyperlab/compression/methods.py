@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from hyperlab.errors import ConfigError, nearest
+from hyperlab.pruning import STRATEGIES
 
 PARENTS = ("trained", "initial")
 VALUES = ("kept", "rewound", "redrawn")
@@ -77,6 +78,7 @@ METHODS: dict[str, Method] = {
     "layer_gradient": Method("layerwise |weight x gradient|", "layer_gradient", source=_BLALOCK),
     "random": Method("random", "random", source=_BLALOCK),
     "lamp": Method("LAMP", "lamp", source="Lee et al., 2021, arXiv 2010.07611"),
+    "channels": Method("channels by their L1 norm", "channel_l1", source="Li et al., 2017, arXiv 1608.08710"),
     "iterative_magnitude": Method("global magnitude, in rounds", when="iterative", source="Han et al., 2015"),
     "gradual_magnitude": Method(
         "global magnitude, gradual", when="gradual", source="Zhu and Gupta, 2017, arXiv 1710.01878"
@@ -153,7 +155,8 @@ def with_controls(names: Iterable[str]) -> tuple[str, ...]:
         if not _own_shares(METHODS[name]):
             continue
         controls.append(control_name("random", name))
-        if METHODS[name].masks != "global_magnitude":
+        strategy = STRATEGIES[METHODS[name].masks]
+        if (strategy.score, strategy.pattern) != ("magnitude", "unstructured"):  # whose control would be itself
             controls.append(control_name("magnitude", name))
     return (*wanted, *controls)
 

@@ -29,6 +29,11 @@ def test_controls_add_themselves_once():
     assert with_controls(names) == names
 
 
+def test_a_method_that_ranks_by_magnitude_is_its_own_control():
+    assert [name for name in with_controls(["lamp"]) if "~lamp" in name] == ["random~lamp"]
+    assert "magnitude~channels" in with_controls(["channels"])  # whole channels against entries
+
+
 def test_methods_at_the_start_have_controls_at_the_start():
     names = with_controls(["synflow", "rigl"])
     assert set(names) == {"synflow", "rigl", "initial_random", "random~synflow", "magnitude~synflow"}
