@@ -1,5 +1,6 @@
 """Raw cases of data sets, in the form that standardisation takes: files as they are, with subjects and annotators."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -119,6 +120,21 @@ def chasedb1(root: Path, name: str = "chasedb1") -> RawSource:
     )
 
 
+def chasedb1_patches(root: Path, name: str = "chasedb1_patches", tiles: int = 5) -> RawSource:
+    """The same vessels at a scale at which they stay visible: each image is cut into `tiles` x `tiles`."""
+    whole = chasedb1(root, name)
+    places = [(row, column) for row in range(tiles) for column in range(tiles)]
+    cut = [(image, place) for image in range(len(whole.names)) for place in places]
+    return dataclasses.replace(
+        whole,
+        entries=tuple((whole.entries[image], place, tiles) for image, place in cut),
+        read=_read_patch,
+        names=tuple(f"{whole.names[image]}[{row},{column}]" for image, (row, column) in cut),
+        subjects=tuple(whole.subjects[image] for image, _ in cut),
+        official_test=tuple(whole.official_test[image] for image, _ in cut),
+    )
+
+
 def msd_hippocampus(root: Path, name: str = "msd_hippocampus") -> RawSource:
     """Hippocampus head and body in MRI volumes; both sides of one scan share a split."""
     tail = "Tr" if (root / "imagesTr").is_dir() else ""
@@ -165,7 +181,8 @@ def by_layout(root: Path, name: str, layout: str = "auto", modality: str | None 
 
 SOURCES: dict[str, Callable[..., RawSource]] = {
     "wbc": wbc, "dsb2018_nuclei": dsb2018_nuclei, "isbi2012_membrane": isbi2012_membrane,
-    "brain_t1_ptbp": brain_t1_ptbp, "chasedb1": chasedb1, "msd_hippocampus": msd_hippocampus,
+    "brain_t1_ptbp": brain_t1_ptbp, "chasedb1": chasedb1, "chasedb1_patches": chasedb1_patches,
+    "msd_hippocampus": msd_hippocampus,
 }  # fmt: skip
 
 
@@ -209,12 +226,28 @@ def _read_foreground(entry) -> RawCase:
     return RawCase(grey(image) if image.shape[-1] == 3 else image, np.stack(masks).astype(np.int32))
 
 
+_retina = lru_cache(maxsize=1)(_read_foreground)  # the patches of one image follow one another
+
+
+def _read_patch(entry) -> RawCase:
+    whole, place, tiles = entry
+    case = _retina(whole)
+    part = _part(case.labels.shape[-2:], place, tiles)
+    return RawCase(case.image[part], case.labels[:, *part])
+
+
 def _read_tile(entry) -> RawCase:
-    image_path, mask_path, (row, column), tiles = entry
+    image_path, mask_path, place, tiles = entry
     image, mask = read_image(image_path), read_mask(mask_path) < 128
-    height, width = (n // tiles for n in mask.shape)
-    part = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
+    part = _part(mask.shape, place, tiles)
     return RawCase(image[part], mask[part][None].astype(np.int32))
+
+
+def _part(shape: tuple[int, ...], place: tuple[int, int], tiles: int) -> tuple[slice, slice]:
+    """The pixels of one of `tiles` x `tiles` equal parts; what is left over at the far borders is in none."""
+    height, width = (n // tiles for n in shape)
+    row, column = place
+    return np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
 
 
 _stacks = lru_cache(maxsize=1)(read_npz)  # one archive holds all scans

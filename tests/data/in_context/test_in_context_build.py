@@ -85,6 +85,20 @@ def test_both_annotators_are_kept(tmp_path):
 
 
 @fast
+def test_patches_are_the_image_in_parts_and_stay_with_their_child(tmp_path):
+    root = files.retinas(tmp_path / "chasedb1", size=(51, 40))
+    whole, patches = open_source(root), open_source(root, "chasedb1_patches")
+    assert len(patches.names) == 25 * len(whole.names) and patches.names[7] == "Image_01L[1,2]"
+    image, parts = whole.read(whole.entries[3]), [patches.read(entry) for entry in patches.entries[75:100]]
+    rows = [np.concatenate([part.image for part in parts[row : row + 5]], 1) for row in range(0, 25, 5)]
+    np.testing.assert_array_equal(np.concatenate(rows), image.image[:50])
+    rows = [np.concatenate([part.labels for part in parts[row : row + 5]], 2) for row in range(0, 25, 5)]
+    np.testing.assert_array_equal(np.concatenate(rows, 1), image.labels[:, :50])
+    build(patches, tmp_path / "store", SMALL, Options())
+    groups_kept(TaskStore(tmp_path / "store"))
+
+
+@fast
 @pytest.mark.parametrize(
     "make, expected",
     [
