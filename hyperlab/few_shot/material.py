@@ -109,8 +109,13 @@ def build(
 
 def _stores(config: Any, folder: Path) -> list[TaskStore]:
     data = config.data
-    path = Path(data.store) if data.store else embedded(folder / "tasks", tuple(data.size), data.split_seed)
-    return [TaskStore(path, data.size[0])]
+    if not data.store:
+        return [TaskStore(embedded(folder / "tasks", tuple(data.size), data.split_seed), data.size[0])]
+    stores = [TaskStore(Path(data.store), data.size[0])]
+    if data.generated:
+        path = generated(folder / "generated", tuple(data.generated), tuple(data.size), data.split_seed)
+        stores.append(TaskStore(path, data.size[0]))
+    return stores
 
 
 def targets_of(store: TaskStore, datasets: Sequence[str], split: str, queries: int) -> list[Target]:
@@ -168,11 +173,36 @@ def embedded(path: Path, size: tuple[int, int], seed: int) -> Path:
     if not done.exists():
         made = [template_tasks(number, size[0], seed) for number in range(_TEMPLATES + _FURTHER + _HELD_OUT)]
         made.append(_bodies(size[0], seed))
-        made.append(_shapes(load("shapes", split_seed=seed, size=size, count=240, difficulty=0.0)))
+        made.append(_shapes(_drawn(size, seed)))
         for task in (task for tasks in made for task in tasks):
             write_task(path, task)
         done.touch()
     return path
+
+
+def generated(path: Path, names: Sequence[str], size: tuple[int, int], seed: int) -> Path:
+    """A store of generated sets whose labels can be anywhere, to train on beside a store of the user's; made once.
+
+    Templates, and many anatomies, show their labels always about the same place. A network that trains on nothing else
+    learns to average the masks of the support set.
+
+    Raises:
+      ConfigError: an unknown set.
+    """
+    make = {BODIES: lambda: _bodies(size[0], seed), SHAPES: lambda: _shapes(_drawn(size, seed))}
+    for name in names:
+        if name not in make:
+            raise ConfigError(f"data.generated names {name!r}; {nearest(name, make)}")
+    done = path / ".finished"
+    if not done.exists():
+        for task in (task for name in names for task in make[name]()):
+            write_task(path, task)
+        done.touch()
+    return path
+
+
+def _drawn(size: tuple[int, int], seed: int) -> Splits:
+    return load("shapes", split_seed=seed, size=size, count=240, difficulty=0.0)
 
 
 def template_tasks(number: int, size: int, seed: int) -> list[TaskData]:

@@ -40,7 +40,8 @@ class InContext(Task):
     def __init__(self, config: Any, folder: Path):
         given, self.config = config.tasks, config
         data = SimpleNamespace(
-            store=given.store, size=tuple(given.size), split_seed=config.data.split_seed, queries=given.queries,
+            store=given.store, generated=(), size=tuple(given.size), split_seed=config.data.split_seed,
+            queries=given.queries,
             development=tuple(given.development), held_out=tuple(given.held_out),
         )  # fmt: skip
         made = material.build(SimpleNamespace(data=data), folder)

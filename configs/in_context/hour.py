@@ -1,0 +1,20 @@
+"""One UniverSeg for an hour of two cores: developed on nuclei, judged once on white blood cells and retinal vessels.
+
+Run:      python -m experiments.in_context --config configs/in_context/hour.py --config.data.store=STORE
+Hardware: 2 CPU cores, 4 GB; STORE as the README builds it, of seven data sets at 64x64
+Time:     TIME
+Expect:   EXPECT
+"""
+
+from configs.in_context import held_out
+
+
+def get_config():
+    config = held_out.get_config()
+    config.arms = ("universeg", "unet_support", "unet_task")
+    config.contrasts = ("universeg - unet_support",)
+    config.rates = (0.001, 0.003)
+    config.report_seeds = 1
+    config.train_length = "12000 steps"
+    config.tuning_length = "1000 steps"
+    return config
