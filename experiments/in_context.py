@@ -11,6 +11,7 @@ tasks that no choice has seen.
 """
 
 import json
+from pathlib import Path
 
 import ml_collections
 import numpy as np
@@ -34,6 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
     config.data = {"store": "", "size": (32, 32), "split_seed": 0, "queries": 40}
     # Data sets, whole: templates of the same generator as those trained on, and shapes of another one.
+    config.data.generated = ()  # sets to train on beside a store: "bodies", "shapes"
     config.data.update({"development": ("further-synthetic",), "held_out": ("held-out-synthetic", "shapes")})
     config.network = {"widths": (8, 8, 8), "rival_widths": (16, 16, 16), "unet_widths": (8, 8, 8)}
     config.augmentation = "documented"  # or "faithful", to the published code's quirks too
@@ -63,11 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
-    _check(config)
-    made = material.build(config, folder.path)
-    check([*made.development, *made.test], max(config.support_sizes))
-    for arm in config.arms:
-        made.training(synthetic=ARMS[arm].synthetic)
+    made = prepare(config, folder.path)
     folder.check_fingerprint(made.name, made.fingerprint)
     writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
     writer.truncate_after(-1)  # rows of finished units are written again, from their files
@@ -89,6 +87,16 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
         material.keep(units.files, made, max(config.support_sizes))
         in_context.write(folder.path)
     writer.close()
+
+
+def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Material:
+    """The tasks of a config; what the two cannot give each other is an error here, before anything is compiled."""
+    _check(config)
+    made = material.build(config, folder)
+    check([*made.development, *made.test], max(config.support_sizes))
+    for arm in config.arms:
+        made.training(synthetic=ARMS[arm].synthetic)
+    return made
 
 
 def _tune(units: Units) -> dict[str, dict] | None:

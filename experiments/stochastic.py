@@ -12,6 +12,7 @@ comes from fresh seeds and from tasks that no choice has seen.
 """
 
 import json
+from pathlib import Path
 
 import ml_collections
 import numpy as np
@@ -77,9 +78,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
-    _check(config)
-    made = material.build(config, folder.path, families.stores, annotated.targets_of)
-    check([*made.development, *made.test], config.support_size)
+    made = prepare(config, folder.path)
     folder.check_fingerprint(made.name, made.fingerprint)
     writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
     writer.truncate_after(-1)  # rows of finished units are written again, from their files
@@ -101,6 +100,14 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
         annotated.keep(units.files, made.test, config.support_size)
         stochastic.write(folder.path)
     writer.close()
+
+
+def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Material:
+    """The tasks of a config; what the two cannot give each other is an error here, before anything is compiled."""
+    _check(config)
+    made = material.build(config, folder, families.stores, annotated.targets_of)
+    check([*made.development, *made.test], config.support_size)
+    return made
 
 
 def _tune(units: StochasticUnits) -> dict[str, dict] | None:

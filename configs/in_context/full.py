@@ -12,6 +12,9 @@ from configs.in_context import held_out
 def get_config():
     config = held_out.get_config()
     config.data.size = (128, 128)
+    # Sets with 64 examples and more outside of their test split.
+    config.data.development = ("isbi2012_membrane",)
+    config.data.held_out = ("wbc",)
     config.network.widths = (64, 64, 64, 64)
     config.network.rival_widths = (64, 64, 64, 64)
     config.network.unet_widths = (32, 64, 64, 64)

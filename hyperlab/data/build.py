@@ -1,6 +1,7 @@
 """Prepares a store of tasks for in-context segmentation from folders of images and masks.
 
     python -m hyperlab.data.build --source DIR [--source DIR ...] --out STORE
+    python -m hyperlab.data.build --card NAME --source DIR --out STORE       # a public set; --cards lists them
 
 Every image is standardised (grey, intensity clipping by modality, min-max, padding to a square, blur and resize); every
 label is a task of its own. Volumes give planes. A build that was killed goes on where it was; other data sets in the
@@ -14,13 +15,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from hyperlab.data import cards
 from hyperlab.data.in_context.building import DTYPES, Options, build
 from hyperlab.data.in_context.building_synthetic import build_synthetic
 from hyperlab.data.in_context.sources import SOURCES, open_source
 from hyperlab.data.in_context.standardize import KINDS, LABELS, SLICINGS, Standardization
 from hyperlab.data.in_context.store import StoredTask, TaskStore
 from hyperlab.data.layouts import LAYOUTS
-from hyperlab.errors import HyperlabError, MissingExtraError
+from hyperlab.errors import DataError, HyperlabError, MissingExtraError
 
 
 class Progress:
@@ -49,12 +51,21 @@ class Progress:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     if not (given.source or given.synthetic or given.verify):
         print("nothing to do: give --source DIR, --synthetic COUNT, or --verify", file=sys.stderr)
         return 2
-    start, progress = time.monotonic(), Progress()
+    start, progress, card = time.monotonic(), Progress(), None
     try:
+        if given.card:
+            card = cards.find(given.card)
+            if len(given.source) != 1:
+                raise DataError(
+                    f"--card {card.name} goes with one --source DIR, the folder of that set. {card.arrange}"
+                )
+            parser.set_defaults(**_defaults(card))
+            given = parser.parse_args(arguments)  # what is typed goes before what the card says
         settings = Standardization(
             tuple(given.sizes), given.slicing, tuple(given.planes), given.spacing or None, tuple(given.ct_window),
             tuple(given.mr_percentiles), given.labels,
@@ -64,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         for root in given.source:
             name = given.name if len(given.source) == 1 else None
-            build(open_source(root, given.layout, name, given.modality), given.out, settings, options, progress)
+            source = open_source(root, given.layout, name, given.modality)
+            build(cards.applied(card, source) if card else source, given.out, settings, options, progress)
         if given.synthetic:
             build_synthetic(
                 given.out, given.synthetic, given.subjects, settings, options, seed=given.seed,
@@ -88,6 +100,29 @@ def stores(out: str | Path) -> list[TaskStore]:
     return [TaskStore(out, size) for size in sizes] or [TaskStore(out)]
 
 
+def _defaults(card: cards.Card) -> dict:
+    """The options that a card stands for."""
+    options = {"layout": card.layout, "modality": card.modality, "name": card.name}
+    if card.planes:
+        options["planes"] = list(card.planes)
+    if card.window:
+        options["ct_window"] = list(card.window)
+    return options
+
+
+class _ListCards(argparse.Action):
+    """Prints the cards and ends, as --help does."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        rows = []
+        for card in map(cards.find, cards.names()):
+            labels = ", ".join(card.labels.values())
+            texts = (card.licence or "not known", card.url or "not known", card.arrange or "as they come")
+            rows.append((card.name, card.title, card.layout, card.modality, card.anatomy, labels, *texts))
+        _table(("card", "set", "layout", "modality", "anatomy", "labels", "licence", "address", "files"), rows)
+        parser.exit()
+
+
 def _verify(out: str) -> list[str]:
     found = [sentence for store in stores(out) for sentence in store.damage()]
     print("\n".join(found) if found else "every array is as it was written")
@@ -95,7 +130,7 @@ def _verify(out: str) -> list[str]:
 
 
 def _summarize(out: str, seconds: float) -> None:
-    """A table in a terminal, tab-separated lines in a pipe."""
+    """What the store holds."""
     heads = ("size", "data set", "modality", "axis", "labels", "examples", "subjects", "train/validation/test",
              "annotators", "labelled", "MB")  # fmt: skip
     rows, total = [], 0.0
@@ -111,6 +146,12 @@ def _summarize(out: str, seconds: float) -> None:
             rows.append((str(store.size), *key, *_described(tasks), f"{size:.1f}"))
         for name in store.unfinished:
             print(f"{name} was not finished; run the same command again")
+    _table(heads, rows)
+    print(f"{out}: {total:.1f} MB, {seconds:.0f} s")
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A table in a terminal, tab-separated lines in a pipe."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -122,7 +163,6 @@ def _summarize(out: str, seconds: float) -> None:
     else:
         for row in (heads, *rows):
             print("\t".join(row))
-    print(f"{out}: {total:.1f} MB, {seconds:.0f} s")
 
 
 def _described(tasks: list[StoredTask]) -> tuple[str, ...]:
@@ -156,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--source", action="append", default=[], metavar="DIR", help="a folder of images and masks, or an archive")
     add("--out", required=True, metavar="STORE", help="the store; data sets are added to it")
+    add("--card", metavar="NAME", help="a public set: layout, modality, labels, planes and window are its card's")
+    add("--cards", action=_ListCards, nargs=0, help="list the cards and end")
     add("--layout", default="auto", choices=["auto", *SOURCES, *LAYOUTS], help="of the sources")
     add("--name", help="of the data set, where one source is given; by default the folder's")
     add("--modality", choices=KINDS, help="decides how intensities are clipped; by default what dataset.json says")

@@ -32,6 +32,7 @@ from hyperlab.few_shot.targets import Target
 from hyperlab.train.units import Measurements, UnitFiles
 
 CASES = "cases"
+PATCHES = "_patches"  # what the name of a set ends with that shows another's images in parts
 # Data sets of the embedded store, and how many templates the three synthetic ones have.
 SYNTHETIC, BODIES, SHAPES = "synthetic", "bodies", "shapes"
 FURTHER, HELD_OUT = "further-synthetic", "held-out-synthetic"
@@ -95,6 +96,13 @@ def build(
         if name not in known:
             raise ConfigError(f"{opened[0].path} holds no data set {name!r}; {nearest(name, known)}")
     hidden = {*data.development, *data.held_out}
+    for name in hidden:
+        same = {name.removesuffix(PATCHES), name + PATCHES} & set(known) - hidden
+        if same:
+            raise ConfigError(
+                f"{name} is not to be trained on, but {min(same)} shows the same images; hold it out too, or leave it "
+                "out of the store"
+            )
     trained = [store for store in opened if set(store.datasets) - hidden] or opened
     tasks = [task for store in trained for task in choose(store, held_out=hidden & set(store.datasets))]
     development, test = (

@@ -95,14 +95,14 @@ class Trial:
         """
 
         def step(current, batch, key):
-            return train_step(self.loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
+            return train_step(self.episode_loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
 
         return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
 
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)
 
-    def loss(self, params, collections, batch, keys) -> tuple[jax.Array, Aux]:
+    def episode_loss(self, params, collections, batch, keys) -> tuple[jax.Array, Aux]:
         """The mean loss of augmented episodes, as `train_step` wants it; the batch is `(pool, indices)`."""
         pool, indices = batch
         episode = pool.gather(indices)

@@ -48,6 +48,16 @@ def test_generated_sets_join_what_is_trained_on_and_nothing_else(store, tmp_path
     assert set(TaskStore(store, 32).datasets) == {"mine", "dev", "hidden"}  # the user's store is as it was
 
 
+def test_a_set_in_parts_is_not_trained_on_where_the_whole_is_held_out(store, tmp_path):
+    task = material.template_tasks(5, 32, 0)[0]
+    name = TaskName.of("hidden_patches", "grey", "2d", "label")
+    write_task(
+        store, task.__class__(name, task.images, task.labels, task.subjects, task.splits, task.cases, binary=True)
+    )
+    with pytest.raises(ConfigError, match="hidden_patches shows the same images"):
+        material.build(config(store), tmp_path)
+
+
 def test_an_unknown_generated_set_is_told_the_nearest(store, tmp_path):
     with pytest.raises(ConfigError, match="'shape'.*'shapes'"):
         material.build(config(store, ("shape",)), tmp_path)

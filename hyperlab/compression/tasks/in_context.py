@@ -84,7 +84,7 @@ class InContext(Task):
     def loss(self, params, collections, examples, indices, keys: Mapping[str, jax.Array]):
         """Cross-entropy and soft Dice of augmented episodes."""
         keys = {"augmentation": keys["augmentation"], "network": keys["dropout"]}
-        return self.trial.loss(params, collections, (examples, indices), keys)[0], None
+        return self.trial.episode_loss(params, collections, (examples, indices), keys)[0], None
 
     def still(self, params, collections, examples, indices) -> jax.Array:
         """Cross-entropy and soft Dice of episodes as they are."""

@@ -1,0 +1,221 @@
+"""Local SGD and slow momentum: what does rare communication cost, and what does slow momentum give back?
+
+    python -m experiments.local_sgd                                        # embedded digits, under three minutes
+    python -m experiments.local_sgd --config configs/local_sgd/cifar10.py --config.data.root=DIR
+
+Replicas train for H local steps between synchronisations. All arms see the same examples, summed over replicas, in the
+same order; every arm at every H gets the same number of tuning trials over its own space, on tuning seeds and the
+validation split; what is reported comes from fresh seeds and the test split. Beside them stands synchronous training
+whose batch is H-fold: it communicates exactly as rarely. Replicas are an axis of arrays, so any number of them trains
+on one device; what communication would take on a real network is predicted, never measured here.
+"""
+
+import json
+from types import SimpleNamespace
+
+import ml_collections
+
+from hyperlab import launch, local_sgd, trees
+from hyperlab.compression import load
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.replicas import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Cell, Units, find
+from hyperlab.train import config as configs
+from hyperlab.train import search
+from hyperlab.train.progress import Progress
+from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.tensorboard import TensorBoard
+from hyperlab.train.writers import JsonLines, MultiWriter
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The embedded default: digits, LeNet-300-100, eight replicas."""
+    config = ml_collections.ConfigDict()
+    config.study = "local_sgd"
+    config.seed = 0
+    config.task = "classification"  # or "hypernetwork"
+    config.data = {"name": "digits", "root": "", "split_seed": 0, "limit": 0}
+    # Replicas draw alike ("iid"), have few classes ("shards") or class shares from Dir(alpha) ("dirichlet").
+    config.data.partition = {"kind": "iid", "shards": 2, "alpha": 0.5}
+    config.network = {"kind": "lenet_300_100", "depth": 20, "width": 1.0, "normalization": "group"}
+    config.hypernet = {"hidden": (16, 32)}  # of the task `hypernetwork`
+    config.arms = ("synchronous", "large_batch", "local", "post_local", "slowmo", "control", "diloco", "lookahead")
+    config.periods = (1, 4, 16)  # H
+    config.replicas = (8,)
+    # Named before running; the metric is the test score at the largest H and number of replicas. Synchronous training
+    # has no H; its gap to local SGD is split at the arm that communicates as rarely as local SGD.
+    config.contrasts = ("local - synchronous", "slowmo - local", "slowmo - control")
+    config.parts = ("large_batch - synchronous", "local - large_batch")
+    config.optimizer = {"name": "sgd", "schedule": "cosine", "weight_decay": 0.0, "momentum": 0.9, "nesterov": True}
+    config.warmup = 0.1  # share of the updates
+    config.augment = False  # mirror and crop at random
+    config.rates = (0.01, 1.0)  # between which inner rates are drawn
+    config.trials = 6  # of every arm at every H
+    config.tuning_seeds = 1
+    config.report_seeds = 5
+    config.length = "15 epochs"  # of all replicas together; rounded up to whole rounds
+    config.batch_size = 8  # of one replica
+    config.curve_points = 6
+    config.drift_points = 8  # the most round ends at which replicas are compared
+    config.target = 0.95  # of the validation score: how long until it is reached?
+    config.evaluation_batch = 512
+    # Predicted seconds: compute is measured where it is 0; links are published classes, or given in Gbit/s and seconds.
+    config.cost = {"compute_seconds": 0.0, "links": ("high", "medium", "low"), "gigabits": 0.0, "latency": 0.0}
+    config.workers = 0  # trainings at the same time; 0: one for each of at most four cores on CPU, else 1
+    return config
+
+
+def run(config: ml_collections.ConfigDict, folder, stop) -> None:
+    """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
+    _check(config)
+    task = load(config, folder.path)
+    folder.check_fingerprint(task.name, task.fingerprint)
+    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
+    writer.truncate_after(-1)  # rows of finished units are written again, from their files
+    writer.hparams(configs.flat(config))
+    with Progress(1, "local_sgd", unit="step") as progress:
+        units = Units(config, task, folder, progress, stop)
+        progress.total = sum(
+            units.steps(cell.replicas) * (config.trials * config.tuning_seeds + config.report_seeds)
+            for cell in units.cells
+        )
+        described = _described(units)
+        chosen = _tune(units)
+        if chosen is None:
+            return
+        # On disk before the test split is read for the first time.
+        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
+        write_atomically(folder.path / "task.json", json.dumps(described, indent=1) + "\n")
+        complete = _report(units, chosen, writer)
+    folder.note(networks_measured_on_the_test_split=units.test_reads)
+    if complete:
+        from hyperlab.report import local_sgd as report
+
+        report.write(folder.path)
+    writer.close()
+
+
+def _tune(units: Units) -> dict[str, dict] | None:
+    """The numbers of every cell, from tuning seeds and the validation split; None after a stop."""
+    seeds = range(units.config.tuning_seeds)
+    # Cells side by side: their programs are compiled at the same time.
+    tasks = [(cell, trial, seed) for trial in range(units.config.trials) for seed in seeds for cell in units.cells]
+    if None in units.in_parallel(lambda one: units.measure(*one, TUNE), tasks):
+        return None
+    chosen = {}
+    for cell in units.cells:
+
+        def score(trial: int, seed: int, cell: Cell = cell) -> float:
+            return float(units.measure(cell, trial, seed, TUNE)[f"validation/{units.task.score}"].mean())
+
+        arm = find(cell.arm)
+        choice = search.choose(units.space(cell.arm), units.drawn(cell.arm), seeds, score)
+        outer_rate, outer_momentum = arm.outer_numbers(choice.numbers)
+        chosen[cell.name] = {
+            "arm": cell.arm,
+            "period": cell.period,
+            "replicas": cell.replicas,
+            "label": arm.label,
+            "definition": arm.definition(),
+            "source": arm.source,
+            "trial": choice.trial,
+            "numbers": choice.numbers,
+            "outer_rate": outer_rate,
+            "outer_momentum": outer_momentum,
+            "runs": choice.runs,
+            "at_edge": list(choice.at_edge),
+            "tuning": [{**trial.numbers, "score": trial.score} for trial in choice.trials],
+        }
+    return chosen
+
+
+def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
+    """Trains every cell on fresh seeds; False after a stop."""
+    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
+    tasks = [(cell, chosen[cell.name]["trial"], seed) for seed in seeds for cell in units.cells]
+    results = units.in_parallel(lambda one: units.measure(*one, REPORT), tasks)
+    for (cell, _, seed), result in zip(tasks, results, strict=True):
+        if result is None:
+            return False
+        for step, score in zip(result["curve/step"], result["curve/score"], strict=True):
+            writer.scalars(int(step), {units.task.score: float(score)}, split=f"{cell.name}/{seed}/validation")
+    return True
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    """Refuses a config before anything is read or compiled."""
+    contrasts = (*config.contrasts, *config.parts)
+    configs.check_arms(SimpleNamespace(arms=config.arms, contrasts=contrasts), ARMS)
+    for group, least in (("periods", 1), ("replicas", 1)):
+        values = tuple(config[group])
+        if not values or min(values) < least or len(set(values)) < len(values):
+            raise ConfigError(f"{group} is {values}, expected different whole numbers from {least} up")
+    for name in ("trials", "tuning_seeds", "report_seeds", "batch_size", "curve_points", "drift_points"):
+        if config[name] < 1:
+            raise ConfigError(f"{name} is {config[name]}, expected at least 1")
+    if not 0 <= config.warmup < 1:
+        raise ConfigError(f"warmup is {config.warmup}, expected a share of the updates from 0 to below 1")
+    period, replicas = max(config.periods), max(config.replicas)
+    for name in config.arms:
+        arm = find(name)
+        if (arm.kind != "synchronous" or arm.accumulate) and not arm.takes(period, replicas):
+            raise ConfigError(
+                f"arm {name!r} cannot be run at H = {period} with {replicas} replicas ({arm.definition()}); "
+                "give other periods or replicas, or leave it out"
+            )
+    for name in config.cost.links:
+        if name not in local_sgd.ARCHETYPES:
+            raise ConfigError(f"cost.links: unknown link {name!r}; {nearest(name, local_sgd.ARCHETYPES)}")
+    if not (config.cost.links or config.cost.gigabits > 0):
+        raise ConfigError("cost names no links and no gigabits: one of them is needed for a prediction")
+
+
+def _described(units: Units) -> dict:
+    """What the report has to know of the task, and what every cell sends."""
+    task, config = units.task, units.config
+    compute, cells = units.compute_seconds(), {}
+    for cell in units.cells:
+        sent = units.traffic(cell)
+        cells[cell.name] = {
+            "steps": sent.steps,
+            "rounds": sent.rounds + sent.synchronous_steps,
+            "group_rounds": sent.group_rounds,
+            "bytes_sent": sent.bytes_sent,
+            "bytes_per_step": sent.bytes_per_step,
+            "peak_bytes": sent.peak_bytes,
+            "share": sent.share if sent.synchronous_bytes else None,
+            "step_seconds": {name: _step_seconds(compute, link, sent) for name, link in links(config).items()},
+            "local_batch": config.batch_size,
+            "global_batch": config.batch_size * cell.replicas,
+            "examples": config.batch_size * cell.replicas * sent.steps,
+        }
+    params = units.trial(1).shapes
+    return {
+        "data": task.name,
+        "architecture": task.architecture,
+        "fingerprint": task.fingerprint,
+        "sizes": dict(task.sizes),
+        "toy": task.toy,
+        "classes": task.classes,
+        "score": task.score,
+        "notes": list(task.notes),
+        "parameters": trees.count(params),
+        "compute_seconds": compute,
+        "links": {name: list(link) for name, link in links(config).items()},
+        "cells": cells,
+    }
+
+
+def _step_seconds(compute: float, link: local_sgd.Link, sent: local_sgd.Traffic) -> float:
+    return local_sgd.cost_model.run_seconds(compute, link, sent) / sent.steps
+
+
+def links(config: ml_collections.ConfigDict) -> dict[str, local_sgd.Link]:
+    """The links that seconds are predicted for, by name."""
+    found = {name: local_sgd.ARCHETYPES[name] for name in config.cost.links}
+    if config.cost.gigabits > 0:
+        found["given"] = local_sgd.cost_model.gigabits(config.cost.gigabits, config.cost.latency)
+    return found
+
+
+if __name__ == "__main__":
+    launch.main("experiments.local_sgd")
