@@ -209,3 +209,16 @@ def test_bad_input_is_named():
         channel_masks(PARAMS, [GROUP], {"a": np.zeros(4, bool)})
     with pytest.raises(ParameterTreeError, match="4 places on axis 1 of 'a'"):
         slim(PARAMS | {"a": A[:, :3]}, [GROUP], {"a": np.ones(4, bool)})
+
+
+def test_the_smaller_network_is_exported_as_an_ordinary_one(tmp_path):
+    pytest.importorskip("flatbuffers", reason="the extra `export` is not installed")
+    module, image = NETWORKS["mnist_net"]
+    variables, images = drawn(module, *image)
+    groups = channel_groups(module.apply, variables, images)
+    kept = choose_channels(variables["params"], groups, channel_scores(variables, groups), compression=2.0)
+    small, apply = slim(variables, groups, kept), slim_apply(module)
+    read = pareto.load(pareto.export(tmp_path / "small", apply, small, images, formats=("program",)))
+    assert read.card["parameters"] == trees.count(small) < 0.6 * trees.count(variables)
+    example = np.random.default_rng(1).random((3, *image), np.float32)
+    np.testing.assert_allclose(read.call(example), compiled(apply)(small, example), rtol=1e-4, atol=1e-5)
