@@ -13,23 +13,25 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "trees"},
     {"losses", "metrics", "data", "nn"},
-    {"models", "hypernet", "pareto", "inference", "pruning"},
+    {"models", "hypernet", "pareto", "inference", "pruning", "local_sgd"},
     {"interop"},
     {"train"},
     {"in_context"},
-    {"stability", "rescaling", "registration", "few_shot", "compression"},
+    {"stability", "rescaling", "registration", "few_shot", "compression", "replicas"},
     {"report"},
     {"launch"},
     {"sweep"},
 ]
 # report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}
-APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning"), 2))
-APART |= set(itertools.permutations(("stability", "rescaling", "registration", "few_shot", "compression"), 2))
+APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning", "local_sgd"), 2))
+APART |= set(itertools.permutations(("stability", "rescaling", "registration", "few_shot", "compression", "replicas"), 2))
 # Rescaling and registration are tasks of the stability study too; they do not know it.
 APART -= {("stability", "rescaling"), ("stability", "registration")}
 # In-context segmentation is a task of the pruning study.
 APART -= {("compression", "few_shot")}
+# The local SGD study trains on the tasks of the pruning study.
+APART -= {("replicas", "compression")}
 
 
 def floor(room):

@@ -1,0 +1,147 @@
+"""What a synchronisation does to what is neither parameter nor anchor: optimizer buffers, batch statistics."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hyperlab import trees
+
+PyTree = Any
+
+
+def buffers(opt_state: PyTree, params: PyTree) -> PyTree:
+    """Which leaves of an optimizer state are buffers of a parameter: momenta, moments, running means.
+
+    A buffer is a floating leaf whose path ends with that of a parameter and whose shape is the same, as in every optax
+    optimizer, also in groups. Statistics of other shapes (factored second moments) are none.
+
+    Args:
+      opt_state: an optimizer state, stacked over replicas or not.
+      params: the parameters, stacked alike.
+
+    Returns:
+      A tree like `opt_state`, of bool.
+
+    >>> params = {"w": jnp.ones(2)}
+    >>> buffers(optax.adam(0.1).init(params), params)[0].count, buffers(optax.adam(0.1).init(params), params)[0].mu
+    (False, {'w': True})
+    """
+    shapes = {path: leaf.shape for path, leaf in trees.flatten(params).items()}
+
+    def is_buffer(keys, leaf):
+        path = "/" + trees.path_of(keys)
+        # "kernel" ends "conv/kernel" too: the longest name is the parameter's own
+        name = max((name for name in shapes if path.endswith("/" + name) or not name), key=len, default=None)
+        return name is not None and leaf.shape == shapes[name] and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
+
+    return jax.tree_util.tree_map_with_path(is_buffer, opt_state)
+
+
+def reset(optimizer: optax.GradientTransformation, opt_state: PyTree, params: PyTree) -> PyTree:
+    """Buffers at their beginning, with the counters that belong to them (Adam's bias correction).
+
+    Counters of schedules, and learning rates, have no buffers beside them and stay as they are.
+
+    Args:
+      optimizer: the inner optimizer.
+      opt_state: its state, leaves `[replicas, ...]`.
+      params: the parameters, leaves `[replicas, ...]`.
+
+    >>> optimizer = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(lambda step: -0.1))
+    >>> params = jnp.ones((1, 2))
+    >>> state = jax.vmap(optimizer.init)(params)
+    >>> _, state = jax.vmap(optimizer.update)(params, state)
+    >>> moved = reset(optimizer, state, params)
+    >>> float(moved[0].mu.max()), int(moved[0].count[0]), int(moved[1].count[0])
+    (0.0, 0, 1)
+    """
+    fresh = jax.vmap(optimizer.init)(params)
+    own = jax.tree_util.tree_leaves_with_path(buffers(opt_state, params))
+    homes = {_home(keys) for keys, mine in own if mine} - {None}
+
+    def begun(keys, mine, new, old):
+        counter = keys and jnp.issubdtype(old.dtype, jnp.integer) and _home(keys) in homes
+        return new if mine or counter else old
+
+    return jax.tree_util.tree_map_with_path(begun, buffers(opt_state, params), fresh, opt_state)
+
+
+def _home(keys: tuple) -> tuple | None:
+    """Where the innermost named tuple of a path is: its fields belong together."""
+    named = [at for at, key in enumerate(keys) if isinstance(key, jax.tree_util.GetAttrKey)]
+    return keys[: named[-1]] if named else None
+
+
+def moments(collections: PyTree, shared: PyTree) -> PyTree:
+    """Collections in a form whose mean over replicas can be combined: second moments in the place of variances.
+
+    A variance is a leaf `var` beside a leaf `mean`, as Linen's `BatchNorm` has them. The moment is taken about the
+    last shared mean, because mean squares minus squared means lose their digits where means are large.
+
+    Args:
+      collections: leaves `[replicas, ...]`.
+      shared: the combined ones of the last synchronisation, leaves `[...]`.
+    """
+    given, center = trees.flatten(collections), trees.flatten(shared)
+
+    def moment(path, leaf):
+        mean = _mean_beside(path, given)
+        return leaf if mean is None else leaf + jnp.square(given[mean] - center[mean][None])
+
+    return trees.unflatten({path: moment(path, leaf) for path, leaf in given.items()}, collections)
+
+
+def combined(means: PyTree, shared: PyTree) -> PyTree:
+    """The combined collections of all replicas from the mean of their `moments`; dtypes are those of `shared`.
+
+    The variance of the union of samples is the mean of variances plus the variance of means. Integers are rounded.
+
+    >>> stats = {"mean": jnp.array([0.0, 2.0]), "var": jnp.array([1.0, 1.0])}
+    >>> start = {"mean": jnp.array(0.0), "var": jnp.array(1.0)}
+    >>> found = combined(jax.tree.map(lambda leaf: leaf.mean(0), moments(stats, start)), start)
+    >>> float(found["mean"]), float(found["var"])
+    (1.0, 2.0)
+    """
+    given, center = trees.flatten(means), trees.flatten(shared)
+
+    def final(path, leaf):
+        mean = _mean_beside(path, given)
+        if mean is not None:
+            leaf = jnp.maximum(leaf - jnp.square(given[mean] - center[mean]), 0)
+        old = center[path]
+        return (leaf if jnp.issubdtype(old.dtype, jnp.floating) else jnp.round(leaf)).astype(old.dtype)
+
+    return trees.unflatten({path: final(path, leaf) for path, leaf in given.items()}, shared)
+
+
+def _mean_beside(path: str, leaves: dict) -> str | None:
+    parent, _, name = path.rpartition("/")
+    mean = f"{parent}/mean" if parent else "mean"
+    return mean if name == "var" and mean in leaves else None
+
+
+def reestimate(
+    statistics: Callable[[PyTree, PyTree, PyTree], PyTree], params: PyTree, shared: PyTree, batches: Iterable[PyTree]
+) -> PyTree:
+    """Batch statistics measured anew at the shared parameters, instead of combined from replicas that had drifted.
+
+    Whether it helps is to be measured; it costs forward passes.
+
+    Args:
+      statistics: `statistics(params, collections, batch) -> collections`: those of this batch alone, so momentum 0.
+      params: the shared parameters.
+      shared: collections, for their structure.
+      batches: of the same size each.
+
+    Returns:
+      Collections combined over the batches; `shared` itself where there are no batches.
+    """
+    found = [statistics(params, shared, batch) for batch in batches]
+    if not found:
+        return shared
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+    # moments about the first batch's means: the old ones may be far off
+    return combined(jax.tree.map(lambda leaf: leaf.mean(0), moments(stacked, found[0])), found[0])
