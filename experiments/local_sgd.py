@@ -2,6 +2,7 @@
 
     python -m experiments.local_sgd                                        # embedded digits, under three minutes
     python -m experiments.local_sgd --config configs/local_sgd/cifar10.py --config.data.root=DIR
+    python -m experiments.local_sgd --config.distributed=True              # one training over a cluster's processes
 
 Replicas train for H local steps between synchronisations. All arms see the same examples, summed over replicas, in the
 same order; every arm at every H gets the same number of tuning trials over its own space, on tuning seeds and the
@@ -12,13 +13,15 @@ on one device; what communication would take on a real network is predicted, nev
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
+import jax
 import ml_collections
 
 from hyperlab import launch, local_sgd, trees
 from hyperlab.compression import load
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.replicas import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Cell, Units, find
+from hyperlab.replicas import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
 from hyperlab.train import config as configs
 from hyperlab.train import search
 from hyperlab.train.progress import Progress
@@ -44,22 +47,27 @@ def get_config() -> ml_collections.ConfigDict:
     # Named before running; the metric is the test score at the largest H and number of replicas. Synchronous training
     # has no H; its gap to local SGD is split at the arm that communicates as rarely as local SGD.
     config.contrasts = ("local - synchronous", "slowmo - local", "slowmo - control")
-    config.parts = ("large_batch - synchronous", "local - large_batch")
+    config.parts = ("synchronous - large_batch", "large_batch - local")
     config.optimizer = {"name": "sgd", "schedule": "cosine", "weight_decay": 0.0, "momentum": 0.9, "nesterov": True}
     config.warmup = 0.1  # share of the updates
     config.augment = False  # mirror and crop at random
-    config.rates = (0.01, 1.0)  # between which inner rates are drawn
+    config.rates = (0.005, 0.5)  # between which inner rates are drawn
     config.trials = 6  # of every arm at every H
-    config.tuning_seeds = 1
+    config.tuning_seeds = 2
     config.report_seeds = 5
     config.length = "15 epochs"  # of all replicas together; rounded up to whole rounds
     config.batch_size = 8  # of one replica
+    config.in_turn = False  # local steps of one replica after another: for convolutions on a CPU
     config.curve_points = 6
     config.drift_points = 8  # the most round ends at which replicas are compared
     config.target = 0.95  # of the validation score: how long until it is reached?
     config.evaluation_batch = 512
     # Predicted seconds: compute is measured where it is 0; links are published classes, or given in Gbit/s and seconds.
     config.cost = {"compute_seconds": 0.0, "links": ("high", "medium", "low"), "gigabits": 0.0, "latency": 0.0}
+    # One training over several real processes, in place of the study; None: only where a cluster is detected.
+    config.distributed = None
+    config.single = {"arm": "local", "rate": 0.05, "outer_rate": 1.0, "beta": 0.0}  # at the largest H and most replicas
+    config.single.update({"seed": FIRST_REPORT_SEED, "save_rounds": 1, "patience": 60.0})
     config.workers = 0  # trainings at the same time; 0: one for each of at most four cores on CPU, else 1
     return config
 
@@ -67,6 +75,9 @@ def get_config() -> ml_collections.ConfigDict:
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
     _check(config)
+    if config.distributed or jax.process_count() > 1:
+        processes.train(config, folder, stop)
+        return
     task = load(config, folder.path)
     folder.check_fingerprint(task.name, task.fingerprint)
     writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
@@ -74,6 +85,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     writer.hparams(configs.flat(config))
     with Progress(1, "local_sgd", unit="step") as progress:
         units = Units(config, task, folder, progress, stop)
+        units.check()
         progress.total = sum(
             units.steps(cell.replicas) * (config.trials * config.tuning_seeds + config.report_seeds)
             for cell in units.cells
@@ -104,7 +116,7 @@ def _tune(units: Units) -> dict[str, dict] | None:
     chosen = {}
     for cell in units.cells:
 
-        def score(trial: int, seed: int, cell: Cell = cell) -> float:
+        def score(trial: int, seed: int, cell: Any = cell) -> float:
             return float(units.measure(cell, trial, seed, TUNE)[f"validation/{units.task.score}"].mean())
 
         arm = find(cell.arm)
@@ -152,6 +164,8 @@ def _check(config: ml_collections.ConfigDict) -> None:
     for name in ("trials", "tuning_seeds", "report_seeds", "batch_size", "curve_points", "drift_points"):
         if config[name] < 1:
             raise ConfigError(f"{name} is {config[name]}, expected at least 1")
+    if len(config.rates) != 2:
+        raise ConfigError(f"rates is {tuple(config.rates)}, expected the two ends of a range")
     if not 0 <= config.warmup < 1:
         raise ConfigError(f"warmup is {config.warmup}, expected a share of the updates from 0 to below 1")
     period, replicas = max(config.periods), max(config.replicas)

@@ -35,4 +35,5 @@ def test_every_study_has_configs():
         "in_context",
         "stochastic",
         "pruning",
+        "local_sgd",
     }

@@ -1,0 +1,7 @@
+"""The room of the local SGD study: arms, programs that advance replicas, units of training on disk."""
+
+from hyperlab.replicas.arms import ARMS, Arm, find
+from hyperlab.replicas.trial import Trial
+from hyperlab.replicas.units import FIRST_REPORT_SEED, REPORT, TUNE, Cell, Units
+
+__all__ = ["ARMS", "FIRST_REPORT_SEED", "REPORT", "TUNE", "Arm", "Cell", "Trial", "Units", "find"]

@@ -1,0 +1,177 @@
+"""The arms of the local SGD study, each defined completely: what replicas do between synchronisations, and at them.
+
+All arms see the same examples in the same order and start from the same parameters, seed by seed. What an arm may be
+tuned in is its own space; every arm gets the same number of trials over it. Adding an arm is one line in `ARMS`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from hyperlab import local_sgd
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.replicas.outer import FORMS, adjustable
+
+# Beside the inner rate, whose axis is the config's: `(low, high)`, drawn uniformly.
+MOMENTUM = {"beta": (0.1, 0.9)}
+OUTER_RATE = {"outer_rate": (0.1, 1.0)}
+NUMBERS = ("rate", "outer_rate", "beta")
+KINDS = ("synchronous", "local", "post_local", "hierarchical")
+GROUPS = 2  # of replicas, in the hierarchical arm
+EVERY = 4  # averages within groups in a round of it, the last one being the round's end
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Attributes:
+      label: what the report calls it.
+      kind: `synchronous`; `local`; `post_local`, synchronous at first; `hierarchical`, with averages in groups.
+      accumulate: whether a synchronous step averages the gradients of H batches: as rare as local SGD's rounds.
+      switch: share of the training that is synchronous, of `post_local`, to whole rounds.
+      outer: how the anchor moves: `average` by rate times the mean pseudo-gradient, `slowmo`, `nesterov`.
+      space: what is tuned beside the inner rate: `{number: (low, high)}`.
+      effective: whether the outer rate is that of slow momentum in the long run, 1 / (1 - beta), without a momentum.
+      inner_state: what a synchronisation does to the inner optimizer's buffers.
+      compression: what pseudo-gradients are rounded to.
+      stream: another number gives other random draws under the same seeds (A/A test).
+      rate_factor: multiplies the inner rate of the reported runs (a planted handicap).
+      source: where the method was published.
+
+    Raises:
+      ConfigError: an unknown kind or form.
+    """
+
+    label: str
+    kind: str = "local"
+    accumulate: bool = False
+    switch: float = 0.0
+    outer: str = "average"
+    space: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    effective: bool = False
+    inner_state: str = "maintain"
+    compression: str | None = None
+    stream: int = 0
+    rate_factor: float = 1.0
+    source: str = ""
+
+    def __post_init__(self):
+        for name, known in (("kind", KINDS), ("outer", FORMS)):
+            given = getattr(self, name)
+            if given not in known:
+                raise ConfigError(f"arm {self.label!r}: {name} is {given!r}; {nearest(given, known)}")
+
+    def takes(self, period: int, replicas: int) -> bool:
+        """Whether the arm is one of its own at H local steps a round.
+
+        Synchronous training has no H, an accumulated batch of one is synchronous training, and a switch or groups
+        between rounds of one step change nothing.
+
+        >>> [ARMS[name].takes(1, 8) for name in ("synchronous", "local", "large_batch", "post_local")]
+        [True, True, False, False]
+        """
+        if self.kind == "hierarchical":
+            return period % EVERY == 0 and replicas % GROUPS == 0 and replicas > GROUPS
+        if self.kind == "synchronous" and not self.accumulate:
+            return period == 1
+        return period > 1 or (self.kind == "local" and self.compression is None)
+
+    def config(self, replicas: int, period: int, steps: int, schedule=None) -> local_sgd.Config:
+        """The method of `local_sgd` that the arm is; its outer numbers are in the state (`outer.with_numbers`).
+
+        Args:
+          replicas: how many.
+          period: H.
+          steps: of the whole training.
+          schedule: the factor of the inner rate at a step.
+        """
+        synchronous = period * round(self.switch * steps / period)
+        return local_sgd.Config(
+            self.kind,
+            replicas=replicas,
+            period=1 if self.kind == "synchronous" else period,
+            inner_state=self.inner_state,
+            synchronous_steps=synchronous if self.kind == "post_local" else 0,
+            levels=((period // EVERY, replicas // GROUPS),) if self.kind == "hierarchical" else (),
+            outer=adjustable(self.outer),
+            learning_rate=schedule,
+            compression=self.compression,
+        )
+
+    def outer_numbers(self, numbers: Mapping[str, float]) -> tuple[float, float]:
+        """Outer rate and outer momentum.
+
+        >>> ARMS["control"].outer_numbers({"rate": 0.1, "beta": 0.75}), ARMS["slowmo"].outer_numbers({"beta": 0.75})
+        ((4.0, 0.0), (1.0, 0.75))
+        """
+        beta = numbers.get("beta", 0.0)
+        if self.effective:
+            return 1 / (1 - beta), 0.0
+        return numbers.get("outer_rate", 1.0), beta
+
+    def definition(self) -> str:
+        """Everything in one line, for tables."""
+        if self.kind == "synchronous":
+            how = "of H batches, summed up before the step" if self.accumulate else "at every step"
+            return f"gradients averaged {how}"
+        moves = {
+            "average": "the mean of the replicas",
+            "slowmo": "slow momentum (heavy ball on pseudo-gradients over the inner rate), outer rate 1",
+            "nesterov": "Nesterov momentum on the pseudo-gradient",
+        }[self.outer]
+        if self.effective:
+            moves = "outer rate 1 / (1 - beta), no momentum"
+        elif self.outer == "average" and "outer_rate" in self.space:
+            moves = "an outer rate below 1 towards the mean of the replicas"
+        parts = [f"H local steps, then {moves}"]
+        parts += [f"synchronous for the first {self.switch:.0%}"] if self.switch else []
+        if self.kind == "hierarchical":
+            parts.append(f"every H/{EVERY} steps the mean within {GROUPS} groups")
+        parts.append(f"inner momenta: {self.inner_state}")
+        parts += [f"sent as {self.compression}, errors fed back"] if self.compression else []
+        return "; ".join(parts)
+
+
+_LIN, _SLOWMO = "Lin et al., 2018, arXiv 1808.07217", "Wang et al., 2019, arXiv 1910.00643"
+
+ARMS: dict[str, Arm] = {
+    "synchronous": Arm("synchronous", "synchronous"),
+    "large_batch": Arm("synchronous, H-fold batch", "synchronous", accumulate=True, source="Goyal et al., 2017"),
+    "local": Arm("local SGD", source="Stich, 2018, arXiv 1805.09767"),
+    "local_reset": Arm("local SGD, momenta reset", inner_state="reset"),
+    "local_average": Arm("local SGD, momenta averaged", inner_state="average", source="Yu et al., 2019"),
+    "post_local": Arm("post-local SGD, from 50 %", "post_local", switch=0.5, source=_LIN),
+    "post_local_25": Arm("post-local SGD, from 25 %", "post_local", switch=0.25, source=_LIN),
+    "post_local_75": Arm("post-local SGD, from 75 %", "post_local", switch=0.75, source=_LIN),
+    "hierarchical": Arm("hierarchical local SGD", "hierarchical", source=_LIN),
+    "slowmo": Arm("SlowMo", outer="slowmo", space=MOMENTUM, source=_SLOWMO),
+    "slowmo_reset": Arm("SlowMo, momenta reset", outer="slowmo", space=MOMENTUM, inner_state="reset", source=_SLOWMO),
+    "diloco": Arm(
+        "DiLoCo's outer step",
+        outer="nesterov",
+        space=OUTER_RATE | MOMENTUM,
+        source="Douillard et al., 2023",
+    ),
+    "lookahead": Arm("Lookahead", space=OUTER_RATE, source="Zhang et al., 2019, arXiv 1907.08610"),
+    "int8": Arm("local SGD, 8 bits sent", compression="int8"),
+    "sign": Arm("local SGD, 1 bit sent", compression="sign", source="Karimireddy et al., 2019, arXiv 1901.09847"),
+    # controls
+    "control": Arm("local SGD, outer rate 1/(1-beta)", space=MOMENTUM, effective=True),
+    # tests of the instrument
+    "local_again": Arm("local SGD, other draws", stream=1),
+    "local_slowed": Arm("local SGD, a hundredth of the rate", rate_factor=0.01),
+}
+
+
+def find(name: str) -> Arm:
+    """An arm by name.
+
+    Raises:
+      ConfigError: the nearest name.
+
+    >>> find("slowmo").outer
+    'slowmo'
+    """
+    if name not in ARMS:
+        raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
+    return ARMS[name]

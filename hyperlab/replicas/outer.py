@@ -1,0 +1,83 @@
+"""Outer optimizers whose numbers are in their state, so that all trials of a search share one compiled program.
+
+The updates are those of `local_sgd.outer_optimizer`, where rate and momentum are constants of the program.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from hyperlab.errors import ConfigError, nearest
+
+PyTree = Any
+FORMS = ("average", "slowmo", "nesterov")
+
+
+class OuterState(NamedTuple):
+    """Numbers and momentum; the same tree for every form.
+
+    Attributes:
+      rate: the outer rate (alpha of SlowMo), `[]`.
+      momentum: the outer momentum (beta), `[]`.
+      inner_rate: the inner learning rate before its schedule, `[]`; only SlowMo looks at it.
+      buffer: the momentum's memory, a tree like the parameters.
+    """
+
+    rate: jax.Array
+    momentum: jax.Array
+    inner_rate: jax.Array
+    buffer: PyTree
+
+
+@functools.cache
+def adjustable(form: str) -> optax.GradientTransformationExtraArgs:
+    """An outer optimizer whose numbers are set by `with_numbers`.
+
+    Args:
+      form: `average`: the anchor moves by rate times the pseudo-gradient; `slowmo` and `nesterov`: with momentum.
+
+    Returns:
+      A transformation; the keyword `learning_rate` of its `update` is the inner schedule's factor for the round.
+
+    Raises:
+      ConfigError: an unknown form.
+
+    >>> outer = adjustable("nesterov")
+    >>> state = outer.init(jnp.zeros(1))._replace(rate=jnp.float32(0.5), momentum=jnp.float32(0.5))
+    >>> outer.update(jnp.ones(1), state)[0].tolist()
+    [-0.75]
+    """
+    if form not in FORMS:
+        raise ConfigError(f"the form of an outer optimizer is {form!r}; {nearest(form, FORMS)}")
+
+    def init(params: PyTree) -> OuterState:
+        # one array each: a state is donated, and no buffer can be given away twice
+        numbers = [jnp.asarray(value, jnp.float32) for value in (1.0, 0.0, 0.0)]
+        return OuterState(*numbers, jax.tree.map(jnp.zeros_like, params))
+
+    def update(delta: PyTree, state: OuterState, params: PyTree = None, *, learning_rate: Any = None, **_: Any):
+        rate, momentum = state.rate, state.momentum
+        if form == "average":
+            return jax.tree.map(lambda d: -rate * d, delta), state
+        if form == "nesterov":
+            buffer = jax.tree.map(lambda u, d: momentum * u + d, state.buffer, delta)
+            return jax.tree.map(lambda u, d: -rate * (d + momentum * u), buffer, delta), state._replace(buffer=buffer)
+        gamma = state.inner_rate * (1.0 if learning_rate is None else learning_rate)
+        moving = gamma != 0
+        over = jnp.where(moving, gamma, 1.0)
+        buffer = jax.tree.map(lambda u, d: jnp.where(moving, momentum * u + d / over, u), state.buffer, delta)
+        updates = jax.tree.map(lambda u, d: jnp.where(moving, -rate * gamma * u, -d), buffer, delta)
+        return updates, state._replace(buffer=buffer)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def with_numbers(states: tuple[OuterState, ...], rate: float, momentum: float, inner_rate: float) -> tuple:
+    """Outer states with these numbers, one for each fragment."""
+    return tuple(
+        state._replace(rate=jnp.float32(rate), momentum=jnp.float32(momentum), inner_rate=jnp.float32(inner_rate))
+        for state in states
+    )

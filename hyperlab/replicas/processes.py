@@ -1,0 +1,283 @@
+"""One training of replicas over several real processes: started as a cluster starts them, continued after a death.
+
+Every process holds some of the replicas; process 0 writes. The anchor and all replicas are saved at round boundaries.
+Another number of replicas may go on from there: all of them start from the anchor, and the examples that were seen are
+not seen again before their epoch ends. When a process dies the others end: at the next synchronisation, which fails, or
+where that hangs, after `single.patience` seconds without a step (five minutes, where there was none yet). Where it was
+process 0, which coordinates, JAX itself ends the others at once, and says so.
+
+    python -m hyperlab.replicas.spawn 2 --workdir runs/two          # two processes on this machine
+"""
+
+import contextlib
+import functools
+import math
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from hyperlab import local_sgd
+from hyperlab.compression.tasks import Task, load
+from hyperlab.errors import ConfigError, HyperlabError
+from hyperlab.replicas.arms import find
+from hyperlab.replicas.outer import with_numbers
+from hyperlab.replicas.trial import STREAMS, Trial
+from hyperlab.train import compiler, distributed, durations, optimizers, rngs, state
+from hyperlab.train.checkpoints import Checkpoints
+from hyperlab.train.loop import fit
+from hyperlab.train.mesh import make_mesh
+from hyperlab.train.progress import Progress
+from hyperlab.train.step import Aux, train_step
+from hyperlab.train.writers import JsonLines
+
+FIRST = 300.0  # seconds that the first step may take, compilation included
+LEFT = 3  # exit code of a process that others left
+FOLDER = "checkpoints-"  # and the number of replicas
+Segments = list[list[int]]  # [first step, replicas], one for each number of replicas that trained
+
+
+def train(config: Any, folder: Any, stop: Any) -> None:
+    """Trains `config.single.arm` at the largest H with the most replicas, from the last boundary in the run folder.
+
+    Args:
+      config: the study's; `single` holds the arm's numbers.
+      folder: the run's folder, which all processes see.
+      stop: an object with `.requested`.
+
+    Raises:
+      ConfigError: a setting that cannot be, or a task whose examples are no arrays.
+    """
+    task = load(config, folder.path)
+    run = _Run(config, task, folder)
+    meta = {"seed": config.single.seed, "fingerprint": task.fingerprint, "segments": run.segments}
+    writer = JsonLines(folder.metrics_path) if distributed.is_main() else None
+    watch = _Watch(config.single.patience, lambda why: _leave(folder, run, why))
+    # The watch goes last: checkpoints that are closed wait for the other processes too.
+    rows = contextlib.closing(writer) if writer else contextlib.nullcontext()
+    with rows, watch, Progress(run.total_steps, "local_sgd") as progress, Checkpoints(run.path) as checkpoints:
+        watch.progress = progress if distributed.is_main() else None
+        try:
+            last = fit(
+                run.start,
+                run.step,
+                run.batch,
+                total_steps=run.total_steps,
+                root_key=rngs.stream(jax.random.key(config.seed), "training"),
+                evaluate=run.evaluate,
+                evaluate_every=run.period * max(1, run.total_steps // run.period // config.curve_points),
+                checkpoints=checkpoints,
+                save_every=run.period * config.single.save_rounds,
+                meta=meta,
+                writer=writer,
+                stop=stop,
+                place=run.place,
+                progress=watch,
+            )
+        except HyperlabError:
+            raise
+        except Exception as error:
+            if jax.process_count() == 1:
+                raise
+            traceback.print_exc()
+            _leave(folder, run, f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
+    if not stop.requested:
+        shown = {part: run.score(last, part) for part in ("validation", "test")}
+        folder.note(**{f"{part}_{task.score}": value for part, value in shown.items()}, segments=run.segments)
+        if distributed.is_main():
+            print(f"{run.replicas} replicas, H = {run.period}: " + ", ".join(f"{k} {v:.4f}" for k, v in shown.items()))
+
+
+class _Run:
+    """What `fit` needs, for the processes that there are."""
+
+    def __init__(self, config: Any, task: Task, folder: Any):
+        given = config.single
+        self.config, self.task, self.arm = config, task, find(given.arm)
+        self.period, self.replicas = max(config.periods), max(config.replicas)
+        if config.data.partition.kind != "iid":
+            raise ConfigError("a training over processes deals examples out alike: data.partition.kind is 'iid'")
+        self.examples = jax.device_get(task.train())
+        if not isinstance(self.examples, tuple):
+            raise ConfigError(f"the task {config.task!r} does not hold its examples as arrays; use 'classification'")
+        self.numbers = {"rate": given.rate, "outer_rate": given.outer_rate, "beta": given.beta}
+        self.root = folder.path
+        self.path = self.root / f"{FOLDER}{self.replicas}"
+        self.mesh = make_mesh(local_sgd.mesh_shape(self.replicas, jax.device_count()))
+        if config.batch_size % self.mesh.shape["data"]:
+            raise ConfigError(
+                f"the {config.batch_size} examples of a replica do not divide by the {self.mesh.shape['data']} devices "
+                f"that it has ({jax.device_count()} devices, {self.replicas} replicas)"
+            )
+        found = _newest(self.root, self.replicas)
+        self.segments: Segments = [[0, self.replicas]] if found is None else self._read(*found)
+        self._build(self.replicas)
+        self.start = jax.jit(self._create, out_shardings=self.shardings)(self._initial_key())
+
+    @property
+    def total_steps(self) -> int:
+        """Steps until all examples of `config.length` were seen, whoever saw them; whole rounds."""
+        batch, examples = self.config.batch_size, self.task.sizes["train"]
+        wanted = durations.steps(self.config.length, batch_size=batch, examples=examples)
+        begin, replicas = self.segments[-1]
+        left = max(0, wanted - self._batches(begin))
+        return begin + self.period * math.ceil(left / replicas / self.period)
+
+    def _batches(self, step: int) -> int:
+        """Batches that all replicas together have seen before a step."""
+        ends = [begin for begin, _ in self.segments[1:]] + [step]
+        return sum(max(0, min(end, step) - begin) * n for (begin, n), end in zip(self.segments, ends, strict=True))
+
+    def _build(self, replicas: int) -> None:
+        accumulated = self.period if self.arm.accumulate else 1
+        trial = Trial(self.task, self.config.optimizer, self.config.warmup, replicas)
+        self.tx = trial.optimizer_for(self.total_steps // accumulated, accumulated)
+        self.method_config = trial.config(self.arm, self.period, self.total_steps)
+
+        def loss(params, collections, batch, keys):
+            rows = np.arange(len(batch[0]))
+            value, changed = self.task.loss(params, collections, batch, rows, keys)
+            return value, Aux({}, changed or None)
+
+        make_step = functools.partial(train_step, loss, streams=STREAMS)
+        method = local_sgd.build(self.method_config, make_step, self.tx, self.mesh)
+        self.abstract = jax.eval_shape(self._create, self._initial_key())
+        self.shardings = local_sgd.shardings(self.abstract, self.mesh)
+        self.driver = local_sgd.Driver(method, self.total_steps, compiler_options=compiler.options())
+
+    def _create(self, key: jax.Array) -> local_sgd.LocalState:
+        start = local_sgd.create(state.create(self.task.init(key), self.tx), self.method_config)
+        start = optimizers.with_learning_rate(start, self.numbers["rate"])
+        outer = self.arm.outer_numbers(self.numbers)
+        return start.replace(outer=with_numbers(start.outer, *outer, self.numbers["rate"]))
+
+    def _initial_key(self) -> jax.Array:
+        return jax.random.fold_in(rngs.stream(jax.random.key(self.config.seed), "initial"), self.config.single.seed)
+
+    def _read(self, path: Path, replicas: int) -> Segments:
+        """The segments of the newest checkpoint; one of another number of replicas is turned into one of ours."""
+        self.segments = [[0, replicas]]  # for shapes alone
+        mesh, self.mesh = self.mesh, make_mesh({local_sgd.state.AXIS: 1, "data": jax.device_count()})
+        self.method_config = find(self.config.single.arm).config(replicas, self.period, self.period)
+        trial = Trial(self.task, self.config.optimizer, self.config.warmup, replicas)
+        accumulated = self.period if self.arm.accumulate else 1
+        self.tx = trial.optimizer_for(max(1, self.total_steps // accumulated), accumulated)
+        abstract = jax.eval_shape(self._create, self._initial_key())
+        whole = NamedSharding(self.mesh, PartitionSpec())
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), abstract)
+        with Checkpoints(path) as checkpoints:
+            restored = checkpoints.restore(like)
+        self.mesh = mesh
+        segments = [list(map(int, one)) for one in restored.meta["segments"]]
+        if replicas == self.replicas:
+            return segments
+        moved = jax.device_get(local_sgd.resize(jax.device_get(restored.state), self.replicas))
+        moved = _placed(moved, local_sgd.shardings(moved, mesh))
+        segments = [*segments, [restored.step, self.replicas]]
+        with Checkpoints(self.path) as checkpoints:
+            checkpoints.save(restored.step, moved, {**restored.meta, "segments": segments}, wait=True)
+        return segments
+
+    def step(self, current: local_sgd.LocalState, batch: Any, key: jax.Array) -> tuple[Any, Any]:
+        """A step and what follows it; metrics are those of this process's first device: no process asks the others."""
+        current, metrics = self.driver(current, batch, key)
+        return current, jax.tree.map(lambda leaf: leaf.addressable_data(0), metrics)
+
+    def batch(self, step: int) -> tuple[np.ndarray, ...]:
+        """Examples of a step, leaves `[replicas, batch, ...]`, on the host."""
+        first = self._batches(step)
+        rows = np.stack([self.task.indices(self.config.single.seed, first + r) for r in range(self.replicas)])
+        return jax.tree.map(lambda leaf: leaf[rows], self.examples)
+
+    def place(self, batch: Any) -> Any:
+        """Deals a batch out: replicas over processes, and a replica's examples over its devices."""
+        where = NamedSharding(self.mesh, PartitionSpec(local_sgd.state.AXIS, "data"))
+        return _placed(batch, jax.tree.map(lambda _: where, batch))
+
+    def evaluate(self, current: local_sgd.LocalState, step: int, stop: Any) -> dict[str, float]:
+        """The anchor's score on the validation split, on every process by itself."""
+        return {self.task.score: self.score(current, "validation")}
+
+    def score(self, current: local_sgd.LocalState, part: str) -> float:
+        """The anchor's mean score."""
+        return float(np.mean(self.task.measure(jax.device_get(current.variables), part)[self.task.score]))
+
+
+def _newest(root: Path, replicas: int) -> tuple[Path, int] | None:
+    """The checkpoints that got furthest, and their number of replicas; of equals those of `replicas`."""
+    found = []
+    for path in sorted(root.glob(f"{FOLDER}*")):
+        count = int(path.name.removeprefix(FOLDER))
+        with Checkpoints(path) as checkpoints:
+            step = checkpoints.latest_step()
+        if step is not None:
+            found.append((step, count == replicas, count, path))
+    if not found:
+        return None
+    *_, count, path = max(found)
+    return path, count
+
+
+def _placed(tree: Any, where: Any) -> Any:
+    """Host arrays that every process has in full, as global arrays."""
+    return jax.tree.map(
+        lambda leaf, at: jax.make_array_from_callback(np.shape(leaf), at, lambda index: np.asarray(leaf)[index]),
+        tree,
+        where,
+    )
+
+
+class _Watch:
+    """Progress that is missed when it stays away: what hangs in a collective cannot look at a clock itself."""
+
+    def __init__(self, patience: float, leave: Callable[[str], NoReturn]):
+        self.progress: Any = None
+        self._patience, self._leave, self._last = patience, leave, time.monotonic()
+        self._begun, self._done = False, threading.Event()
+
+    def __enter__(self) -> "_Watch":
+        self._last = time.monotonic()
+        if jax.process_count() > 1:
+            threading.Thread(target=self._look, daemon=True).start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._done.set()
+
+    def update(self, done: int, **shown: float) -> None:
+        """A step is done."""
+        self._last, self._begun = time.monotonic(), True
+        if self.progress is not None:
+            self.progress.update(done, **shown)
+
+    def pause(self, name: str) -> Any:
+        """Evaluations and checkpoints are watched like steps."""
+        self._last = time.monotonic()
+        return Progress(1, name).pause(name) if self.progress is None else self.progress.pause(name)
+
+    def _look(self) -> None:
+        while not self._done.wait(min(1.0, self._patience / 4)):
+            limit = self._patience if self._begun else max(self._patience, FIRST)
+            if time.monotonic() - self._last > limit:
+                self._leave(f"no step was finished for {limit:g} s")
+
+
+def _leave(folder: Any, run: _Run, why: str) -> NoReturn:
+    """Ends this process at once: whoever waits for the others in an orderly shutdown waits for ever."""
+    steps = [int(path.name) for path in run.path.glob("*") if path.name.isdigit()]
+    message = (
+        f"process {jax.process_index()} of {jax.process_count()}: another process died or hangs: {why}; the last round "
+        f"boundary on disk is step {max(steps, default=0)}; the same command and --workdir continue from it, with "
+        "--config.replicas and --allow_config_change also with another number of replicas"
+    )
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    folder.finish(f"failed: {message}"[:300])
+    os._exit(LEFT)

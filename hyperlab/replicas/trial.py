@@ -1,0 +1,267 @@
+"""Training of replicas, compiled: rates, outer numbers and seeds are values, so that few programs serve all arms.
+
+Which of the programs runs after a step is decided on the host, by `local_sgd.Plan`: H, the switch of post-local SGD and
+the groups of hierarchical SGD are no part of any program.
+"""
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from hyperlab import local_sgd
+from hyperlab.compression.tasks import Task
+from hyperlab.replicas.arms import Arm
+from hyperlab.replicas.outer import adjustable, with_numbers
+from hyperlab.train import compiler, optimizers, state
+from hyperlab.train.loop import fit
+from hyperlab.train.step import Aux, train_step
+from hyperlab.train.units import kept
+
+STREAMS = ("augmentation", "dropout")  # of random keys in a step
+TIMED_STEPS = 30  # that the seconds of a step are the median of
+
+
+class Programs(NamedTuple):
+    """What advances replicas; every state that is given to one of the last four is used up.
+
+    Attributes:
+      create: `variables -> LocalState`.
+      local: `(state, examples, indices, key) -> (state, metrics)`.
+      synchronous: the same with averaged gradients.
+      group: `size -> (state -> state)`.
+      outer: `state -> state`.
+    """
+
+    create: Callable
+    local: Callable
+    synchronous: Callable
+    group: Callable
+    outer: Callable
+
+
+class Trial:
+    """The programs of a task with one number of replicas.
+
+    Args:
+      task: network and data.
+      optimizer: settings of `hyperlab.train.optimizers`, without a rate; `schedule` is `cosine` or nothing.
+      warmup: share of the updates in which the rate rises from 0.
+      replicas: how many.
+      in_turn: local steps run one replica after another in place of all in one `jax.vmap`: convolutions whose kernels
+        differ from replica to replica are slow on a CPU.
+    """
+
+    def __init__(self, task: Task, optimizer: Mapping[str, Any], warmup: float, replicas: int, in_turn: bool = False):
+        self.task, self.optimizer, self.warmup, self.replicas = task, dict(optimizer), warmup, replicas
+        self.in_turn = in_turn
+        self._making = threading.Lock()  # trainings side by side share programs
+
+    @functools.cached_property
+    def init(self) -> Callable:
+        """`key -> variables`."""
+        # Run once a network: optimising random number generators takes longer than executing them.
+        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        return jax.jit(self.task.init, compiler_options=quick)
+
+    @functools.cached_property
+    def shapes(self) -> Any:
+        """Shapes of the parameters."""
+        return jax.eval_shape(self.task.init, jax.random.key(0))["params"]
+
+    def config(self, arm: Arm, period: int, steps: int) -> local_sgd.Config:
+        """The method of an arm, for its plan and its traffic."""
+        return arm.config(self.replicas, period, steps, self._schedule(steps))
+
+    def train(
+        self,
+        variables: Any,
+        arm: Arm,
+        *,
+        period: int,
+        numbers: Mapping[str, float],
+        steps: int,
+        indices: np.ndarray,
+        key: jax.Array,
+        evaluate: Callable[[Any, int], None],
+        evaluate_every: int,
+        drift: Callable[[Any, int], None],
+        drift_every: int,
+        progress: Any,
+        stop: Any,
+    ) -> local_sgd.LocalState | None:
+        """Trains replicas that start from the same variables; None after a stop.
+
+        Args:
+          variables: to start from.
+          arm: what is done.
+          period: H.
+          numbers: `rate`, and what else the arm was tuned in.
+          steps: how many; the last one ends its round.
+          indices: `[steps, replicas, ...]`, which examples every replica sees.
+          key: of augmentation and dropout.
+          evaluate: called with a state and its step.
+          evaluate_every: steps between evaluations.
+          drift: called with a state whose replicas have not been averaged yet, and its step: at round ends.
+          drift_every: the fewest steps between two such calls.
+          progress: told of every step.
+          stop: an object with `.requested`.
+        """
+        accumulated = period if arm.accumulate else 1
+        with self._making:
+            programs = self._programs(arm.outer, arm.inner_state, arm.compression, steps // accumulated, accumulated)
+        plan = local_sgd.Plan(self.config(arm, period, steps), steps)
+        start = optimizers.with_learning_rate(programs.create(variables), numbers["rate"])
+        start = start.replace(outer=with_numbers(start.outer, *arm.outer_numbers(numbers), numbers["rate"]))
+        examples, done, measured = self.task.train(), iter(range(steps)), [0]
+
+        def advance(current, rows, root_key):
+            at = next(done)
+            event = plan.at(at)
+            step = programs.synchronous if event.synchronous else programs.local
+            current, metrics = step(current, examples, rows, root_key)
+            if event.group is not None:
+                current = programs.group(event.group)(current)
+            if event.fragments:
+                if at + 1 >= measured[0]:
+                    measured[0] = at + 1 + drift_every
+                    drift(current, at + 1)
+                current = programs.outer(current)
+            return current, metrics
+
+        result = fit(
+            start,
+            advance,
+            lambda index: jax.tree.map(lambda leaf: leaf[index], indices),
+            total_steps=steps,
+            root_key=key,
+            evaluate=lambda current, index, _: evaluate(current, index),
+            evaluate_every=evaluate_every,
+            log_every=max(1, steps),
+            stop=stop,
+            place=lambda rows: rows,
+            progress=progress,
+            on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN is right nowhere
+        )
+        return None if stop.requested else result
+
+    @functools.cached_property
+    def drift(self) -> Callable:
+        """`state -> scalars`: how far replicas are apart."""
+        return jax.jit(local_sgd.divergence.drift, compiler_options=compiler.options())
+
+    def step_seconds(self, indices: Any) -> float:
+        """Measured seconds of a local step, compiled before: the median over some steps.
+
+        Args:
+          indices: `[steps, replicas, ...]`.
+        """
+        programs = self._programs("average", "maintain", None, 0, 1)
+        current, key = programs.create(self.init(jax.random.key(0))), jax.random.key(1)
+        current = optimizers.with_learning_rate(current, 1e-3)
+        seconds, examples = [], self.task.train()
+        for step in range(TIMED_STEPS + 1):
+            rows = jax.tree.map(lambda leaf, at=step: leaf[at % len(leaf)], indices)
+            begun = time.perf_counter()
+            current, _ = jax.block_until_ready(programs.local(current, examples, rows, key))
+            seconds.append(time.perf_counter() - begun)
+        return float(np.median(seconds[1:]))
+
+    def traffic(self, arm: Arm, period: int, steps: int, replicas: int | None = None) -> local_sgd.Traffic:
+        """What the replicas of an arm send: by the ring formula, for this or another number of them."""
+        config = self.config(arm, period, steps)
+        tx = self.optimizer_for(steps, 1)
+        abstract = jax.eval_shape(lambda key: _created(self.task.init(key), tx, config), jax.random.key(0))
+        sent = local_sgd.traffic(abstract, config, steps, replicas)
+        if not arm.accumulate:
+            return sent
+        # gradients of H batches are summed up where they are, and sent once
+        rounds = steps // period
+        return sent._replace(synchronous_steps=rounds, bytes_sent=rounds * sent.peak_bytes)
+
+    # -- programs ----------------------------------------------------------------------------------------------
+
+    def _factor(self, updates: int) -> dict[str, Any] | None:
+        """The settings of the schedule of so many updates."""
+        if not self.optimizer.get("schedule") or not updates:
+            return None
+        warmup = min(round(self.warmup * updates), updates - 1)
+        return {"name": "warmup_cosine", "total_steps": updates, "warmup_steps": warmup}
+
+    @kept
+    def _schedule(self, updates: int) -> Callable | None:
+        return optimizers.schedule(self._factor(updates))
+
+    @kept
+    def optimizer_for(self, updates: int, accumulated: int) -> optax.GradientTransformation:
+        """The inner optimizer of so many updates, each on the gradients of one or of several accumulated batches."""
+        settings = {**self.optimizer, "schedule": self._factor(updates), "learning_rate": 0.0}
+        tx = optimizers.build(settings, self.shapes)
+        return optax.MultiSteps(tx, accumulated).gradient_transformation() if accumulated > 1 else tx
+
+    @kept
+    def _programs(self, outer: str, inner_state: str, compression: str | None, updates: int, accumulated: int):
+        tx = self.optimizer_for(updates, accumulated)
+        # the kind is the plan's business: a round of all of them ends with the same program
+        config = local_sgd.Config(
+            "local",
+            replicas=self.replicas,
+            inner_state=inner_state,
+            outer=adjustable(outer),
+            learning_rate=self._schedule(updates),
+            compression=compression,
+        )
+        stepping = self._steps(inner_state, compression, updates, accumulated)
+        method = local_sgd.build(config, lambda optimizer: None, tx)
+        compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
+        groups = functools.cache(lambda size: compiled(lambda current: method.group_step(current, size)))
+        return Programs(
+            jax.jit(lambda variables: _created(variables, tx, config)), *stepping, groups, compiled(method.outer_step)
+        )
+
+    @kept
+    def _steps(self, inner_state: str, compression: str | None, updates: int, accumulated: int) -> tuple:
+        """The two compiled steps, which do not depend on the outer optimizer."""
+        tx = self.optimizer_for(updates, accumulated)
+        config = local_sgd.Config(
+            "local", replicas=self.replicas, inner_state=inner_state, outer=adjustable("average"),
+            compression=compression,
+        )  # fmt: skip
+
+        def method(examples: Any) -> local_sgd.Method:
+            def loss(params, collections, rows, keys):
+                value, changed = self.task.loss(params, collections, examples, rows, keys)
+                return value, Aux({}, changed or None)
+
+            return local_sgd.build(config, functools.partial(train_step, loss, streams=STREAMS), tx)
+
+        compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
+        together = compiled(lambda moving, examples, rows, key: method(examples).local_step(moving, rows, key))
+        alone = compiled(
+            lambda moving, examples, rows, key, index: method(examples).replica_step(moving, rows, key, index)
+        )
+
+        def local(current: local_sgd.LocalState, examples: Any, rows: Any, key: jax.Array) -> tuple[Any, Any]:
+            # what a local step does not touch stays out of its program: every argument of a call has its price
+            waiting = {name: getattr(current, name) for name in ("anchor", "shared", "outer", "residual")}
+            moving = current.replace(**dict.fromkeys(waiting))
+            if not self.in_turn:
+                moving, metrics = together(moving, examples, rows, key)
+            else:
+                for index in range(self.replicas):
+                    moving, metrics = alone(moving, examples, rows, key, np.int32(index))
+            return moving.replace(**waiting), metrics
+
+        synchronous = compiled(
+            lambda current, examples, rows, key: method(examples).synchronous_step(current, rows, key)
+        )
+        return local, synchronous
+
+
+def _created(variables: Any, tx: optax.GradientTransformation, config: local_sgd.Config) -> local_sgd.LocalState:
+    return local_sgd.create(state.create(variables, tx), config)
