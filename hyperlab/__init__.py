@@ -8,12 +8,23 @@
 (2, 3)
 """
 
-from hyperlab import errors, hypernet, interop, pruning, trees
+from hyperlab import errors, hypernet, interop, local_sgd, pruning, trees
 from hyperlab.hypernet import diagnose, hypernetize
 from hyperlab.in_context import segment
 
 __version__ = "0.1.0"
-__all__ = ["diagnose", "errors", "hypernet", "hypernetize", "interop", "pruning", "run", "segment", "trees"]
+__all__ = [
+    "diagnose",
+    "errors",
+    "hypernet",
+    "hypernetize",
+    "interop",
+    "local_sgd",
+    "pruning",
+    "run",
+    "segment",
+    "trees",
+]
 
 
 def run(config, workdir=None, **options):
