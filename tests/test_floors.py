@@ -25,7 +25,9 @@ FLOORS = [
 # report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}
 APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning", "local_sgd"), 2))
-APART |= set(itertools.permutations(("stability", "rescaling", "registration", "few_shot", "compression", "replicas"), 2))
+APART |= set(
+    itertools.permutations(("stability", "rescaling", "registration", "few_shot", "compression", "replicas"), 2)
+)
 # Rescaling and registration are tasks of the stability study too; they do not know it.
 APART -= {("stability", "rescaling"), ("stability", "registration")}
 # In-context segmentation is a task of the pruning study.
