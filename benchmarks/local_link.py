@@ -3,7 +3,7 @@
     python benchmarks/local_link.py --record
 
 Two processes, pinned to a core each, train a perceptron of 2.7 MB over a loopback that is limited to 800, then to 400
-400 Mbit/s (`limited_link.py`). Nothing of what is predicted goes into the prediction: latency and share of the nominal
+Mbit/s (`limited_link.py`). Nothing of what is predicted goes into the prediction: latency and share of the nominal
 bandwidth are fitted to all-reduces of other sizes at 600 Mbit/s, compute is that of one process while the other sleeps,
 for each H, so with its share of the outer step. The two processes compete for memory: how much slower a step without
 communication is when both compute is printed, and is no part of the prediction. Where two cores are all there are, any

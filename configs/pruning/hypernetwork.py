@@ -3,8 +3,8 @@
 Run:      python -m experiments.pruning --config configs/pruning/hypernetwork.py --workdir runs/pruned_hypernetwork
 Hardware: 2 CPU cores, 2 GB
 Time:     about 1 minute (Intel Xeon, beside other work: 1:21)
-Expect:   accuracy, 5 seeds: global - layerwise magnitude +.260 [.189, .332], global - random +.273 [.202, .343], layerwise -
-          random +.012 [-.072, .096], not separable: here global magnitude wins, where it loses on the plain network
+Expect:   accuracy, 5 seeds: global - layerwise magnitude +.260 [.189, .332], global - random +.273 [.202, .343],
+          layerwise - random +.012 [-.072, .096], not separable: global magnitude wins here, and loses on the plain network
 """
 
 from experiments import pruning

@@ -3,8 +3,8 @@
 Run:      python -m experiments.pruning --config configs/pruning/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 2 GB
 Time:     about 1 minute (Intel Xeon, beside other work: 1:20)
-Expect:   accuracy, mean over four compressions, 8 seeds: the copy +.001 [-.0009, .0028], not separable; a hundredth of the
-          rate .234 [.200, .267], found
+Expect:   accuracy, mean over four compressions, 8 seeds: the copy +.001 [-.0009, .0028], not separable; a hundredth
+          of the rate .234 [.200, .267], found
 """
 
 from experiments import pruning

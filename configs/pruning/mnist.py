@@ -2,8 +2,8 @@
 
 Run:      python -m experiments.pruning --config configs/pruning/mnist.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB
-Time:     TIME
-Expect:   EXPECT
+Time:     about 20 minutes (estimated; not run as a whole yet)
+Expect:   a question, not a number: not run as a whole yet
 """
 
 from experiments import pruning

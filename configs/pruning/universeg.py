@@ -2,8 +2,8 @@
 
 Run:      python -m experiments.pruning --config configs/pruning/universeg.py --workdir runs/pruned_universeg
 Hardware: 2 CPU cores, 3 GB
-Time:     TIME
-Expect:   EXPECT
+Time:     about 10 minutes (estimated; not run as a whole yet)
+Expect:   a question, not a number: not run as a whole yet
 """
 
 from experiments import pruning
