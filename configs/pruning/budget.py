@@ -4,8 +4,8 @@ Run:      python -m experiments.pruning --config configs/pruning/budget.py --wor
 Hardware: 2 CPU cores, 2 GB
 Time:     about 2 minutes (Intel Xeon, beside other work: 3:03)
 Expect:   accuracy, 5 seeds: global - layerwise magnitude -.178 [-.223, -.133] (-.200 with half the tuning), global -
-          random -.180 [-.225, -.135] (-.188), layerwise - random -.002 [-.011, .007], not separable (+.012 [.001, .022],
-          with another grid of rates): the order stays, but for the two that are close
+          random -.180 [-.225, -.135] (-.188), layerwise - random -.002 [-.011, .007], not separable (+.012
+          [.001, .022], with another grid of rates): the order stays, but for the two that are close
 """
 
 from experiments import pruning

@@ -4,7 +4,7 @@ Run:      python -m experiments.pruning --config configs/pruning/hypernetwork.py
 Hardware: 2 CPU cores, 2 GB
 Time:     about 1 minute (Intel Xeon, beside other work: 1:21)
 Expect:   accuracy, 5 seeds: global - layerwise magnitude +.260 [.189, .332], global - random +.273 [.202, .343],
-          layerwise - random +.012 [-.072, .096], not separable: global magnitude wins here, and loses on the plain network
+          layerwise - random +.012 [-.072, .096], not separable: global magnitude wins here and loses on the plain net
 """
 
 from experiments import pruning
