@@ -2,8 +2,10 @@
 
 Run:      python -m experiments.pruning --config configs/pruning/cifar10.py --config.data.root=DIR
 Hardware: 2 CPU cores, 4 GB; DIR holds the official files, or image files by class
-Time:     TIME
-Expect:   EXPECT
+Time:     about 35 minutes (estimated; 69 minutes beside much other work, 70 minutes of processor time, Intel Xeon)
+Expect:   test accuracy on the JPEG subset, mean over compressions 4 to 32, 3 seeds (a look): global - layerwise
+          magnitude +.009 [-.007, .025], not separable; at equal theoretical speedup -.070 [-.092, -.048], worse;
+          global - random +.086 [.052, .121]; layerwise - random +.077 [.027, .128]
 
 A subset of JPEG images (10,800 to train on, 1,200 to choose on, 3,000 to report) is not comparable with numbers that
 were published for CIFAR-10.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from hyperlab.compression import with_controls
 from hyperlab.data.splits import fingerprint
 from hyperlab.report import pruning_results as measured
 from hyperlab.report.pruning_record import DataSet, PrunedCurve, StudyRecord
@@ -69,5 +70,7 @@ def _controls(study: measured.Study) -> tuple[str, ...]:
     found = ["unpruned", "unpruned_fine_tuned"]
     found += [name for name in ("random", "global_magnitude", "layer_magnitude") if name in names]
     found += ["random_own_fractions"] * any(name.startswith("random~") for name in names)
-    found += ["magnitude_own_fractions"] * any(name.startswith("magnitude~") for name in names)
+    # Where every method ranks by magnitude, each is its own control.
+    wanted = [name for name in with_controls(names) if name.startswith("magnitude~")]
+    found += ["magnitude_own_fractions"] * (names >= set(wanted))
     return tuple(found)
