@@ -61,7 +61,7 @@ def test_held_out_accepts_its_data(store, tmp_path):
     config = unshrunk("in_context/held_out", store)
     made = in_context.prepare(config, tmp_path)
     assert {task.name.split()[0] for task in made.test} == {"wbc", "chasedb1"} and len(made.test) == 3
-    assert {task.name.dataset for task in made.tasks} == {"isbi2012_membrane"}
+    assert {task.name.dataset for task in made.tasks} == {"isbi2012_membrane", "bodies", "shapes"}
     pools = [len(task.images) for task in (*made.development, *made.test)]
     assert max(config.support_sizes) <= min(pools)
     can_be_sampled(made, config, [ARMS[name] for name in config.arms])
