@@ -65,7 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.widenings = 0
     config.report_seeds = 3
     config.train_length = "210 steps"  # across tasks
-    config.tuning_length = ""  # of networks across tasks while rates are chosen; by default train_length
+    config.tuning_length = "120 steps"  # of networks across tasks while rates are chosen; "": as train_length
     config.task_length = "60 steps"  # of a network for one task
     config.batch_size = 8
     config.curve_points = 4
