@@ -23,6 +23,7 @@ SMALL = {
     "rates": (0.01,),
     "report_seeds": 2,
     "train_length": "2 steps",
+    "tuning_length": "",
     "task_length": "2 steps",
     "batch_size": 2,
     "curve_points": 1,
