@@ -64,7 +64,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.tuning_seeds = 1
     config.widenings = 0
     config.report_seeds = 3
-    config.train_length = "210 steps"  # across tasks
+    config.train_length = "240 steps"  # across tasks
     config.tuning_length = "120 steps"  # of networks across tasks while rates are chosen; "": as train_length
     config.task_length = "60 steps"  # of a network for one task
     config.batch_size = 8
