@@ -66,6 +66,26 @@ def points(axes: Any, row: float, values: np.ndarray, interval: Sequence[float],
     axes.errorbar(middle, row, xerr=[[middle - low], [high - middle]], fmt="D", color="black", markersize=5, capsize=4)
 
 
+def contrasts(path: Path, compared: Any, label: str) -> tuple[Path, str]:
+    """Draws the contrasts of each family `group/metric`, and says what is to be seen.
+
+    Args:
+      path: of the PNG.
+      compared: `{group/metric: {name: statistics.Contrast}}`.
+      label: of the axis.
+    """
+    rows = [(f"{family.split('/')[0]}\n{name}", c) for family, named in compared.items() for name, c in named.items()]
+    figure, (axes,) = grid(1, 1, width=8.0, height=max(1.8, 0.75 * len(rows) + 0.8))
+    for row, (_, one) in enumerate(rows):
+        points(axes, row, one.differences, (one.low, one.high), COLOURS[0])
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    return save(figure, path), "The named contrasts: every seed, the mean and its t interval after Holm."
+
+
 def save(figure: Any, path: Path) -> Path:
     """Writes a PNG for the page, and a PDF beside it for a paper."""
     path.parent.mkdir(parents=True, exist_ok=True)

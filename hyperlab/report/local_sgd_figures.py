@@ -18,7 +18,9 @@ def all_figures(folder: Path, study: measured.Study, compared) -> Figures:
         "time": _time(folder / "time.png", study),
     }
     if compared:
-        drawn["contrasts"] = _contrasts(folder / "contrasts.png", compared)
+        drawn["contrasts"] = figures.contrasts(
+            folder / "contrasts.png", compared, "difference of the test score; every point is a seed"
+        )
     if any(study.drift(cell, "cosine") is not None for cell in study.runs):
         drawn["drift"] = _drift(folder / "drift.png", study)
     if len(study.config.replicas) > 1:
@@ -176,19 +178,6 @@ def _scale(path: Path, study: measured.Study) -> tuple[Path, str]:
         f"The gap to synchronous training with as many replicas, at H = {period}, against their number; on the right "
         "what synchronous training itself loses. Bars are standard deviations over seeds of paired differences."
     )
-
-
-def _contrasts(path: Path, compared) -> tuple[Path, str]:
-    rows = [(f"{family.split('/')[0]}\n{name}", c) for family, named in compared.items() for name, c in named.items()]
-    figure, (axes,) = figures.grid(1, 1, width=8.0, height=max(1.8, 0.75 * len(rows) + 0.8))
-    for row, (_, one) in enumerate(rows):
-        figures.points(axes, row, one.differences, (one.low, one.high), figures.COLOURS[0])
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.invert_yaxis()
-    axes.set_xlabel("difference of the test score; every point is a seed")
-    return figures.save(figure, path), "The named contrasts: every seed, the mean and its t interval after Holm."
 
 
 def _predictions(path: Path, study: measured.Study) -> tuple[Path, str]:

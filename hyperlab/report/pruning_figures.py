@@ -28,7 +28,9 @@ def all_figures(folder: Path, study: measured.Study, compared, published=()) -> 
         drawn[f"track_{number}"] = _track(folder / f"track_{number}.png", study, track)
     if any(published):
         drawn["published"] = _published(folder / "published.png", study, published)
-    drawn["contrasts"] = _contrasts(folder / "contrasts.png", compared)
+    drawn["contrasts"] = figures.contrasts(
+        folder / "contrasts.png", compared, "difference of the mean test score; every point is a seed"
+    )
     drawn["kept"] = _kept(folder / "kept.png", study)
     drawn["reached"] = _reached(folder / "reached.png", study)
     return drawn
@@ -97,19 +99,6 @@ def _published(path: Path, study: measured.Study, published) -> tuple[Path, str]
         "Change from each curve's own point at 1, before published curves of other parents, networks, data and "
         "pipelines, faint: they place these results in a landscape and are not comparable with them."
     )
-
-
-def _contrasts(path: Path, compared) -> tuple[Path, str]:
-    rows = [(f"{family.split('/')[0]}\n{name}", c) for family, named in compared.items() for name, c in named.items()]
-    figure, (axes,) = figures.grid(1, 1, width=8.0, height=max(1.8, 0.75 * len(rows) + 0.8))
-    for row, (_, one) in enumerate(rows):
-        figures.points(axes, row, one.differences, (one.low, one.high), figures.COLOURS[0])
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.invert_yaxis()
-    axes.set_xlabel("difference of the mean test score; every point is a seed")
-    return figures.save(figure, path), "The named contrasts: every seed, the mean and its t interval after Holm."
 
 
 def _kept(path: Path, study: measured.Study) -> tuple[Path, str]:
