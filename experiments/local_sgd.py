@@ -204,14 +204,7 @@ def _described(units: Units) -> dict:
         }
     params = units.trial(1).shapes
     return {
-        "data": task.name,
-        "architecture": task.architecture,
-        "fingerprint": task.fingerprint,
-        "sizes": dict(task.sizes),
-        "toy": task.toy,
-        "classes": task.classes,
-        "score": task.score,
-        "notes": list(task.notes),
+        **task.described(),
         "parameters": trees.count(params),
         "compute_seconds": compute,
         "links": {name: list(link) for name, link in links(config).items()},

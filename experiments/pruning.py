@@ -209,14 +209,7 @@ def _described(units: Units) -> dict:
     task, params = units.task, units.variables["params"]
     kernels, total = units.macs()
     return {
-        "data": task.name,
-        "architecture": task.architecture,
-        "fingerprint": task.fingerprint,
-        "sizes": dict(task.sizes),
-        "toy": task.toy,
-        "classes": task.classes,
-        "score": task.score,
-        "notes": list(task.notes),
+        **task.described(),
         "shapes": {path: list(leaf.shape) for path, leaf in trees.flatten(params).items()},
         "prunable": units.prunable,
         "ceiling": units.ceiling,

@@ -70,11 +70,11 @@ def reference(optimizer, steps, rows):
     return found.params
 
 
-def close(first, second, tolerance=1e-6):
+def assert_close(first, second, tolerance=1e-6):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance), first, second)
 
 
-def equal(first, second):
+def assert_equal(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 

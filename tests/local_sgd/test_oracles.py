@@ -21,31 +21,31 @@ LINEAR = {
 @pytest.mark.parametrize("name", LINEAR)
 def test_averaging_parameters_at_every_step_is_synchronous_training(name):
     found = toys.run(Config(replicas=4, period=1), LINEAR[name], 5)
-    toys.close(found.params, toys.reference(LINEAR[name], 5, 16))
+    toys.assert_close(found.params, toys.reference(LINEAR[name], 5, 16))
 
 
 def test_so_it_is_when_momentum_is_averaged_too_and_for_three_replicas():
     found = toys.run(Config(replicas=3, period=1, inner_state="average"), LINEAR["heavy ball"], 5)
-    toys.close(found.params, toys.reference(LINEAR["heavy ball"], 5, 12))
+    toys.assert_close(found.params, toys.reference(LINEAR["heavy ball"], 5, 12))
 
 
 def test_synchronous_training_averages_gradients_so_it_is_exact_for_any_optimizer():
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.01))
     found = toys.run(Config("synchronous", replicas=4), optimizer, 5)
-    toys.close(found.params, toys.reference(optimizer, 5, 16))
+    toys.assert_close(found.params, toys.reference(optimizer, 5, 16))
     assert int(found.rounds) == 0 and not found.since.any()
 
 
 def test_slow_momentum_of_zero_is_local_sgd():
     slow = toys.run(Config("slowmo", 2, 4, learning_rate=0.1, outer_momentum=0.0), toys.sgd(), 8)
     local = toys.run(Config("local", 2, 4), toys.sgd(), 8)
-    toys.close(slow.params, local.params)
+    toys.assert_close(slow.params, local.params)
 
 
 def test_slow_momentum_at_every_step_is_heavy_ball_also_when_the_rate_changes():
     rate = optax.exponential_decay(0.1, 1, 0.8)
     slow = toys.run(Config("slowmo", 2, 1, learning_rate=rate, outer_momentum=0.7), toys.sgd(rate), 6)
-    toys.close(slow.params, toys.reference(toys.sgd(rate, momentum=0.7), 6, 8))
+    toys.assert_close(slow.params, toys.reference(toys.sgd(rate, momentum=0.7), 6, 8))
 
 
 @pytest.mark.parametrize("changes", [False, True])
@@ -59,12 +59,14 @@ def test_slow_momentum_is_sgd_with_momentum_only_while_the_rate_is_constant(chan
 
 def test_one_replica_that_goes_half_the_way_back_is_lookahead():
     ahead = toys.run(Config("lookahead", 1, 3, outer_rate=0.5), toys.sgd(), 3)
-    toys.close(ahead.params, jax.tree.map(lambda a, b: 0.5 * (a + b), toys.params(), toys.reference(toys.sgd(), 3, 4)))
+    toys.assert_close(
+        ahead.params, jax.tree.map(lambda a, b: 0.5 * (a + b), toys.params(), toys.reference(toys.sgd(), 3, 4))
+    )
 
 
 def test_outer_sgd_with_rate_one_is_local_sgd():
     outer = toys.run(Config("diloco", 2, 4, outer_rate=1.0, outer_momentum=0.0), optax.adam(0.01), 8)
-    toys.close(outer.params, toys.run(Config("local", 2, 4), optax.adam(0.01), 8).params)
+    toys.assert_close(outer.params, toys.run(Config("local", 2, 4), optax.adam(0.01), 8).params)
 
 
 def test_nesterov_of_diloco():
@@ -85,7 +87,7 @@ def test_replicas_on_the_same_data_stay_equal_and_a_synchronisation_changes_noth
     for leaf in jax.tree.leaves(found.inner):
         np.testing.assert_array_equal(leaf[0], leaf[1])
         np.testing.assert_array_equal(leaf[0], leaf[2])
-    toys.close(found.params, toys.reference(LINEAR["nesterov"], 6, 4))
+    toys.assert_close(found.params, toys.reference(LINEAR["nesterov"], 6, 4))
 
 
 def quadratic(a, c, rounds=30, period=8):
@@ -115,12 +117,12 @@ def test_the_fixed_point_of_unequal_quadratics_is_biased_as_the_formula_says():
 def test_the_first_steps_of_post_local_are_synchronous_bit_for_bit_and_then_a_round_begins():
     config = Config("post_local", replicas=2, period=3, synchronous_steps=4)
     post = toys.run(config, LINEAR["nesterov"], 4)
-    toys.equal(post.inner, toys.run(Config("synchronous", replicas=2), LINEAR["nesterov"], 4).inner)
-    toys.equal(post.inner.params, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), post.params))
+    toys.assert_equal(post.inner, toys.run(Config("synchronous", replicas=2), LINEAR["nesterov"], 4).inner)
+    toys.assert_equal(post.inner.params, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), post.params))
     assert [at for at in range(12) if Plan(config).at(at).fragments] == [6, 9]
     later = toys.run(config, LINEAR["nesterov"], 6)
     assert int(later.rounds) == 0 and int(later.since[0]) == 2
-    toys.equal(later.params, post.params)
+    toys.assert_equal(later.params, post.params)
 
 
 def test_an_outer_step_moves_the_anchor_to_the_mean_and_not_away_from_it():
@@ -128,7 +130,7 @@ def test_an_outer_step_moves_the_anchor_to_the_mean_and_not_away_from_it():
     method = toys.method(Config(replicas=2, period=1), optimizer)
     state = toys.start(method, optimizer)
     moved = state.replace(inner=state.inner.replace(params=jax.tree.map(lambda leaf: leaf + 1, state.inner.params)))
-    toys.close(method.outer_step(moved).params, jax.tree.map(lambda leaf: leaf + 1, state.params))
+    toys.assert_close(method.outer_step(moved).params, jax.tree.map(lambda leaf: leaf + 1, state.params))
 
 
 def test_a_rate_of_zero_at_an_outer_step_of_slow_momentum_averages():
@@ -138,7 +140,7 @@ def test_a_rate_of_zero_at_an_outer_step_of_slow_momentum_averages():
     local = toys.run(Config("local", 2, 2), toys.sgd(rate), 2)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slow))
     first = toys.run(Config("slowmo", 2, 2, learning_rate=rate), toys.sgd(rate), 2)
-    toys.close(first.params, local.params)
+    toys.assert_close(first.params, local.params)
     assert not any(leaf.any() for leaf in jax.tree.leaves(first.outer[0].buffer))
 
 

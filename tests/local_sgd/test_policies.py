@@ -93,7 +93,7 @@ def test_combined_batch_statistics_are_those_of_all_rows_also_where_means_are_la
     np.testing.assert_allclose(norm["var"], rows.var(0), rtol=1e-3)
     center = jax.tree.map(lambda leaf: leaf[0], stacked)
     means = jax.tree.map(lambda leaf: leaf.mean(0), policies.moments(stacked, center))
-    toys.close(policies.combined(means, center), found, 1e-3)
+    toys.assert_close(policies.combined(means, center), found, 1e-3)
     assert policies.reestimate(None, {}, {"a": 1}, []) == {"a": 1}
 
 
@@ -147,13 +147,13 @@ def test_fragments_move_their_own_leaves_with_their_own_outer_state():
 def test_groups_agree_between_rounds_and_the_anchor_waits():
     config = Config("hierarchical", 4, period=4, levels=((2, 2),), inner_state="average")
     state = toys.run(config, toys.sgd(0.05, momentum=0.9), 2)
-    toys.equal(state.params, toys.params())
+    toys.assert_equal(state.params, toys.params())
     for leaf in (*jax.tree.leaves(state.inner.params), *jax.tree.leaves(state.inner.opt_state)):
         np.testing.assert_array_equal(leaf[0], leaf[1])
         np.testing.assert_array_equal(leaf[2], leaf[3])
         assert np.abs(leaf[0] - leaf[2]).max() > 1e-4
     apart = toys.run(Config("local", 4, period=4), toys.sgd(0.05, momentum=0.9), 2)
-    toys.close(state.inner.params, jax.tree.map(lambda v: mean_over_groups(v, 2), apart.inner.params), 1e-3)
+    toys.assert_close(state.inner.params, jax.tree.map(lambda v: mean_over_groups(v, 2), apart.inner.params), 1e-3)
 
 
 @pytest.mark.fast
@@ -195,7 +195,7 @@ def test_what_is_rounded_off_is_sent_later(name):
 def test_int8_with_feedback_trains_like_float32():
     plain = toys.run(Config("diloco", 2, 2), toys.sgd(), 8)
     coded = toys.run(Config("diloco", 2, 2, compression="int8"), toys.sgd(), 8)
-    toys.close(coded.params, plain.params, 5e-3)
+    toys.assert_close(coded.params, plain.params, 5e-3)
     assert any(leaf.any() for leaf in jax.tree.leaves(coded.residual))
 
 
@@ -225,8 +225,8 @@ def test_one_replica_after_another_is_the_same_step():
     config = Config("diloco", replicas=3, period=2)
     together, apart = (toys.run(config, toys.sgd(0.05, momentum=0.9), 3, in_turn=turn) for turn in (False, True))
     assert int(apart.step) == 3 and apart.since.tolist() == [1] and int(apart.rounds) == 1
-    toys.close(apart.inner.params, together.inner.params)
-    toys.close(apart.params, together.params)
+    toys.assert_close(apart.inner.params, together.inner.params)
+    toys.assert_close(apart.params, together.params)
 
 
 def test_random_draws_of_a_replica_do_not_depend_on_how_many_there_are():

@@ -122,8 +122,8 @@ def test_sharded_replicas_train_as_those_on_one_device(shape, options):
         )
         state, _ = driver(state, batch, toys.ROOT)
     alone = toys.run(config, OPTIMIZER, 4)
-    toys.close(jax.device_get(state.inner.params), alone.inner.params)
-    toys.close(jax.device_get(state.params), alone.params)
+    toys.assert_close(jax.device_get(state.inner.params), alone.inner.params)
+    toys.assert_close(jax.device_get(state.params), alone.params)
     assert jax.tree.leaves(state.inner.params)[0].sharding.spec == PartitionSpec("replica")
 
 

@@ -45,7 +45,7 @@ def test_a_run_that_stops_in_the_middle_of_a_round_goes_on_as_if_it_had_not(tmp_
     assert not np.allclose(stopped.params["head"], stopped.inner.params["head"].mean(0), atol=1e-4)
     continued, straight = trained(Stop(), tmp_path), trained(Stop())
     assert int(straight.rounds) == 3  # after 4, 8 and the last step
-    toys.equal(continued, straight)
+    toys.assert_equal(continued, straight)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_at_a_boundary_any_number_of_replicas_goes_on_from_the_anchor(boundary, 
     found = resize(boundary, replicas)
     assert found.replicas == replicas
     for name in ("anchor", "outer", "shared", "step", "rounds"):
-        toys.equal(getattr(found, name), getattr(boundary, name))
+        toys.assert_equal(getattr(found, name), getattr(boundary, name))
     for leaf, anchor in zip(jax.tree.leaves(found.inner.params), jax.tree.leaves(found.anchor), strict=True):
         np.testing.assert_array_equal(leaf, jnp.stack([anchor] * replicas))
     old, new = jax.tree.leaves(boundary.inner.opt_state), jax.tree.leaves(found.inner.opt_state)

@@ -55,4 +55,6 @@ def test_two_processes_are_one_run(tmp_path):
     found = [json.loads(one.stdout.splitlines()[-1])["params"] for one in done]
     assert found[0] == found[1]
     alone = toys.run(Config(replicas=4, **options), toys.sgd(0.05, momentum=0.9), 5)
-    toys.close({name: np.array(leaf, np.float32) for name, leaf in found[0].items()}, jax.device_get(alone.params))
+    toys.assert_close(
+        {name: np.array(leaf, np.float32) for name, leaf in found[0].items()}, jax.device_get(alone.params)
+    )

@@ -37,6 +37,19 @@ class Task(abc.ABC):
     exclude: Sequence[str] = ()
     notes: Sequence[str] = ()
 
+    def described(self) -> dict[str, Any]:
+        """What reports have to know of the task, as JSON."""
+        return {
+            "data": self.name,
+            "architecture": self.architecture,
+            "fingerprint": self.fingerprint,
+            "sizes": dict(self.sizes),
+            "toy": self.toy,
+            "classes": self.classes,
+            "score": self.score,
+            "notes": list(self.notes),
+        }
+
     @abc.abstractmethod
     def init(self, key: jax.Array) -> PyTree:
         """Variables of a fresh network: `params` and other collections."""
