@@ -2,8 +2,11 @@
 
 Run:      python -m experiments.pruning --config configs/pruning/digits.py --workdir runs/digits
 Hardware: 2 CPU cores, 2 GB
-Time:     about 4 minutes (estimated from the default's step; not run as a whole yet)
-Expect:   a question, not a number: not run as a whole yet
+Time:     4 minutes (Intel Xeon)
+Expect:   accuracy, mean over compressions 4 to 32, 5 seeds: global - layerwise magnitude -.115 [-.191, -.039], worse;
+          global - random -.107 [-.178, -.037], worse; layerwise - random +.008 [-.004, .020], not separable; at equal
+          theoretical speedup -.056 [-.091, -.021]. At 32 times: global magnitude at once .46, in rounds .98, gradual
+          .98; RigL .95, SET .93; SNIP .93 with its own mask, .93 shuffled, .93 with random masks of its shares
 """
 
 from experiments import pruning

@@ -37,14 +37,17 @@ def all_figures(folder: Path, study: measured.Study, compared, published=()) -> 
 
 
 def _style(study: measured.Study, track: str) -> dict[str, dict]:
-    """Colour of each method of a track; controls are dashed, in the colour of what they are like."""
-    own = [name for name in study.of_track(track) if "~" not in name]
-    colours = {name: figures.COLOURS[place % len(figures.COLOURS)] for place, name in enumerate(own)}
+    """Colour and marker of each method; controls are dashed or dotted, in the colour of what they are like."""
+    own = [name for one in study.tracks for name in study.of_track(one) if "~" not in name]
+    marks = {
+        name: {"color": figures.COLOURS[place % len(figures.COLOURS)], "marker": "osD^"[place // len(figures.COLOURS)]}
+        for place, name in enumerate(own)
+    }
     style = {}
     for name in study.of_track(track):
         masks, _, like = name.partition("~")
         line = "-" if not like else ":" if masks == "random" else "--"
-        style[name] = {"color": colours.get(like or name, "#555555"), "linestyle": line}
+        style[name] = {**marks.get(like or name, {"color": "#555555", "marker": "o"}), "linestyle": line}
     return style
 
 
@@ -68,7 +71,7 @@ def _track(path: Path, study: measured.Study, track: str) -> tuple[Path, str]:
 
 
 def _curve(axes, x: np.ndarray, scores: np.ndarray, label: str, scale: float = 1.0, **style) -> None:
-    axes.plot(x, scale * scores.mean(0), label=label, marker="o", markersize=3, linewidth=1.4, **style)
+    axes.plot(x, scale * scores.mean(0), label=label, markersize=3, linewidth=1.4, **style)
     if len(scores) > 1:
         sd = scale * scores.std(0, ddof=1)
         axes.errorbar(x, scale * scores.mean(0), sd, fmt="none", ecolor=style["color"], alpha=0.5, capsize=2)
@@ -108,7 +111,7 @@ def _kept(path: Path, study: measured.Study) -> tuple[Path, str]:
     order = {name: place for place, name in enumerate(study.task["kernel_macs"])}
     kernels.sort(key=lambda name: order.get(name, len(order)))
     figure, (axes,) = figures.grid(1, 1, width=max(7.0, 0.3 * len(kernels)), height=4.2)
-    for number, track in enumerate(study.tracks):
+    for track in study.tracks:
         for name, style in _style(study, track).items():
             if "~" in name:
                 continue
@@ -117,12 +120,11 @@ def _kept(path: Path, study: measured.Study) -> tuple[Path, str]:
                 / np.prod(study.task["shapes"][k])
                 for k in kernels
             ]
-            marker = "o" if number == 0 else "s"
-            axes.plot(shares, marker=marker, markersize=3, linewidth=1, label=study.label(name), **style)
+            axes.plot(shares, markersize=3, linewidth=1, label=study.label(name), **style)
     axes.set_yscale("log")
     axes.set_xticks(range(len(kernels)), kernels, rotation=90, fontsize=6)
     axes.set_ylabel("share kept")
-    axes.legend(fontsize=6)
+    figure.legend(fontsize=6, loc="outside right upper")
     return figures.save(figure, path), (
         f"Share of each prunable kernel that is kept at compression {compression:g}, in the order of the network; "
         "methods with the same masks lie on one another."
@@ -133,15 +135,17 @@ def _reached(path: Path, study: measured.Study) -> tuple[Path, str]:
     figure, (axes,) = figures.grid(1, 1, width=7.0, height=3.2)
     for track in study.tracks:
         for name, style in _style(study, track).items():
+            if "~" in name:
+                continue
             points = study.compressions(name)
             error = [study.size(name, one, "compression_ratio").mean() / one - 1 for one in points]
-            axes.plot(points, error, marker="o", markersize=3, label=study.label(name), **style)
+            axes.plot(points, error, markersize=3, linewidth=1, label=study.label(name), **style)
     _doubling(axes, study, "compression")
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("requested compression")
     axes.set_ylabel("relative error of the compression")
-    axes.legend(fontsize=5, ncols=2)
+    figure.legend(fontsize=6, loc="outside right upper")
     return figures.save(figure, path), (
         "How far the reached compression is from the requested one: masks are counted exactly, layerwise shares round "
-        "once for each tensor."
+        "once for each tensor, channels go as a whole. Controls keep the shares of their method and are left out."
     )
