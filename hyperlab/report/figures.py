@@ -21,6 +21,22 @@ COLOURS = (
 )
 
 
+MARKERS = "osD^v"
+
+
+def marks(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """A colour and a marker for each of up to fifty lines; the first ten differ by colour alone.
+
+    >>> marks([str(place) for place in range(11)])["10"]
+    {'color': '#0072b2', 'marker': 's'}
+    """
+    count = len(COLOURS)
+    return {
+        name: {"color": COLOURS[place % count], "marker": MARKERS[place // count % len(MARKERS)]}
+        for place, name in enumerate(names)
+    }
+
+
 def grid(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float = 3.2, **options: Any):
     """A figure with `rows x columns` axes (a flat array), without a window and without global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

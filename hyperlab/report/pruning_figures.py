@@ -38,11 +38,7 @@ def all_figures(folder: Path, study: measured.Study, compared, published=()) -> 
 
 def _style(study: measured.Study, track: str) -> dict[str, dict]:
     """Colour and marker of each method; controls are dashed or dotted, in the colour of what they are like."""
-    own = [name for one in study.tracks for name in study.of_track(one) if "~" not in name]
-    marks = {
-        name: {"color": figures.COLOURS[place % len(figures.COLOURS)], "marker": "osD^"[place // len(figures.COLOURS)]}
-        for place, name in enumerate(own)
-    }
+    marks = figures.marks([name for one in study.tracks for name in study.of_track(one) if "~" not in name])
     style = {}
     for name in study.of_track(track):
         masks, _, like = name.partition("~")

@@ -29,14 +29,14 @@ def curves(path: Path, suite: Any) -> tuple[Path, str]:
         for track in dict.fromkeys(track for run in runs for track in run.study.tracks)
     ]
     labels = dict.fromkeys(run.study.label(name) for run in suite.runs for name in _own(run.study))
-    colours = {label: figures.COLOURS[place % len(figures.COLOURS)] for place, label in enumerate(labels)}
+    marks = figures.marks(list(labels))
     figure, axes = figures.grid(len(rows), 2, width=5.2, height=3.6)
     for row, (network, track) in enumerate(rows):
         for one, axis in zip(axes[2 * row : 2 * row + 2], measured.AXES, strict=True):
             for place, run in enumerate(suite.networks[network]):
                 for name in _own(run.study):
                     if run.study.choices[name]["track"] == track:
-                        style = {"color": colours[run.study.label(name)], "linestyle": _LINES[place % len(_LINES)]}
+                        style = {**marks[run.study.label(name)], "linestyle": _LINES[place % len(_LINES)]}
                         _curve(one, *run.study.curve(name, axis), suite.label(network, run, name), style)
             one.set_xscale("log", base=2)
             ticks = sorted(
@@ -49,7 +49,7 @@ def curves(path: Path, suite: Any) -> tuple[Path, str]:
         axes[2 * row].legend(fontsize=6, loc="lower left")
     return _save(figure, path, bool(suite.across)), (
         "Test scores against compression and against theoretical speedup, means over seeds with sample standard "
-        "deviations. A method has one colour on all networks; several runs of a network differ by their lines. "
+        "deviations. A method has one colour and marker on all networks; several runs of a network differ by their lines. "
         "Controls with another method's shares of the tensors are in the tables."
     )
 
@@ -81,7 +81,7 @@ def _own(study: measured.Study) -> list[str]:
 
 
 def _curve(axes: Any, x: Any, scores: Any, label: str, style: dict[str, str]) -> None:
-    axes.plot(x, scores.mean(0), label=label, marker="o", markersize=3, linewidth=1.4, **style)
+    axes.plot(x, scores.mean(0), label=label, markersize=3, linewidth=1.4, **style)
     if len(scores) > 1:
         sd = scores.std(0, ddof=1)
         axes.errorbar(x, scores.mean(0), sd, fmt="none", ecolor=style["color"], alpha=0.5, capsize=2)
