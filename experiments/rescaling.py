@@ -19,11 +19,12 @@ from hyperlab.data import load
 from hyperlab.errors import ConfigError
 from hyperlab.nn import check_sizes, level_sizes
 from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, cases, costs, deploy
-from hyperlab.rescaling.units import FIRST_REPORT_SEED, mean_dice
+from hyperlab.rescaling.units import mean_dice
 from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.study import FIRST_REPORT_SEED
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.writers import JsonLines, MultiWriter
 

@@ -2,7 +2,8 @@
 
 from hyperlab.compression.methods import METHODS, Method, find, with_controls
 from hyperlab.compression.tasks import TASKS, Task, load
-from hyperlab.compression.units import DENSE, FIRST_REPORT_SEED, REPORT, TUNE, Units
+from hyperlab.compression.units import DENSE, Units
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 
 __all__ = [
     "DENSE",

@@ -1,6 +1,5 @@
 """Units of work of the pruning study: parents, and networks that were pruned from them and trained on."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +15,15 @@ from hyperlab.compression.trial import Trial, with_masks
 from hyperlab.data.splits import fingerprint
 from hyperlab.metrics.compression import measure
 from hyperlab.metrics.operations import macs, macs_per_kernel
-from hyperlab.train import durations, rngs, state
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel, kept
+from hyperlab.train import durations, state
+from hyperlab.train.study import REPORT, StudyUnits
+from hyperlab.train.units import Measurements, kept
 
-TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; with fresh ones on validation and test
-FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
 DENSE = {"trained": "dense", "initial": "dense_initial"}  # what each track is held against: nothing pruned
 STAGES = ("initial", "early", "trained")  # of a parent
 
 
-class Units:
+class Units(StudyUnits):
     """Trains the networks of one study.
 
     Args:
@@ -37,12 +35,8 @@ class Units:
     """
 
     def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
-        self.config, self.task, self.folder = config, task, folder
-        self.progress, self.stop = progress, stop
-        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
-        self._counted: set[str] = set()  # units that the progress knows of
-        self.files = UnitFiles(folder.path / "units")
-        self.root = jax.random.key(config.seed)
+        super().__init__(config, folder, progress, stop)
+        self.task = task
         self.trial = Trial(task, config.optimizer)
         self.variables = jax.eval_shape(task.init, jax.random.key(0))
         self.parent_steps = self._steps(config.parent_length)
@@ -89,7 +83,7 @@ class Units:
           `<stage>/<collection>/<path>` for the stages `initial`, `early` (for rewinding) and `trained`; of the last,
           `validation/<metric>`; `curve/step`, `curve/score`; `digest`, a hash of the trained parameters.
         """
-        return self._unit(f"parent/{rate:.3g}/{seed}", self.parent_steps, lambda: self._train_parent(rate, seed))
+        return self.unit(f"parent/{rate:.3g}/{seed}", self.parent_steps, lambda: self._train_parent(rate, seed))
 
     def stage(self, parent: Measurements, stage: str) -> Any:
         """The variables of a parent at one of its stages."""
@@ -99,7 +93,7 @@ class Units:
     def _train_parent(self, rate: float, seed: int) -> Measurements | None:
         if self.stop.requested:
             return None
-        variables = self.trial.init(self._key("initial", seed))
+        variables = self.trial.init(self.key("initial", seed))
         stages, early = {"initial": variables}, round(self.config.rewind_to * self.parent_steps)
 
         def remember(current: state.TrainState) -> state.TrainState:
@@ -134,7 +128,7 @@ class Units:
         """
         unit = f"{name}/{phase}/{compression:g}/{rate:.3g}/{seed}"
         compute = lambda: self._prune(name, compression, rate, seed, phase)  # noqa: E731
-        return self._unit(unit, self.steps(self.method(name)), compute)
+        return self.unit(unit, self.steps(self.method(name)), compute)
 
     def method(self, name: str) -> Method:
         """A method, a control, or what nothing is pruned of."""
@@ -152,7 +146,7 @@ class Units:
             if parent is None:
                 return None
             variables = self.stage(parent, "trained")
-            self._reads_test(REPORT)
+            self.reads_test(REPORT)
             measured = self._measured(variables, "validation") | self._measured(variables, "test")
             return measured | {"parent": parent["digest"], "seed": np.array(seed)}
 
@@ -169,7 +163,7 @@ class Units:
         draws = seed + 10_000 * method.stream
         # Every key is fixed before a mask is made.
         keys = dict(
-            zip(("masks", "values", "grow"), jax.random.split(self._key(name.split("~")[0], draws), 3), strict=True)
+            zip(("masks", "values", "grow"), jax.random.split(self.key(name.split("~")[0], draws), 3), strict=True)
         )
         steps = self.steps(method)
         variables = self.stage(parent, "trained" if method.parent == "trained" else "initial")
@@ -179,7 +173,7 @@ class Units:
         start = {**variables, "params": pruning.apply(variables["params"], masks)}
         parts = ("validation", "test") if phase == REPORT else ("validation",)
         if phase == REPORT:
-            self._reads_test(phase)
+            self.reads_test(phase)
             for part in parts:
                 result |= {f"pruned/{key}": value for key, value in self._measured(start, part).items()}
         curve: list[tuple[int, float]] = []
@@ -275,41 +269,16 @@ class Units:
             rate=rate,
             steps=steps,
             draws=draws,
-            key=self._key("training", draws),
+            key=self.key("training", draws),
             events=events,
             evaluate=evaluate,
             evaluate_every=max(1, steps // self.config.curve_points),
-            progress=Counter(self.folder, self._advance),
+            progress=self.counter(),
             stop=self.stop,
         )
 
     def _measured(self, variables: Any, part: str) -> Measurements:
         return {f"{part}/{name}": values for name, values in self.trial.score(variables, part).items()}
-
-    def _unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
-        known = self.files.read(name)
-        if known is None:
-            known = self.files.measure(name, compute)
-        elif name not in self._counted:
-            self._advance(steps)
-        self._counted.add(name)
-        return known
-
-    def in_parallel(self, measure: Any, items: Any) -> list[Any]:
-        """Applies `measure` to every item, several networks at a time."""
-        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
-
-    def _key(self, stream: str, seed: int) -> jax.Array:
-        return jax.random.fold_in(rngs.stream(self.root, stream), seed)
-
-    def _reads_test(self, phase: str) -> None:
-        with self._lock:
-            self.test_reads += phase == REPORT
-
-    def _advance(self, steps: int) -> None:
-        with self._lock:
-            self.done += steps
-            self.progress.update(self.done)
 
 
 def _curve(points: list[tuple[int, float]]) -> Measurements:

@@ -6,7 +6,8 @@ Two studies share it: `experiments/in_context.py`, one answer an image (`arms`, 
 
 from hyperlab.few_shot.arms import ARMS, Arm
 from hyperlab.few_shot.floors import FLOORS
-from hyperlab.few_shot.training import FIRST_REPORT_SEED, REPORT, TUNE, Training
+from hyperlab.few_shot.training import Training
 from hyperlab.few_shot.units import Units
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 
 __all__ = ["ARMS", "FIRST_REPORT_SEED", "FLOORS", "REPORT", "TUNE", "Arm", "Training", "Units"]

@@ -1,6 +1,5 @@
 """Training of the networks of a study over tasks: across all of them, or on the examples of one."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,16 +8,14 @@ import jax
 from hyperlab.data.in_context import Pool, Sampler, Sampling, StoredTask
 from hyperlab.few_shot.material import Material
 from hyperlab.few_shot.trial import Trial
-from hyperlab.train import durations, rngs
+from hyperlab.train import durations
 from hyperlab.train.loop import fit
 from hyperlab.train.state import TrainState
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel, kept
-
-TUNE, REPORT = "tune", "report"  # on the development tasks with tuning seeds; with fresh ones on the held-out tasks
-FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
+from hyperlab.train.study import REPORT, TUNE, StudyUnits
+from hyperlab.train.units import kept
 
 
-class Training:
+class Training(StudyUnits):
     """What the units of every study over tasks share: its tasks, its files, its progress, the training itself.
 
     Args:
@@ -30,23 +27,9 @@ class Training:
     """
 
     def __init__(self, config: Any, material: Material, folder: Any, progress: Any, stop: Any):
-        self.config, self.material, self.folder = config, material, folder
-        self.progress, self.stop = progress, stop
-        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
-        self.files = UnitFiles(folder.path / "units")
-        self._counted: set[str] = set()  # units that the progress knows of
-        self.root = jax.random.key(config.seed)
+        super().__init__(config, folder, progress, stop)
+        self.material = material
         self.targets = {TUNE: material.development, REPORT: material.test}
-
-    def unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
-        """Reads a unit, or computes it; the progress is told once of the steps of one that was there already."""
-        known = self.files.read(name)
-        if known is None:
-            known = self.files.measure(name, compute)
-        elif name not in self._counted:
-            self.advance(steps)
-        self._counted.add(name)
-        return known
 
     def length(self, phase: str, *, across_tasks: bool) -> int:
         """Training steps of one network; while tuning, networks across tasks may be trained for less."""
@@ -93,7 +76,7 @@ class Training:
         """Trains a network on what `batch` picks from a pool, or `Examples`; None after a stop."""
         if self.stop.requested:
             return None
-        key = jax.random.fold_in(rngs.stream(self.root, "initial"), draws)
+        key = self.key("initial", draws)
         state = fit(
             trial.start(key, rate),
             lambda state, drawn, root_key: trial.step(state, (pool, drawn), root_key),
@@ -104,7 +87,7 @@ class Training:
             evaluate_every=max(1, steps // self.config.curve_points) if evaluate else 0,
             stop=self.stop,
             place=lambda drawn: drawn,
-            progress=Counter(self.folder, self.advance),
+            progress=self.counter(),
             on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN finds nothing
         )
         return None if self.stop.requested else state
@@ -114,18 +97,3 @@ class Training:
         """The tasks to train on, on the device, and what the sampler draws from."""
         tasks = self.material.training(synthetic=synthetic)
         return jax.device_put(Pool.of(tasks)), tasks
-
-    def in_parallel(self, measure: Any, items: Any) -> list[Any]:
-        """Applies `measure` to every item, several networks at a time."""
-        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
-
-    def reads_test(self, phase: str) -> None:
-        """Counts a network that is judged on the held-out tasks."""
-        with self._lock:
-            self.test_reads += phase == REPORT
-
-    def advance(self, steps: int) -> None:
-        """Tells the progress of steps that were done."""
-        with self._lock:
-            self.done += steps
-            self.progress.update(self.done)

@@ -2,8 +2,6 @@
 
 import functools
 import math
-import threading
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +14,10 @@ from hyperlab.data.partitions import partition
 from hyperlab.errors import ConfigError
 from hyperlab.replicas.arms import Arm, find
 from hyperlab.replicas.trial import Trial
-from hyperlab.train import durations, rngs
+from hyperlab.train import durations
 from hyperlab.train.search import Axis, draw
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel, kept
-
-TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; with fresh ones on validation and test
-FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
+from hyperlab.train.study import REPORT, StudyUnits
+from hyperlab.train.units import Measurements, kept
 
 
 class Cell(NamedTuple):
@@ -41,7 +37,7 @@ class Cell(NamedTuple):
         return f"{self.arm}/{self.period}/{self.replicas}"
 
 
-class Units:
+class Units(StudyUnits):
     """Trains the replicas of one study.
 
     Args:
@@ -53,12 +49,8 @@ class Units:
     """
 
     def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
-        self.config, self.task, self.folder = config, task, folder
-        self.progress, self.stop = progress, stop
-        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
-        self._counted: set[str] = set()  # units that the progress knows of
-        self.files = UnitFiles(folder.path / "units")
-        self.root = jax.random.key(config.seed)
+        super().__init__(config, folder, progress, stop)
+        self.task = task
         self._trials: dict[int, Trial] = {}
 
     # -- what there is to do -----------------------------------------------------------------------------------
@@ -190,13 +182,7 @@ class Units:
           None after a stop.
         """
         unit = f"{cell.name}/{phase}/{trial}/{seed}"
-        known = self.files.read(unit)
-        if known is None:
-            known = self.files.measure(unit, lambda: self._train(cell, trial, seed, phase))
-        elif unit not in self._counted:
-            self._advance(self.steps(cell.replicas))
-        self._counted.add(unit)
-        return known
+        return self.unit(unit, self.steps(cell.replicas), lambda: self._train(cell, trial, seed, phase))
 
     def _train(self, cell: Cell, number: int, seed: int, phase: str) -> Measurements | None:
         if self.stop.requested:
@@ -223,18 +209,18 @@ class Units:
                 drifts.append({"step": step, **trial.drift(current)})
 
         trained = trial.train(
-            trial.init(self._key("initial", seed)),
+            trial.init(self.key("initial", seed)),
             arm,
             period=cell.period,
             numbers=numbers,
             steps=steps,
             indices=indices,
-            key=self._key("training", draws),
+            key=self.key("training", draws),
             evaluate=evaluate,
             evaluate_every=max(1, steps // self.config.curve_points) if phase == REPORT else steps,
             drift=drift,
             drift_every=steps // self.config.drift_points,
-            progress=Counter(self.folder, self._advance),
+            progress=self.counter(),
             stop=self.stop,
         )
         if trained is None:
@@ -243,25 +229,11 @@ class Units:
         result: Measurements = {"finite": np.array(all(np.isfinite(leaf).all() for leaf in leaves))}
         for part in ("validation", "test") if phase == REPORT else ("validation",):
             result |= {f"{part}/{name}": v for name, v in self.task.measure(trained.variables, part).items()}
-        if phase == REPORT:
-            with self._lock:
-                self.test_reads += 1
+        self.reads_test(phase)
         result |= {"curve/step": np.array([s for s, _ in curve]), "curve/score": np.array([v for _, v in curve])}
         for name in drifts[0] if drifts else ():
             result[f"drift/{name}"] = np.array([np.asarray(one[name]) for one in drifts])
         return result | {f"number/{name}": np.array(v) for name, v in numbers.items()} | {"seed": np.array(seed)}
-
-    def in_parallel(self, measure: Callable[[Any], Any], items: Any) -> list[Any]:
-        """Applies `measure` to every item, several trainings at a time."""
-        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
-
-    def _key(self, stream: str, seed: int) -> jax.Array:
-        return jax.random.fold_in(rngs.stream(self.root, stream), seed)
-
-    def _advance(self, steps: int) -> None:
-        with self._lock:
-            self.done += steps
-            self.progress.update(self.done)
 
 
 def _rounds(rows: np.ndarray, replicas: int) -> np.ndarray:

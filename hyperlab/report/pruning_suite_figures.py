@@ -49,7 +49,7 @@ def curves(path: Path, suite: Any) -> tuple[Path, str]:
         axes[2 * row].legend(fontsize=6, loc="lower left")
     return _save(figure, path, bool(suite.across)), (
         "Test scores against compression and against theoretical speedup, means over seeds with sample standard "
-        "deviations. A method has one colour and marker on all networks; several runs of a network differ by their lines. "
+        "deviations. A method looks the same on all networks; several runs of a network differ by their lines. "
         "Controls with another method's shares of the tensors are in the tables."
     )
 

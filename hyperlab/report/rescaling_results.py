@@ -13,7 +13,8 @@ from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
 from hyperlab.rescaling import ARMS, REPORT, Job
 from hyperlab.rescaling.costs import INFERENCE, TRAINING
-from hyperlab.rescaling.units import FIRST_REPORT_SEED, mean_dice
+from hyperlab.rescaling.units import mean_dice
+from hyperlab.train.study import FIRST_REPORT_SEED
 from hyperlab.train.units import Measurements
 
 DIRECTIONS = {"dice": "max", "macs": "min"}

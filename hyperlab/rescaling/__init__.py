@@ -2,6 +2,7 @@
 
 from hyperlab.rescaling.arms import ARMS, Arm, Job
 from hyperlab.rescaling.prior import Prior
-from hyperlab.rescaling.units import REPORT, TUNE, Units
+from hyperlab.rescaling.units import Units
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 
-__all__ = ["ARMS", "REPORT", "TUNE", "Arm", "Job", "Prior", "Units"]
+__all__ = ["ARMS", "FIRST_REPORT_SEED", "REPORT", "TUNE", "Arm", "Job", "Prior", "Units"]

@@ -13,9 +13,10 @@ from hyperlab.metrics import per_case
 from hyperlab.rescaling import cases
 from hyperlab.rescaling.arms import ARMS, Job
 from hyperlab.rescaling.costs import INFERENCE
-from hyperlab.rescaling.units import FIRST_REPORT_SEED, REPORT, Units
+from hyperlab.rescaling.units import Units
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT
 
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)
 

@@ -1,6 +1,5 @@
 """Units of work of the rescaling study: networks of one arm at one learning rate, trained and measured."""
 
-import threading
 from typing import Any
 
 import jax
@@ -16,16 +15,14 @@ from hyperlab.rescaling.arms import ARMS, Arm, Job
 from hyperlab.rescaling.networks import build
 from hyperlab.rescaling.prior import Prior
 from hyperlab.rescaling.trial import Examples, Trial, pooled
-from hyperlab.train import durations, rngs
+from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.loop import fit
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel, kept
-
-TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; with fresh ones on validation and test
-FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
+from hyperlab.train.units import Measurements, kept
 
 
-class Units:
+class Units(StudyUnits):
     """Trains the networks of one study.
 
     Args:
@@ -37,11 +34,8 @@ class Units:
     """
 
     def __init__(self, config: Any, splits: Splits, folder: Any, progress: Any, stop: Any):
-        self.config, self.splits, self.folder = config, splits, folder
-        self.progress, self.stop = progress, stop
-        self.done, self.test_reads, self._lock = 0, 0, threading.Lock()
-        self._counted: set[str] = set()  # units that the progress knows of
-        self.files = UnitFiles(folder.path / "units")
+        super().__init__(config, folder, progress, stop)
+        self.splits = splits
         self.prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
         self.shape = splits.image_shape[:-1]
         self.levels = len(config.primary.widths)
@@ -53,7 +47,6 @@ class Units:
         if self.prior.high < 1:  # for evaluation beyond the prior
             self.buckets += plan(self.shape, self.levels, self.prior.high, 1.0, 1)
         self.examples = Examples(jnp.asarray(splits.train.images), jnp.asarray(splits.train.labels))
-        self.root = jax.random.key(config.seed)
         validation = splits.validation
         if config.curve_examples and config.curve_examples < len(validation):
             validation = validation.take(stratified_subset(validation.strata, config.curve_examples, 0))
@@ -88,24 +81,15 @@ class Units:
           stop.
         """
         name = f"{arm_name}/{job.name}/{phase}/{rate:.3g}/{seed}"
-        known = self.files.read(name)
-        if known is None:
-            known = self.files.measure(name, lambda: self._train(arm_name, job, rate, seed, phase))
-        elif name not in self._counted:
-            self._advance(self.steps(ARMS[arm_name]))
-        self._counted.add(name)
-        return known
-
-    def in_parallel(self, measure: Any, items: Any) -> list[Any]:
-        """Applies `measure` to every item, several networks at a time."""
-        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+        compute = lambda: self._train(arm_name, job, rate, seed, phase)  # noqa: E731
+        return self.unit(name, self.steps(ARMS[arm_name]), compute)
 
     def _train(self, arm_name: str, job: Job, rate: float, seed: int, phase: str) -> Measurements | None:
         if self.stop.requested:
             return None
         arm, trial = ARMS[arm_name], self.trial(ARMS[arm_name], job)
         steps, draws = self.steps(arm), seed + 10_000 * arm.stream
-        key = jax.random.fold_in(rngs.stream(self.root, "initial"), draws)
+        key = self.key("initial", draws)
         losses: list[Any] = []
         curve: list[tuple[int, float]] = []
 
@@ -140,7 +124,7 @@ class Units:
             evaluate_every=max(1, steps // self.config.curve_points),
             stop=self.stop,
             place=lambda drawn: drawn,
-            progress=Counter(self.folder, self._advance),
+            progress=self.counter(),
             on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN scores 0
         )
         if self.stop.requested:
@@ -157,8 +141,7 @@ class Units:
         result["factors"] = np.array(factors)
         result["validation/dice"] = np.stack([trial.dice(prepared[f], f, self.splits.validation) for f in factors])
         if phase == REPORT:
-            with self._lock:
-                self.test_reads += 1
+            self.reads_test(phase)
             tested = [self.tested(trial, prepared[f], f) for f in factors]
             result |= {f"test/{name}": np.stack([one[name] for one in tested]) for name in tested[0]}
             if job.factor is None:
@@ -230,11 +213,6 @@ class Units:
             evaluation_batch=self.config.evaluation_batch,
             zooming=zooming,
         )
-
-    def _advance(self, steps: int) -> None:
-        with self._lock:
-            self.done += steps
-            self.progress.update(self.done)
 
 
 def _gamma(factor: float) -> np.ndarray:

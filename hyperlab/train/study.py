@@ -1,0 +1,75 @@
+"""What the units of every study share: where they are kept, who is told of the progress, how often the test was read.
+
+A study is tuned on the validation split with tuning seeds, which count from 0, and reported on fresh seeds.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+
+from hyperlab.train import rngs
+from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+
+TUNE, REPORT = "tune", "report"
+FIRST_REPORT_SEED = 100
+
+
+class StudyUnits:
+    """The base of a study's units of work.
+
+    Args:
+      config: the study's config, with `seed` and `workers`.
+      folder: the run's folder.
+      progress: a `train.progress.Progress` over training steps.
+      stop: an object with `.requested`.
+    """
+
+    def __init__(self, config: Any, folder: Any, progress: Any, stop: Any):
+        self.config, self.folder, self.progress, self.stop = config, folder, progress, stop
+        self.files = UnitFiles(folder.path / "units")
+        self.root = jax.random.key(config.seed)
+        self.done = 0  # training steps, of all units
+        self.test_reads = 0  # networks that this start measured on what is held out
+        self._lock = threading.Lock()  # units may be computed in several threads
+        self._counted: set[str] = set()  # units that the progress knows of
+
+    def unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
+        """Reads a unit, or computes it; the progress is told once of the steps of one that was there already.
+
+        Args:
+          name: of the unit.
+          steps: that its training takes.
+          compute: measures, and tells the progress itself; None after a stop, and then nothing is kept.
+        """
+        known = self.files.read(name)
+        if known is None:
+            known = self.files.measure(name, compute)
+        elif name not in self._counted:
+            self.advance(steps)
+        self._counted.add(name)
+        return known
+
+    def in_parallel(self, measure: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """Applies `measure` to every item, several trainings at a time."""
+        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+
+    def key(self, stream: str, seed: int) -> jax.Array:
+        """A random key, a function of the study's seed, of what it is for, and of the run's seed."""
+        return jax.random.fold_in(rngs.stream(self.root, stream), seed)
+
+    def counter(self) -> Counter:
+        """The progress of one training."""
+        return Counter(self.folder, self.advance)
+
+    def advance(self, steps: int) -> None:
+        """Tells the progress of steps that were done."""
+        with self._lock:
+            self.done += steps
+            self.progress.update(self.done)
+
+    def reads_test(self, phase: str) -> None:
+        """Counts a network that is measured on what is held out."""
+        with self._lock:
+            self.test_reads += phase == REPORT
