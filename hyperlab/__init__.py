@@ -8,7 +8,7 @@
 (2, 3)
 """
 
-from hyperlab import errors, hypernet, interop, local_sgd, pruning, trees
+from hyperlab import errors, hypernet, interop, local_sgd, pruning, trees, uncertainty
 from hyperlab.hypernet import diagnose, hypernetize
 from hyperlab.in_context import segment
 
@@ -24,6 +24,7 @@ __all__ = [
     "run",
     "segment",
     "trees",
+    "uncertainty",
 ]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.data.classification import mnist
-from hyperlab.data.layouts import case_problems, detect
+from hyperlab.data.layouts import case_problems, depth_problems, detect
 from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.similarity import near_copies, thumbnail
 from hyperlab.data.splits import fingerprint
@@ -43,8 +43,8 @@ def check(root: str | Path) -> list[Problem]:
 
     Looks for image and mask of unequal geometry (shape, spacing, affine), labels outside the declared map,
     non-finite voxels, files that a `dataset.json` names and that are missing, empty case folders, JPEG
-    masks, damaged files; identical images and near-copies (also under different masks); cases and subjects
-    that are in the training and in the test part.
+    masks, damaged files, pictures of mixed bit depth or channel count; identical images and near-copies (also under
+    different masks); cases and subjects that are in the training and in the test part.
 
     Args:
       root: the folder, or an `.npz` file.
@@ -62,7 +62,7 @@ def examine(root: str | Path) -> Findings:
     if root.is_dir() and any(root.glob("*idx3-ubyte*")):
         return _examine_idx(root)
     layout = detect(root)
-    problems = list(layout.problems)
+    problems = [*layout.problems, *depth_problems(layout)]
     hashes: list[tuple[str, str]] = []
     thumbnails, read = [], []
     values: set[int] = set()

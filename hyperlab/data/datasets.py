@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperlab.data import classification, generic, segmentation, shapes
+from hyperlab.data import classification, generic, parasites, segmentation, shapes
 from hyperlab.data.source import Source, cut
 from hyperlab.data.splits import Splits
 from hyperlab.errors import DataError, nearest
@@ -16,6 +16,7 @@ SETS: dict[str, Callable[..., Source]] = {
     "fashion_mnist": classification.fashion_mnist,
     "cifar10": classification.cifar10,
     "shapes": shapes.shapes,
+    "parasites": parasites.parasites,
     "wbc": segmentation.wbc,
     "dsb2018_nuclei": segmentation.dsb2018_nuclei,
     "isbi2012_membrane": segmentation.isbi2012_membrane,
@@ -47,11 +48,10 @@ def load(
     Args:
       name: with one class an image: `"digits"` (1,797 images of 8x8, embedded in scikit-learn), `"mnist"` or
         `"fashion_mnist"` (28x28, IDX files, plain or gzipped), `"cifar10"` (32x32 in colour, official files or image
-        files by class). With one class a pixel: `"shapes"` (procedural,
-        no files), the public sets of `hyperlab.data.segmentation` (`"wbc"`, `"dsb2018_nuclei"`,
-        `"isbi2012_membrane"`, `"brain_t1_ptbp"`, `"chasedb1"`, `"msd_hippocampus"`, `"msd_hippocampus_3d"`), and
-        the layouts of `hyperlab.data.generic` (`"nnunet"`, `"decathlon"`, `"folder"`, `"npz"`, `"oasis"`,
-        `"camus"`).
+        files by class). With one class a pixel: `"shapes"` and `"parasites"` (procedural, no files), the public sets
+        of `hyperlab.data.segmentation` (`"wbc"`, `"dsb2018_nuclei"`, `"isbi2012_membrane"`, `"brain_t1_ptbp"`,
+        `"chasedb1"`, `"msd_hippocampus"`, `"msd_hippocampus_3d"`), and the layouts of `hyperlab.data.generic`
+        (`"nnunet"`, `"decathlon"`, `"folder"`, `"npz"`, `"oasis"`, `"camus"`).
       root: the folder of the files; of IDX files a folder that holds `MNIST/raw` or `mnist` works too.
       validation_fraction: share of all examples, or of those outside an official test split, which becomes the
         validation split; by default 0.2, and 1/12 (5,000 of 60,000) of an IDX set.

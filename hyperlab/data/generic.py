@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.data.layouts import LAYOUTS, case_problems, refuse
+from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, refuse
+from hyperlab.data.microscopy import full_range
 from hyperlab.data.readers.cases import Layout, Problem
 from hyperlab.data.readers.scan import Scan
 from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, unit_range
@@ -20,7 +21,7 @@ from hyperlab.errors import DataError, nearest
 
 Size = int | Sequence[int]
 FITS = ("resample", "centre")
-NORMALIZATIONS = ("auto", "percentiles", "min_max", "none")
+NORMALIZATIONS = ("auto", "percentiles", "min_max", "full_range", "none")
 _MOST_LABELS = 64  # more values without a declared map are instances, not classes
 
 
@@ -38,7 +39,8 @@ def nnunet(
       size: the spatial size of all images; None where all cases have one.
       fit: `"resample"` to the size (images linearly, masks nearest), or `"centre"`: pad with 0 and crop.
       normalize: `"auto"`: 8-bit pictures are divided by 255, all else goes by `"percentiles"`: each channel's
-        percentiles .5 and 99.5 become 0 and 1; `"min_max"`; or `"none"` where values lie in 0..1 already.
+        percentiles .5 and 99.5 become 0 and 1; `"min_max"`; `"full_range"`: divided by 255 or 65,535, whichever the
+        pixels' type holds; or `"none"` where values lie in 0..1 already.
       slice_axis: of volumes take the slice across this axis with the most labelled voxels.
 
     Raises:
@@ -135,7 +137,7 @@ def _source(
     for what, given, valid in (("fit", fit, FITS), ("normalize", normalize, NORMALIZATIONS)):
         if given not in valid:
             raise DataError(f"unknown {what} {given!r}; {nearest(given, valid)}")
-    refuse(layout.root, list(layout.problems))
+    refuse(layout.root, [*layout.problems, *depth_problems(layout)])
     cases = [case for case in layout.cases if case.label is not None]
     problems: list[Problem] = []
     images, masks, spacings = [], [], []
@@ -188,6 +190,8 @@ def _normalized(name: str, image: Scan, normalize: str) -> np.ndarray:
         return np.asarray(image.values, np.float32)
     if normalize == "min_max":
         return unit_range(image.values)
+    if normalize == "full_range":
+        return image.values.astype(np.float32) / np.float32(full_range(image.values, f"case {name}"))
     if normalize == "auto" and image.values.dtype == np.uint8 and image.affine is None:
         return image.values.astype(np.float32) / np.float32(255)
     return unit_range(image.values, 0.5, 99.5)

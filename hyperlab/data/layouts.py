@@ -1,5 +1,6 @@
 """Which layout a folder has, and what its cases hold once they are read."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from hyperlab.data.readers.cases import Case, Layout, Problem, visible
 from hyperlab.data.readers.cohorts import is_camus, is_oasis, list_camus, list_oasis
 from hyperlab.data.readers.folders import list_folder, list_npz
-from hyperlab.data.readers.images import LOSSY
+from hyperlab.data.readers.images import LOSSY, SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.nnunet import is_decathlon, list_decathlon, list_nnunet
 from hyperlab.data.readers.scan import Scan, read_labels, read_scan, suffix_of
 from hyperlab.errors import DataError
@@ -109,6 +110,21 @@ def case_problems(
         problems += _geometry(case, image, mask)
         problems += _values(case, mask, classes)
     return problems, image, mask
+
+
+def depth_problems(layout: Layout) -> list[Problem]:
+    """Says which pictures of a folder differ from others in bit depth or number of channels: one scale fits only one.
+
+    Files that are no pictures (NIfTI, arrays) do not count: they are brought to one range each.
+    """
+    files = [path for case in layout.cases for path in case.images if suffix_of(path) in SUFFIXES]
+    depths = {}
+    for path in files:
+        with contextlib.suppress(DataError):  # a file that cannot be read is a problem of its own
+            depths[path] = depth_of(path)
+    found = mixture(depths)
+    fix = "convert them to one depth and number of channels, or use a folder for each kind"
+    return [Problem("", f"{layout.root} mixes {found}", fix)] if found else []
 
 
 def refuse(root: Path, problems: list[Problem]) -> None:

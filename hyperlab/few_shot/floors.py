@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hyperlab.data.threshold import otsu_threshold
+
 
 def nearest(queries: np.ndarray, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The mask of the support image with the smallest mean squared difference from the query.
@@ -41,23 +43,6 @@ def otsu(queries: np.ndarray, images: np.ndarray, labels: np.ndarray) -> np.ndar
     scores = [2 * (side & truth).sum() / max(side.sum() + truth.sum(), 1) for side in (bright, ~bright)]
     masks = np.stack([query > otsu_threshold(query) for query in queries])
     return masks if scores[0] >= scores[1] else ~masks
-
-
-def otsu_threshold(image: np.ndarray, bins: int = 256) -> float:
-    """The grey value that splits the histogram into two parts with the largest variance between their means.
-
-    >>> 0.2 < otsu_threshold(np.array([0.1, 0.2, 0.8, 0.9])) < 0.8
-    True
-    """
-    counts, edges = np.histogram(image, bins=bins, range=(0.0, 1.0))
-    centres, below = (edges[:-1] + edges[1:]) / 2, np.cumsum(counts)
-    above, total = below[-1] - below, np.cumsum(counts * centres)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        between = below * above * (total / below - (total[-1] - total) / above) ** 2
-    between[(below == 0) | (above == 0)] = -1
-    # Of equally good edges the one in the middle: between two clusters they all are.
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-12)) if between.max() > 0 else np.array([bins // 2])
-    return float(edges[1:][best[len(best) // 2]])
 
 
 FLOORS: dict[str, Callable] = {"nearest support": nearest, "mean mask": mean_mask, "Otsu": otsu}

@@ -3,9 +3,8 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 
-from hyperlab.models import Tyche, UNet, UniverSeg
+from hyperlab.models import DropoutUNet, Tyche, UNet, UniverSeg
 from hyperlab.models.few_shot import Prototypes, SqueezeGuided
 
 
@@ -31,26 +30,6 @@ def network(name: str, config: Any) -> nn.Module:
     if name == "tyche":
         return Tyche(tuple(config.widths))
     if name == "dropout_unet":
-        return DropoutUNet(tuple(config.unet_widths), classes=1, dropout=config.dropout)
+        # below the images' resolution alone
+        return DropoutUNet(tuple(config.unet_widths), classes=1, rate=config.dropout, first_level=1)
     return UNet(tuple(config.unet_widths), classes=1)
-
-
-class DropoutUNet(UNet):
-    """A U-Net that drops channels after each block below the images' resolution; with no key for `dropout`, none.
-
-    Whole channels, because a convolution averages over pixels that are dropped on their own.
-
-    Attributes: those of `UNet`, and:
-      dropout: the share of channels that is dropped.
-
-    (Gal and Ghahramani, 2016, arXiv 1506.02142; of channels Tompson et al., 2015, arXiv 1411.4280.)
-    """
-
-    dropout: float = 0.2
-
-    def _block(self, x, name, levels, level, films, train) -> jax.Array:
-        x = super()._block(x, name, levels, level, films, train)
-        if level == 0:
-            return x
-        fixed = not self.has_rng("dropout")
-        return nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=fixed, name=f"{name}_dropout")(x)

@@ -2,6 +2,7 @@
 
 from hyperlab.models.cifar_resnet import CifarResNet
 from hyperlab.models.classifiers import MLP, ConvNet
+from hyperlab.models.dropout_unet import DropoutUNet
 from hyperlab.models.film import FilmUNet
 from hyperlab.models.lenet import LeNet300100, MnistNet
 from hyperlab.models.resnet import ResNet
@@ -16,6 +17,7 @@ __all__ = [
     "CifarResNet",
     "CifarVGG",
     "ConvNet",
+    "DropoutUNet",
     "FilmUNet",
     "LeNet300100",
     "MnistNet",

@@ -3,6 +3,7 @@
 from hyperlab.nn.buckets import Bucket, bucket_of, overhead, plan
 from hyperlab.nn.conv import Conv
 from hyperlab.nn.cross_conv import conv_set, cross_conv, map_set, split_kernel
+from hyperlab.nn.dropout import Dropout
 from hyperlab.nn.pool import max_pool
 from hyperlab.nn.resize import check_sizes, level_sizes, mask_canvas, resize_canvas, valid_region
 from hyperlab.nn.set_mean import mean_over_set
@@ -20,6 +21,7 @@ from hyperlab.nn.upsample import upsample_aligned
 __all__ = [
     "Bucket",
     "Conv",
+    "Dropout",
     "bucket_of",
     "check_sizes",
     "compose",

@@ -6,6 +6,7 @@ import segmentation_files as files
 from segmentation_files import whole
 
 from hyperlab.data import load
+from hyperlab.data.check import check
 from hyperlab.errors import DataError
 
 pytestmark = pytest.mark.fast
@@ -91,8 +92,28 @@ def test_maps_of_instances_and_mixed_images_are_refused(tmp_path):
     files.picture(tmp_path / "images" / "0.png", np.stack([files.blob(0, (20, 20))[0]] * 3, -1))
     for i in range(8):
         files.picture(tmp_path / "labels" / f"{i}.png", files.blob(i, (20, 20))[1])
-    with pytest.raises(DataError, match=r"mixes images of different \(dimensions, channels\): \[\(2, 1\), \(2, 3\)\]"):
+    with pytest.raises(DataError, match=r"2 kinds: 8 bits, 3 channels \(0.png\); 8 bits, 1 channel \(1.png, "):
         load("folder", tmp_path)
+    files.picture(tmp_path / "images" / "0.png", files.blob(0, (20, 20))[0].astype(np.uint16) * 257)
+    with pytest.raises(DataError, match=r"2 kinds: 16 bits, 1 channel \(0.png\); 8 bits, 1 channel \(1.png, "):
+        load("folder", tmp_path)
+    assert "mixes images of 2 kinds" in check(tmp_path)[0].what
+
+
+@pytest.mark.parametrize("top", [255, 65535])
+def test_microscopy_of_8_and_16_bits_with_masks_of_8_and_16_bits(tmp_path, top):
+    kind = np.uint8 if top == 255 else np.uint16
+    for i in range(8):
+        image, mask = files.blob(i, (20, 24), labels=2)
+        files.picture(tmp_path / "images" / f"{i}.tif", image.astype(kind) * kind(top // 255))
+        files.picture(tmp_path / "masks" / f"{i}.tif", mask.astype(np.uint16 if i % 2 else np.uint8) * 255)
+    assert check(tmp_path) == []
+    splits = load("folder", tmp_path, normalize="full_range", classes=("background", "parasite"))
+    for part in splits.parts().values():
+        for name, image, label in zip(part.names, part.images, part.labels, strict=True):
+            expected, mask = files.blob(int(name), (20, 24), labels=2)
+            np.testing.assert_allclose(image[..., 0], expected / 255, atol=1e-6)
+            np.testing.assert_array_equal(label, mask)
 
 
 def test_subjects_and_copies_stay_together(tmp_path):

@@ -1,12 +1,14 @@
 """Candidates of networks that draw: what makes them differ, and what they are trained with."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hyperlab.few_shot.candidates import CandidateTrial, masks, noise_masks
-from hyperlab.few_shot.networks import DropoutUNet
+from hyperlab.few_shot.networks import network
 from hyperlab.few_shot.stochastic_arms import ANSWERS, ARMS, LEARNERS, learners
 from hyperlab.few_shot.trial import Trial
 from hyperlab.models import Tyche, UniverSeg
@@ -30,7 +32,7 @@ def test_every_arm_names_a_learner_and_an_answer_and_is_defined():
 
 
 def test_a_dropout_network_drops_channels_with_a_key_and_nothing_without():
-    net = DropoutUNet((4, 4), classes=1, dropout=0.5)
+    net = network("dropout_unet", SimpleNamespace(unet_widths=(4, 4), dropout=0.5))
     quick = {"xla_backend_optimization_level": 0}
     params = jax.jit(net.init, compiler_options=quick)(jax.random.key(0), QUERIES)
     fixed = jax.jit(net.apply, compiler_options=quick)(params, QUERIES)

@@ -1,6 +1,8 @@
 """PNG, BMP, TIFF and JPEG files as arrays, read with pillow: images with any bit depth, masks without loss."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,7 @@ def read_image(path: str | Path) -> np.ndarray:
       `[height, width, channel]` with 1 or 3 channels: uint8, uint16, int32 or float32, as the file has it.
 
     Raises:
-      DataError: the file is missing, truncated, no image, or holds several pages.
+      DataError: the file is missing, truncated, no image, or holds several pages, or colours of 16 bits.
     """
     image = _open(Path(path))
     if image.mode in ("P", "PA"):
@@ -85,12 +87,70 @@ def _open(path: Path):
         with path.open("rb") as file:
             image = Image.open(file)
             pages = getattr(image, "n_frames", 1)
+            deep = any(";16" in str(tile[3]) for tile in image.tile)
             image.load()
     except UnidentifiedImageError as error:
         raise DataError(f"{path} is no image that pillow can read; is it complete, and of the format it is named?") \
             from error  # fmt: skip
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is truncated or damaged ({error}); copy or download it again") from error
+    if deep and not image.mode.startswith("I"):
+        raise DataError(
+            f"{path} has several channels of 16 bits, of which pillow keeps 8; save each channel as a file of its own"
+        )
     if pages > 1:
         raise DataError(f"{path} holds {pages} pages, expected one image; save one file for each page")
     return image
+
+
+class Depth(NamedTuple):
+    """What a pixel of an image file is.
+
+    Attributes:
+      bits: of a channel: 8, 16 or 32.
+      channels: 1 or 3, as `read_image` returns them.
+    """
+
+    bits: int
+    channels: int
+
+    def __str__(self) -> str:
+        return f"{self.bits} bits, {self.channels} channel{'s' * (self.channels > 1)}"
+
+
+def depth_of(path: str | Path) -> Depth:
+    """Bits and channels of an image file from its header, without the pixels.
+
+    Raises:
+      DataError: the file is missing or no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{path} is missing, or no image that pillow can read") from error
+    if mode.startswith("I;16"):
+        return Depth(16, 1)
+    if mode in ("I", "F"):
+        return Depth(32, 1)
+    return Depth(8, 1 if mode in ("1", "L", "LA", "La") else 3)
+
+
+def mixture(depths: Mapping[Path, Depth]) -> str:
+    """A sentence that names files of each depth where a folder mixes several, else the empty string.
+
+    >>> mixture({Path("a.png"): Depth(8, 1), Path("b.tif"): Depth(16, 1), Path("c.png"): Depth(8, 1)})
+    'images of 2 kinds: 8 bits, 1 channel (a.png, c.png); 16 bits, 1 channel (b.tif)'
+    """
+    kinds: dict[Depth, list[str]] = {}
+    for path, depth in depths.items():
+        kinds.setdefault(depth, []).append(path.name)
+    if len(kinds) < 2:
+        return ""
+    shown = [
+        f"{depth} ({', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''})"
+        for depth, names in kinds.items()
+    ]
+    return f"images of {len(kinds)} kinds: {'; '.join(shown)}"
