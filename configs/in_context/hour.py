@@ -2,8 +2,11 @@
 
 Run:      python -m experiments.in_context --config configs/in_context/hour.py --config.data.store=STORE
 Hardware: 2 CPU cores, 4 GB; STORE as the README builds it, of seven data sets at 64x64
-Time:     about 25 minutes (estimated from 0.13 to 0.2 s a step; not run as a whole yet)
-Expect:   a question, not a number: not run as a whole yet. After 750 steps nothing was found of fluorescent nuclei
+Time:     32 minutes (beside much other work, 52 minutes of processor time, Intel Xeon)
+Expect:   Dice, 12 support images, 1 seed (no claim about training), 95 % intervals over images. Nucleus of white blood
+          cells: UniverSeg .880 [.860, .899], less nearest support +.184 [.160, .208], less a U-Net trained on the support
+          set -.023 [-.044, .001]; cytoplasm .762 [.729, .793], +.210 [.171, .249], -.078 [-.108, -.051]; retinal vessels
+          .090, less nearest support -.058, less the U-Net -.170: thin structures are not found at 64x64
 """
 
 from configs.in_context import held_out

@@ -2,8 +2,11 @@
 
 Run:      python -m experiments.pruning --config configs/pruning/mnist.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB
-Time:     about 20 minutes (estimated; not run as a whole yet)
-Expect:   a question, not a number: not run as a whole yet
+Time:     about 20 minutes (estimated; 35 minutes beside much other work, Intel Xeon)
+Expect:   accuracy, mean over compressions 8 to 64, 5 seeds: global - layerwise magnitude +.058 [.030, .086], better;
+          global - random +.126 [-.021, .273] and layerwise - random +.068 [-.087, .222], not separable; at equal
+          theoretical speedup +.002 [.0003, .0042]. At 64 times: global .934, layerwise .742, random .505, but random
+          with the shares of global magnitude .922: the shares matter more than the score
 """
 
 from experiments import pruning

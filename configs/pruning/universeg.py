@@ -2,8 +2,10 @@
 
 Run:      python -m experiments.pruning --config configs/pruning/universeg.py --workdir runs/pruned_universeg
 Hardware: 2 CPU cores, 3 GB
-Time:     about 10 minutes (estimated; not run as a whole yet)
-Expect:   a question, not a number: not run as a whole yet
+Time:     about 5 minutes (8:37 beside much other work, Intel Xeon)
+Expect:   Dice of tasks that were held out, mean over compressions 2 to 16, 3 seeds (a look): nothing is separable:
+          global - layerwise magnitude +.000 [-.132, .132], global - random -.002 [-.085, .080]; parents .778, at 16
+          times .750 to .773: the small network has parameters to spare
 """
 
 from experiments import pruning
