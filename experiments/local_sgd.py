@@ -35,10 +35,12 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.study = "local_sgd"
     config.seed = 0
-    config.task = "classification"  # or "hypernetwork"
+    config.task = "classification"  # or "hypernetwork", or "image_folder": files in data.root, read as they are needed
     config.data = {"name": "digits", "root": "", "split_seed": 0, "limit": 0}
     # Replicas draw alike ("iid"), have few classes ("shards") or class shares from Dir(alpha) ("dirichlet").
     config.data.partition = {"kind": "iid", "shards": 2, "alpha": 0.5}
+    # Of "image_folder": side of an image, share of `train` that is the validation split, threads (0: all cores).
+    config.folder = {"size": 224, "validation": 0.02, "threads": 0}
     config.network = {"kind": "lenet_300_100", "depth": 20, "width": 1.0, "normalization": "group"}
     config.hypernet = {"hidden": (16, 32)}  # of the task `hypernetwork`
     config.arms = ("synchronous", "large_batch", "local", "post_local", "slowmo", "control", "diloco", "lookahead")
@@ -50,6 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.parts = ("synchronous - large_batch", "large_batch - local")
     config.optimizer = {"name": "sgd", "schedule": "cosine", "weight_decay": 0.0, "momentum": 0.9, "nesterov": True}
     config.warmup = 0.1  # share of the updates
+    config.decay_at = (1 / 3, 2 / 3, 8 / 9)  # of optimizer.schedule "steps": at 30, 60 and 80 of 90 epochs
     config.augment = False  # mirror and crop at random
     config.rates = (0.005, 0.5)  # between which inner rates are drawn
     config.trials = 6  # of every arm at every H
@@ -66,8 +69,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.cost = {"compute_seconds": 0.0, "links": ("high", "medium", "low"), "gigabits": 0.0, "latency": 0.0}
     # One training over several real processes, in place of the study; None: only where a cluster is detected.
     config.distributed = None
+    # `wanted`: also in one process. `base_batch`: of how many examples the rate is, which grows with the global batch;
+    # 0: the rate as it is.
     config.single = {"arm": "local", "rate": 0.05, "outer_rate": 1.0, "beta": 0.0}  # at the largest H and most replicas
     config.single.update({"seed": FIRST_REPORT_SEED, "save_rounds": 1, "patience": 60.0})
+    config.single.update({"wanted": False, "base_batch": 0})
     config.workers = 0  # trainings at the same time; 0: one for each of at most four cores on CPU, else 1
     return config
 
@@ -75,7 +81,7 @@ def get_config() -> ml_collections.ConfigDict:
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
     _check(config)
-    if config.distributed or jax.process_count() > 1:
+    if config.distributed or config.single.wanted or jax.process_count() > 1:
         processes.train(config, folder, stop)
         return
     task = load(config, folder.path)

@@ -12,6 +12,7 @@ from hyperlab.local_sgd import accounting, compression, cost_model, divergence, 
 from hyperlab.local_sgd.accounting import Traffic, traffic
 from hyperlab.local_sgd.config import KINDS, Config
 from hyperlab.local_sgd.cost_model import ARCHETYPES, Link
+from hyperlab.local_sgd.gradients import inner_optimizer
 from hyperlab.local_sgd.method import Driver, Method, build
 from hyperlab.local_sgd.plan import Event, Plan
 from hyperlab.local_sgd.slow_momentum import OUTERS, SlowMoState, outer_optimizer, slowmo
@@ -24,6 +25,7 @@ from hyperlab.local_sgd.state import (
     resize,
     shardings,
     split_batch,
+    strided,
 )
 from hyperlab.local_sgd.steps import averaged
 
@@ -48,6 +50,7 @@ __all__ = [
     "cost_model",
     "create",
     "divergence",
+    "inner_optimizer",
     "measure",
     "mesh_shape",
     "outer_optimizer",
@@ -58,5 +61,6 @@ __all__ = [
     "shardings",
     "slowmo",
     "split_batch",
+    "strided",
     "traffic",
 ]

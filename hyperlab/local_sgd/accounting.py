@@ -18,6 +18,7 @@ from hyperlab import trees
 from hyperlab.errors import ConfigError, HyperlabError
 from hyperlab.local_sgd.compression import message_bytes
 from hyperlab.local_sgd.config import Config
+from hyperlab.local_sgd.low_rank import RANKS, numbers_sent
 from hyperlab.local_sgd.plan import Plan
 from hyperlab.local_sgd.policies import buffers
 from hyperlab.local_sgd.state import LocalState, fragment_of, part
@@ -54,13 +55,15 @@ class Payload(NamedTuple):
     """Bytes of what one replica has to share, by event.
 
     Attributes:
-      gradients: of a synchronous step, batch statistics included.
+      gradients: of a synchronous step, batch statistics included: what is summed.
+      gradient_messages: of a synchronous step, what is gathered as codes.
       fragments: of a synchronisation, one entry a fragment: what is summed.
       messages: the same for what is gathered as codes; 0 without compression.
       group: of an average within groups.
     """
 
     gradients: int
+    gradient_messages: int
     fragments: tuple[int, ...]
     messages: tuple[int, ...]
     group: int
@@ -78,10 +81,18 @@ def payload(state: LocalState, config: Config) -> Payload:
     sizes = [WIDTH * trees.count(leaves) for leaves in parts]
     shared = WIDTH * trees.count(state.shared)
     averaged = WIDTH * _buffer_count(state.inner) if config.inner_state == "average" else 0
-    messages = [message_bytes(config.compression, leaves) if config.compression else 0 for leaves in parts]
-    summed = [0 if config.compression else size for size in sizes]
+    sent = [_compressed(config.compression, leaves) for leaves in parts]
+    summed, messages = [one[0] for one in sent], tuple(one[1] for one in sent)
+    gradients, gradient_messages = (summed[0], messages[0]) if config.kind == "synchronous" else (sum(sizes), 0)
     summed[0] += shared + averaged
-    return Payload(sum(sizes) + shared, tuple(summed), tuple(messages), sum(sizes) + averaged)
+    return Payload(gradients + shared, gradient_messages, tuple(summed), messages, sum(sizes) + averaged)
+
+
+def _compressed(name: str | None, leaves: PyTree) -> tuple[int, int]:
+    """Bytes of a tree that are summed, and those that are gathered."""
+    if name is None or name in RANKS:
+        return WIDTH * (numbers_sent(leaves, RANKS[name]) if name else trees.count(leaves)), 0
+    return 0, message_bytes(name, leaves)
 
 
 class Traffic(NamedTuple):
@@ -95,6 +106,7 @@ class Traffic(NamedTuple):
       bytes_sent: over the run.
       peak_bytes: at the step that sends most.
       synchronous_bytes: what synchronous training sends in as many steps.
+      collectives: how many of them, one after the other, a synchronisation is.
     """
 
     steps: int
@@ -104,6 +116,7 @@ class Traffic(NamedTuple):
     bytes_sent: float
     peak_bytes: float
     synchronous_bytes: float
+    collectives: int = 1
 
     @property
     def bytes_per_step(self) -> float:
@@ -113,7 +126,7 @@ class Traffic(NamedTuple):
     @property
     def exchanges_per_step(self) -> float:
         """How often a replica waits for others in a step, on average."""
-        return (self.synchronous_steps + self.rounds + self.group_rounds) / self.steps
+        return (self.collectives * (self.synchronous_steps + self.rounds) + self.group_rounds) / self.steps
 
     @property
     def share(self) -> float:
@@ -150,13 +163,14 @@ def traffic(state: LocalState, config: Config, total_steps: int, replicas: int |
         group_rounds=sum(count for event, count in events.items() if event.group),
         bytes_sent=sum(count * sent[event] for event, count in events.items()),
         peak_bytes=max(sent.values()),
-        synchronous_bytes=total_steps * all_reduce_bytes(n, sizes.gradients),
+        synchronous_bytes=total_steps * all_reduce_bytes(n, WIDTH * trees.count((state.anchor, state.shared))),
+        collectives=2 if config.compression in RANKS else 1,
     )
 
 
 def _event_bytes(event, n, sizes):
     if event.synchronous:
-        return all_reduce_bytes(n, sizes.gradients)
+        return all_reduce_bytes(n, sizes.gradients) + all_gather_bytes(n, sizes.gradient_messages)
     if event.group:
         return all_reduce_bytes(event.group, sizes.group)
     summed = sum(sizes.fragments[index] for index in event.fragments)

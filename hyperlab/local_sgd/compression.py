@@ -1,4 +1,6 @@
-"""Low-bit pseudo-gradients: what each replica sends is rounded, and what was lost is sent next time.
+"""Compressed pseudo-gradients and gradients: each replica sends less, and what was lost is sent next time.
+
+Two ways: numbers are rounded to few bits (`CODECS`), or matrices become thin factors (`low_rank`).
 
 A sum of codes is no code, so these are gathered and summed in float32 by everyone: (n - 1) times the codes of one
 replica, against 2 (n - 1) / n times the float32 values of an all-reduce. Bytes of 8 bits pay below 8 replicas, single
@@ -13,6 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from hyperlab.errors import ConfigError, nearest
+from hyperlab.local_sgd import low_rank
+from hyperlab.local_sgd.low_rank import RANKS
+from hyperlab.local_sgd.packing import mean_over_replicas
 
 PyTree = Any
 
@@ -52,6 +57,7 @@ def _sign_decode(codes, scale, size):
 
 # int8: symmetric, the scale is the largest magnitude of a leaf over 127. sign: the scale is the mean magnitude.
 CODECS = {"int8": Codec(_int8_encode, _int8_decode, 8), "sign": Codec(_sign_encode, _sign_decode, 1)}
+NAMES = (*CODECS, *RANKS)
 
 
 def codec(name: str) -> Codec:
@@ -74,16 +80,34 @@ def message_bytes(name: str, params: PyTree) -> int:
     return sum(-(-codec(name).bits * math.prod(leaf.shape) // 8) + 4 for leaf in jax.tree.leaves(params))
 
 
+def begin(name: str, params: PyTree, replicas: int, error_feedback: bool = True) -> PyTree:
+    """What there is to remember before the first exchange: zeros, `{}` without feedback, a `low_rank.Memory`.
+
+    >>> begin("sign", jnp.ones(3), 2).shape
+    (2, 3)
+    """
+    if name in RANKS:
+        return low_rank.begin(params, RANKS[name], replicas)
+    if not error_feedback:
+        return {}
+    return jax.tree.map(lambda leaf: jnp.zeros((replicas, *leaf.shape), leaf.dtype), params)
+
+
 def compressed_mean(
-    delta: PyTree, residual: PyTree, name: str, gather: Callable[[jax.Array], jax.Array] = lambda codes: codes
+    delta: PyTree,
+    residual: PyTree,
+    name: str,
+    gather: Callable[[jax.Array], jax.Array] = lambda codes: codes,
+    mean: Callable[[PyTree], PyTree] = mean_over_replicas,
 ) -> tuple[PyTree, PyTree]:
-    """The mean over replicas of rounded pseudo-gradients, and what rounding left behind.
+    """The mean over replicas of compressed pseudo-gradients, and what compression left behind.
 
     Args:
       delta: leaves `[replicas, ...]`.
-      residual: what was left behind before, a tree like `delta`; None does without error feedback.
-      name: of the codec.
+      residual: what was left behind before, of `begin`; None does without error feedback, which codecs can.
+      name: one of `NAMES`.
       gather: brings the codes `[replicas, bytes]` of all replicas to every device.
+      mean: of leaves `[replicas, ...]` over the replicas, for factors.
 
     Returns:
       The mean, leaves `[...]` float32, and the new residual (None where it was None).
@@ -92,6 +116,8 @@ def compressed_mean(
     >>> mean.tolist(), left.tolist()
     ([0.75, -0.75], [[0.25, 0.25]])
     """
+    if name in RANKS:
+        return low_rank.low_rank_mean(delta, residual, RANKS[name], mean)
     kind = codec(name)
     leaves, structure = jax.tree.flatten(delta)
     rows = [leaf.reshape(leaf.shape[0], -1).astype(jnp.float32) for leaf in leaves]

@@ -7,13 +7,15 @@ from typing import Any
 import optax
 
 from hyperlab.errors import ConfigError, nearest
+from hyperlab.local_sgd.compression import NAMES
+from hyperlab.local_sgd.low_rank import RANKS
 from hyperlab.local_sgd.periods import Period, checked, length
 from hyperlab.local_sgd.slow_momentum import OUTERS, outer_optimizer
 
 KINDS = tuple(OUTERS)
 INNER_STATES = ("reset", "maintain", "average")
 COLLECTIONS = ("share", "keep")
-COMPRESSIONS = (None, "int8", "sign")
+COMPRESSIONS = (None, *NAMES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +49,12 @@ class Config:
       outer_momentum: its momentum; None for the kind's usual one.
       learning_rate: the inner rate, a number or a traceable function of the step. SlowMo takes the one at the first
         step of each round.
-      fragments: path patterns, one a fragment; fragments are synchronised in turn, each every H steps, which lowers the
-        peak traffic (Douillard et al. 2025, arXiv 2501.18512). The first pattern that matches a leaf decides.
-      compression: None, or what each replica's pseudo-gradient is rounded to before it is sent: `int8`, or `sign`
-        (one bit an entry).
+      fragments: path patterns, one or a tuple of them a fragment (`strided` makes some); fragments are synchronised in
+        turn, each every H steps, which lowers the peak traffic (Douillard et al. 2025, arXiv 2501.18512). The first
+        pattern that matches a leaf decides.
+      compression: None, or what each replica's pseudo-gradient becomes before it is sent: `int8`, `sign` (one bit an
+        entry), or factors of a rank (`rank1`, `rank2`, `rank4`: Vogels et al. 2019, arXiv 1905.13727). Of the kind
+        `synchronous` it is the gradient, and the state is made with `inner_optimizer`.
       error_feedback: adds what was lost in rounding to the next pseudo-gradient (Karimireddy et al. 2019,
         arXiv 1901.09847).
 
@@ -72,7 +76,7 @@ class Config:
     outer_rate: float | None = None
     outer_momentum: float | None = None
     learning_rate: float | Callable[[Any], Any] | None = None
-    fragments: tuple[str, ...] = ()
+    fragments: tuple[str | tuple[str, ...], ...] = ()
     compression: str | None = None
     error_feedback: bool = True
 
@@ -120,6 +124,8 @@ class Config:
             raise ConfigError("kind 'local' has no synchronous_steps; with them it is 'post_local'")
         if self.kind == "slowmo" and self.outer is None and self.learning_rate is None:
             raise ConfigError("kind 'slowmo' needs learning_rate: its buffer holds pseudo-gradients over that rate")
+        if self.compression in RANKS and (self.groups > 1 or not self.error_feedback):
+            raise ConfigError(f"compression {self.compression!r} needs error feedback, and one fragment")
         if self.outer is not None and (self.outer_rate is not None or self.outer_momentum is not None):
             raise ConfigError("give either outer, or outer_rate and outer_momentum")
 

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from hyperlab.errors import ConfigError
 from hyperlab.local_sgd import steps
 from hyperlab.local_sgd.config import Config
+from hyperlab.local_sgd.gradients import inner_optimizer
 from hyperlab.local_sgd.plan import Plan
 from hyperlab.local_sgd.state import LocalState, create, shardings
 
@@ -85,7 +86,8 @@ def build(
     ([1.0, 3.0], 2.0)
     """
     local = make_step(optimizer)
-    synchronous = make_step(steps.averaged(optimizer, mesh))
+    sending = inner_optimizer(optimizer, config, mesh)
+    synchronous = make_step(steps.averaged(optimizer, mesh) if sending is optimizer else sending)
     return Method(
         config,
         mesh,
@@ -102,7 +104,8 @@ class Driver:
     """A step function for the training loop: local or synchronous steps, and the synchronisations that are due.
 
     The step that the state holds is read once, at the first call; from then on the driver counts, so the host never
-    waits for a device. Hence a driver is for one run; after a restart a new one finds its place by itself.
+    waits for a device. Hence a driver is for one run (`rewind` begins another); after a restart a new one finds its
+    place by itself.
 
     Args:
       method: from `build`.
@@ -157,6 +160,10 @@ class Driver:
             )(state)
         self._step += 1
         return state, metrics
+
+    def rewind(self) -> None:
+        """Forgets the step, so that another state may be driven by the programs that are compiled."""
+        self._step = None
 
     def _local(self, state: LocalState, batch: PyTree, key: jax.Array) -> tuple[LocalState, PyTree]:
         # what a local step does not touch stays out of its program: every argument of a call has its price

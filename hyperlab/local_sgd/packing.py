@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 PyTree = Any
 AXIS = "replica"  # the mesh axis of replicas, and the name of the axis under vmap
@@ -52,6 +53,11 @@ def mean_over_axis(tree: PyTree, axis: str = AXIS, packed: bool = True) -> PyTre
     """
     stacked = jax.tree.map(lambda leaf: leaf[None], tree)
     return _over(stacked, lambda rows: jax.lax.pmean(rows[0], axis), 1, packed)
+
+
+def everywhere(values: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """The same values, whole on every device of a mesh: so it is they that are sent, and nothing made of them."""
+    return values if mesh is None else jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec()))
 
 
 def _over(tree, mean, keep: int, packed: bool):

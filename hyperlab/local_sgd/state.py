@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, MeshError, PatternError
+from hyperlab.local_sgd import compression
 from hyperlab.local_sgd.config import Config
 from hyperlab.local_sgd.packing import AXIS, mean_over_replicas
 
@@ -31,7 +32,7 @@ class LocalState:
       anchor: the shared parameters, of the last synchronisation, in float32.
       shared: the combined other collections.
       outer: the outer optimizer's state, one a fragment.
-      residual: what rounding left behind, `[replicas, ...]` like the parameters; `{}` without compression.
+      residual: what compression left behind, leaves `[replicas, ...]`; `{}` where there is none, or of gradients.
     """
 
     step: jax.Array
@@ -90,8 +91,8 @@ def create(inner: PyTree, config: Config) -> LocalState:
     outer = config.outer_transformation()
     owner = fragment_of(anchor, config)
     residual = {}
-    if config.compression is not None and config.error_feedback:
-        residual = jax.tree.map(lambda leaf: jnp.zeros((config.replicas, *leaf.shape), leaf.dtype), anchor)
+    if config.compression is not None and config.kind != "synchronous":
+        residual = compression.begin(config.compression, anchor, config.replicas, config.error_feedback)
     return LocalState(
         step=jnp.zeros((), jnp.int32),
         since=jnp.zeros(config.groups, jnp.int32),
@@ -123,14 +124,35 @@ def fragment_of(params: PyTree, config: Config) -> PyTree:
     {'a': 1, 'b': 0}
     """
     paths = list(trees.flatten(params))
-    patterns = config.fragments or ("**",)
-    for pattern in patterns:
+    fragments = [(one,) if isinstance(one, str) else one for one in config.fragments or ("**",)]
+    rules = [(pattern, index) for index, patterns in enumerate(fragments) for pattern in patterns]
+    for pattern, _ in rules:
         trees.select(paths, pattern)  # a pattern without a leaf is an error, and it names the nearest
-    owner = trees.assign(paths, [(pattern, index) for index, pattern in enumerate(patterns)])
-    for index, pattern in enumerate(patterns):
+    owner = trees.assign(paths, rules)
+    for index, patterns in enumerate(fragments):
         if index not in owner.values():
-            raise PatternError(f"fragment {pattern!r} is empty: the patterns before it take all that it matches")
+            named = patterns[0] if len(patterns) == 1 else patterns
+            raise PatternError(f"fragment {named!r} is empty: the patterns before it take all that it matches")
     return trees.unflatten(owner, params)
+
+
+def strided(params: PyTree, count: int) -> tuple[tuple[str, ...], ...]:
+    """Patterns of so many fragments: the top level's modules in their order, dealt out in turn.
+
+    Fragments of layers that lie apart did slightly better than fragments of neighbours (Douillard et al. 2025,
+    arXiv 2501.18512).
+
+    Raises:
+      ConfigError: fewer modules than fragments.
+
+    >>> strided({"a": {"bias": 0, "kernel": 0}, "b": {"kernel": 0}, "c": 0}, 2)
+    (('a/**', 'c'), ('b/**',))
+    """
+    paths = [path.partition("/") for path in trees.flatten(params)]
+    modules = list(dict.fromkeys(f"{name}/**" if slash else name for name, slash, _ in paths))
+    if not 1 <= count <= len(modules):
+        raise ConfigError(f"{count} fragments of {len(modules)} modules ({', '.join(modules)}); at most one of each")
+    return tuple(tuple(modules[index::count]) for index in range(count))
 
 
 def part(tree: PyTree, owner: PyTree, index: int) -> PyTree:

@@ -6,19 +6,21 @@ sends into one vector, so it compiles to one all-reduce. Which of them runs is d
 no part of any program.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from hyperlab.errors import ConfigError
 from hyperlab.local_sgd import policies
 from hyperlab.local_sgd.compression import compressed_mean
 from hyperlab.local_sgd.config import Config
-from hyperlab.local_sgd.packing import AXIS, mean_over_axis, mean_over_groups, mean_over_replicas
+from hyperlab.local_sgd.low_rank import RANKS
+from hyperlab.local_sgd.packing import AXIS, everywhere, mean_over_axis, mean_over_groups, mean_over_replicas
 from hyperlab.local_sgd.state import LocalState, fragment_of, part, replicate
 
 PyTree = Any
@@ -137,8 +139,8 @@ def outer_step(optimizer: optax.GradientTransformation, config: Config, mesh: Me
     """The end of a round: `outer(state, fragments=None) -> state`; one all-reduce.
 
     The anchor moves by the outer optimizer on the mean pseudo-gradient, anchor minus replicas, and every replica
-    restarts from it. With compression the pseudo-gradients are gathered as codes instead, and the all-reduce carries
-    what else is shared.
+    restarts from it. With compression the pseudo-gradients are gathered as codes instead, or summed as factors in two
+    all-reduces, and another all-reduce carries what else is shared.
 
     Args:
       optimizer: the inner optimizer, which begins the state that a `reset` goes back to.
@@ -218,17 +220,18 @@ def _exchanged(delta, others, chosen, residual, config, mesh):
     """The means over replicas of all that is sent, and the new residual."""
     if config.compression is None:
         return mean_over_replicas({"delta": delta, **others}, mesh is not None), residual
-    mine = jax.tree.map(lambda sent, left: left if sent else None, chosen, residual) if config.error_feedback else None
-    mean, lost = compressed_mean(delta, mine, config.compression, _gathered(mesh))
-    if config.error_feedback:
+    # factors have no fragments, so their memory is no tree like the parameters
+    factors = config.compression in RANKS
+    mine = residual if factors else None
+    if config.error_feedback and not factors:
+        mine = jax.tree.map(lambda sent, left: left if sent else None, chosen, residual)
+    means = functools.partial(mean_over_replicas, packed=mesh is not None)
+    mean, lost = compressed_mean(delta, mine, config.compression, functools.partial(everywhere, mesh=mesh), means)
+    if factors:
+        residual = lost
+    elif config.error_feedback:
         residual = jax.tree.map(lambda sent, old, new: new if sent else old, chosen, residual, lost)
-    return {"delta": mean, **mean_over_replicas(others, mesh is not None)}, residual
-
-
-def _gathered(mesh: Mesh | None) -> Callable:
-    if mesh is None:
-        return lambda codes: codes
-    return lambda codes: jax.lax.with_sharding_constraint(codes, NamedSharding(mesh, PartitionSpec()))
+    return {"delta": mean, **means(others)}, residual
 
 
 def _first(params: PyTree, mesh: Mesh | None) -> PyTree:

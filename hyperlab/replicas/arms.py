@@ -33,7 +33,9 @@ class Arm:
       space: what is tuned beside the inner rate: `{number: (low, high)}`.
       effective: whether the outer rate is that of slow momentum in the long run, 1 / (1 - beta), without a momentum.
       inner_state: what a synchronisation does to the inner optimizer's buffers.
-      compression: what pseudo-gradients are rounded to.
+      compression: what pseudo-gradients become before they are sent; the gradients, where synchronous steps send
+        them.
+      fragments: parts of the network that are synchronised in turn; 0 for all at once.
       stream: another number gives other random draws under the same seeds (A/A test).
       rate_factor: multiplies the inner rate of the reported runs (a planted handicap).
       source: where the method was published.
@@ -51,6 +53,7 @@ class Arm:
     effective: bool = False
     inner_state: str = "maintain"
     compression: str | None = None
+    fragments: int = 0
     stream: int = 0
     rate_factor: float = 1.0
     source: str = ""
@@ -74,15 +77,18 @@ class Arm:
             return period % EVERY == 0 and replicas % GROUPS == 0 and replicas > GROUPS
         if self.kind == "synchronous" and not self.accumulate:
             return period == 1
+        if self.fragments:
+            return period > 1 and period % self.fragments == 0
         return period > 1 or (self.kind == "local" and self.compression is None)
 
-    def config(self, replicas: int, period: int, steps: int, schedule=None) -> local_sgd.Config:
+    def config(self, replicas: int, period: int, steps: int, params=None, schedule=None) -> local_sgd.Config:
         """The method of `local_sgd` that the arm is; its outer numbers are in the state (`outer.with_numbers`).
 
         Args:
           replicas: how many.
           period: H.
           steps: of the whole training.
+          params: the parameters or their shapes, where there are fragments of them.
           schedule: the factor of the inner rate at a step.
         """
         synchronous = period * round(self.switch * steps / period)
@@ -96,6 +102,7 @@ class Arm:
             outer=adjustable(self.outer),
             learning_rate=schedule,
             compression=self.compression,
+            fragments=local_sgd.strided(params, self.fragments) if self.fragments else (),
         )
 
     def outer_numbers(self, numbers: Mapping[str, float]) -> tuple[float, float]:
@@ -113,7 +120,8 @@ class Arm:
         """Everything in one line, for tables."""
         if self.kind == "synchronous":
             how = "of H batches, summed up before the step" if self.accumulate else "at every step"
-            return f"gradients averaged {how}"
+            sent = f"; sent as {self.compression}, errors fed back" if self.compression else ""
+            return f"gradients averaged {how}{sent}"
         moves = {
             "average": "the mean of the replicas",
             "slowmo": "slow momentum (heavy ball on pseudo-gradients over the inner rate), outer rate 1",
@@ -127,11 +135,15 @@ class Arm:
         parts += [f"synchronous for the first {self.switch:.0%}"] if self.switch else []
         if self.kind == "hierarchical":
             parts.append(f"every H/{EVERY} steps the mean within {GROUPS} groups")
+        parts += [f"{self.fragments} parts of the network in turn, each every H steps"] if self.fragments else []
         parts.append(f"inner momenta: {self.inner_state}")
         parts += [f"sent as {self.compression}, errors fed back"] if self.compression else []
         return "; ".join(parts)
 
 
+_POWER = "Vogels et al., 2019, arXiv 1905.13727"
+_SIGN = "Karimireddy et al., 2019, arXiv 1901.09847"
+_STREAMING = "Douillard et al., 2025, arXiv 2501.18512"
 _LIN, _SLOWMO = "Lin et al., 2018, arXiv 1808.07217", "Wang et al., 2019, arXiv 1910.00643"
 
 ARMS: dict[str, Arm] = {
@@ -154,7 +166,21 @@ ARMS: dict[str, Arm] = {
     ),
     "lookahead": Arm("Lookahead", space=OUTER_RATE, source="Zhang et al., 2019, arXiv 1907.08610"),
     "int8": Arm("local SGD, 8 bits sent", compression="int8"),
-    "sign": Arm("local SGD, 1 bit sent", compression="sign", source="Karimireddy et al., 2019, arXiv 1901.09847"),
+    "sign": Arm("local SGD, 1 bit sent", compression="sign", source=_SIGN),
+    "rank2": Arm("local SGD, rank 2 sent", compression="rank2", source=_POWER),
+    "diloco_int8": Arm(
+        "DiLoCo's outer step, 8 bits sent",
+        outer="nesterov",
+        space=OUTER_RATE | MOMENTUM,
+        compression="int8",
+        source=_STREAMING,
+    ),
+    "fragments": Arm("local SGD, 2 fragments in turn", fragments=2, source=_STREAMING),
+    # every gradient, sent in less
+    "int8_gradients": Arm("synchronous, 8-bit gradients", "synchronous", compression="int8"),
+    "sign_gradients": Arm("synchronous, 1-bit gradients", "synchronous", compression="sign", source=_SIGN),
+    "powersgd": Arm("PowerSGD, rank 2", "synchronous", compression="rank2", source=_POWER),
+    "powersgd_4": Arm("PowerSGD, rank 4", "synchronous", compression="rank4", source=_POWER),
     # controls
     "control": Arm("local SGD, outer rate 1/(1-beta)", space=MOMENTUM, effective=True),
     # tests of the instrument

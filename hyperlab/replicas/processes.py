@@ -6,6 +6,9 @@ not seen again before their epoch ends. When a process dies the others end: at t
 where that hangs, after `single.patience` seconds without a step (five minutes, where there was none yet). Where it was
 process 0, which coordinates, JAX itself ends the others at once, and says so.
 
+Before it trains, it does some steps on copies and prints what a step takes, and the whole. One process alone is a run
+too: `single.wanted`.
+
     python -m hyperlab.replicas.spawn 2 --workdir runs/two          # two processes on this machine
 """
 
@@ -14,10 +17,8 @@ import functools
 import math
 import os
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,9 +29,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from hyperlab import local_sgd
 from hyperlab.compression.tasks import Task, load
 from hyperlab.errors import ConfigError, HyperlabError
+from hyperlab.replicas import schedules
 from hyperlab.replicas.arms import find
 from hyperlab.replicas.outer import with_numbers
 from hyperlab.replicas.trial import STREAMS, Trial
+from hyperlab.replicas.watch import Watch
 from hyperlab.train import compiler, distributed, durations, optimizers, rngs, state
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
@@ -39,7 +42,8 @@ from hyperlab.train.progress import Progress
 from hyperlab.train.step import Aux, train_step
 from hyperlab.train.writers import JsonLines
 
-FIRST = 300.0  # seconds that the first step may take, compilation included
+LONGEST = 8  # rounds of more steps are timed without their synchronisation
+TIMED = 4  # steps of such a round, after one that compiles
 LEFT = 3  # exit code of a process that others left
 FOLDER = "checkpoints-"  # and the number of replicas
 Segments = list[list[int]]  # [first step, replicas], one for each number of replicas that trained
@@ -60,12 +64,13 @@ def train(config: Any, folder: Any, stop: Any) -> None:
     run = _Run(config, task, folder)
     meta = {"seed": config.single.seed, "fingerprint": task.fingerprint, "segments": run.segments}
     writer = JsonLines(folder.metrics_path) if distributed.is_main() else None
-    watch = _Watch(config.single.patience, lambda why: _leave(folder, run, why))
+    watch = Watch(config.single.patience, lambda why: _leave(folder, run, why))
     # The watch goes last: checkpoints that are closed wait for the other processes too.
     rows = contextlib.closing(writer) if writer else contextlib.nullcontext()
     with rows, watch, Progress(run.total_steps, "local_sgd") as progress, Checkpoints(run.path) as checkpoints:
         watch.progress = progress if distributed.is_main() else None
         try:
+            run.forecast(checkpoints.latest_step() or 0)
             last = fit(
                 run.start,
                 run.step,
@@ -108,7 +113,8 @@ class _Run:
         self.examples = jax.device_get(task.train())
         if not isinstance(self.examples, tuple):
             raise ConfigError(f"the task {config.task!r} does not hold its examples as arrays; use 'classification'")
-        self.numbers = {"rate": given.rate, "outer_rate": given.outer_rate, "beta": given.beta}
+        self.scale = schedules.scale(config.batch_size * self.replicas, given.base_batch)
+        self.numbers = {"rate": given.rate * self.scale, "outer_rate": given.outer_rate, "beta": given.beta}
         self.root = folder.path
         self.path = self.root / f"{FOLDER}{self.replicas}"
         self.mesh = make_mesh(local_sgd.mesh_shape(self.replicas, jax.device_count()))
@@ -120,7 +126,10 @@ class _Run:
         found = _newest(self.root, self.replicas)
         self.segments: Segments = [[0, self.replicas]] if found is None else self._read(*found)
         self._build(self.replicas)
-        self.start = jax.jit(self._create, out_shardings=self.shardings)(self._initial_key())
+        # run once or twice: optimising random number generators takes longer than executing them
+        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        self.first = jax.jit(self._create, out_shardings=self.shardings, compiler_options=quick)
+        self.start = self.first(self._initial_key())
 
     @property
     def total_steps(self) -> int:
@@ -138,20 +147,25 @@ class _Run:
 
     def _build(self, replicas: int) -> None:
         accumulated = self.period if self.arm.accumulate else 1
-        trial = Trial(self.task, self.config.optimizer, self.config.warmup, replicas)
-        self.tx = trial.optimizer_for(self.total_steps // accumulated, accumulated)
+        trial = self._trial(replicas)
+        tx = trial.optimizer_for(self.total_steps // accumulated, accumulated)
         self.method_config = trial.config(self.arm, self.period, self.total_steps)
+        self.tx = local_sgd.inner_optimizer(tx, self.method_config, self.mesh)
 
         def loss(params, collections, batch, keys):
-            rows = np.arange(len(batch[0]))
-            value, changed = self.task.loss(params, collections, batch, rows, keys)
+            # a task that reads its examples is given them as what it asked for, another one as all that there are
+            seen = (batch, np.arange(len(batch[0]))) if self.examples else ((), batch)
+            value, changed = self.task.loss(params, collections, *seen, keys)
             return value, Aux({}, changed or None)
 
         make_step = functools.partial(train_step, loss, streams=STREAMS)
-        method = local_sgd.build(self.method_config, make_step, self.tx, self.mesh)
+        method = local_sgd.build(self.method_config, make_step, tx, self.mesh)
         self.abstract = jax.eval_shape(self._create, self._initial_key())
         self.shardings = local_sgd.shardings(self.abstract, self.mesh)
         self.driver = local_sgd.Driver(method, self.total_steps, compiler_options=compiler.options())
+
+    def _trial(self, replicas: int) -> Trial:
+        return Trial(self.task, self.config.optimizer, schedules.of(self.config, self.scale), replicas)
 
     def _create(self, key: jax.Array) -> local_sgd.LocalState:
         start = local_sgd.create(state.create(self.task.init(key), self.tx), self.method_config)
@@ -166,10 +180,11 @@ class _Run:
         """The segments of the newest checkpoint; one of another number of replicas is turned into one of ours."""
         self.segments = [[0, replicas]]  # for shapes alone
         mesh, self.mesh = self.mesh, make_mesh({local_sgd.state.AXIS: 1, "data": jax.device_count()})
-        self.method_config = find(self.config.single.arm).config(replicas, self.period, self.period)
-        trial = Trial(self.task, self.config.optimizer, self.config.warmup, replicas)
+        trial = self._trial(replicas)
+        self.method_config = trial.config(self.arm, self.period, self.period)
         accumulated = self.period if self.arm.accumulate else 1
-        self.tx = trial.optimizer_for(max(1, self.total_steps // accumulated), accumulated)
+        tx = trial.optimizer_for(max(1, self.total_steps // accumulated), accumulated)
+        self.tx = local_sgd.inner_optimizer(tx, self.method_config)
         abstract = jax.eval_shape(self._create, self._initial_key())
         whole = NamedSharding(self.mesh, PartitionSpec())
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), abstract)
@@ -191,16 +206,63 @@ class _Run:
         current, metrics = self.driver(current, batch, key)
         return current, jax.tree.map(lambda leaf: leaf.addressable_data(0), metrics)
 
-    def batch(self, step: int) -> tuple[np.ndarray, ...]:
-        """Examples of a step, leaves `[replicas, batch, ...]`, on the host."""
-        first = self._batches(step)
-        rows = np.stack([self.task.indices(self.config.single.seed, first + r) for r in range(self.replicas)])
-        return jax.tree.map(lambda leaf: leaf[rows], self.examples)
+    def forecast(self, begin: int) -> None:
+        """Prints what a step takes, and the steps that are left, from a few on a copy of the first state.
 
-    def place(self, batch: Any) -> Any:
-        """Deals a batch out: replicas over processes, and a replica's examples over its devices."""
+        Batches are read as in the training, while the step before is computed.
+
+        Args:
+          begin: the step from which the training goes on.
+        """
+        whole = self.period <= LONGEST
+        before, timed = (self.period, self.period) if whole else (1, TIMED)
+        left = self.total_steps - begin
+        if before + timed >= left:
+            return  # to be over sooner than it is foretold
+        current, key, begun = self.first(self._initial_key()), jax.random.key(0), 0.0
+        for step in range(before + timed):
+            if step == before:
+                jax.block_until_ready(current)
+                begun = time.perf_counter()
+            current, _ = self.driver(current, self.place(self.batch(step)), key)
+        jax.block_until_ready(current)
+        seconds = (time.perf_counter() - begun) / timed
+        self.driver.rewind()
+        if distributed.is_main():
+            extra = "evaluations" if whole else "averages and evaluations"
+            examples = self.config.batch_size * self.replicas / seconds
+            print(
+                f"expected: {seconds:.3g} s a step of {self.replicas} replicas with reading ({examples:.4g} "
+                f"examples/s); {left} steps left: {left * seconds / 3600:.2f} h, {extra} on top",
+                flush=True,
+            )
+
+    def batch(self, step: int) -> Any:
+        """Which examples a step sees, leaves `[replicas, batch]`, on the host."""
+        first = self._batches(step)
+        rows = [self.task.indices(self.config.single.seed, first + r) for r in range(self.replicas)]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+    def place(self, rows: Any) -> Any:
+        """Deals a batch out: replicas over processes, and a replica's examples over its devices.
+
+        A process reads the examples of its own devices, and no others.
+        """
         where = NamedSharding(self.mesh, PartitionSpec(local_sgd.state.AXIS, "data"))
-        return _placed(batch, jax.tree.map(lambda _: where, batch))
+        shape = jax.tree.leaves(rows)[0].shape
+        mine = {_span(index): index for index in where.addressable_devices_indices_map(shape).values()}
+        read = {span: self._read_examples(rows, index) for span, index in mine.items()}
+        first = next(iter(read.values()))
+        return tuple(
+            jax.make_array_from_callback(
+                (*shape, *leaf.shape[2:]), where, lambda index, at=at: read[_span(index[:2])][at]
+            )
+            for at, leaf in enumerate(first)
+        )
+
+    def _read_examples(self, rows: Any, index: tuple[slice, ...]) -> tuple[np.ndarray, ...]:
+        own = self.task.place(jax.tree.map(lambda leaf: leaf[index], rows))
+        return tuple(leaf[own] for leaf in self.examples) if self.examples else own
 
     def evaluate(self, current: local_sgd.LocalState, step: int, stop: Any) -> dict[str, float]:
         """The anchor's score on the validation split, on every process by itself."""
@@ -226,6 +288,11 @@ def _newest(root: Path, replicas: int) -> tuple[Path, int] | None:
     return path, count
 
 
+def _span(index: tuple[slice, ...]) -> tuple:
+    """An index by its ends: slices are no keys."""
+    return tuple((one.start, one.stop) for one in index)
+
+
 def _placed(tree: Any, where: Any) -> Any:
     """Host arrays that every process has in full, as global arrays."""
     return jax.tree.map(
@@ -233,41 +300,6 @@ def _placed(tree: Any, where: Any) -> Any:
         tree,
         where,
     )
-
-
-class _Watch:
-    """Progress that is missed when it stays away: what hangs in a collective cannot look at a clock itself."""
-
-    def __init__(self, patience: float, leave: Callable[[str], NoReturn]):
-        self.progress: Any = None
-        self._patience, self._leave, self._last = patience, leave, time.monotonic()
-        self._begun, self._done = False, threading.Event()
-
-    def __enter__(self) -> "_Watch":
-        self._last = time.monotonic()
-        if jax.process_count() > 1:
-            threading.Thread(target=self._look, daemon=True).start()
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._done.set()
-
-    def update(self, done: int, **shown: float) -> None:
-        """A step is done."""
-        self._last, self._begun = time.monotonic(), True
-        if self.progress is not None:
-            self.progress.update(done, **shown)
-
-    def pause(self, name: str) -> Any:
-        """Evaluations and checkpoints are watched like steps."""
-        self._last = time.monotonic()
-        return Progress(1, name).pause(name) if self.progress is None else self.progress.pause(name)
-
-    def _look(self) -> None:
-        while not self._done.wait(min(1.0, self._patience / 4)):
-            limit = self._patience if self._begun else max(self._patience, FIRST)
-            if time.monotonic() - self._last > limit:
-                self._leave(f"no step was finished for {limit:g} s")
 
 
 def _leave(folder: Any, run: _Run, why: str) -> NoReturn:

@@ -18,6 +18,7 @@ from hyperlab import local_sgd
 from hyperlab.compression.tasks import Task
 from hyperlab.replicas.arms import Arm
 from hyperlab.replicas.outer import adjustable, with_numbers
+from hyperlab.replicas.schedules import Schedule
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.loop import fit
 from hyperlab.train.step import Aux, train_step
@@ -35,7 +36,7 @@ class Programs(NamedTuple):
       local: `(state, examples, indices, key) -> (state, metrics)`.
       synchronous: the same with averaged gradients.
       group: `size -> (state -> state)`.
-      outer: `state -> state`.
+      outer: `fragments -> (state -> state)`.
     """
 
     create: Callable
@@ -45,20 +46,51 @@ class Programs(NamedTuple):
     outer: Callable
 
 
+class Form(NamedTuple):
+    """What programs depend on; arms that share it share them.
+
+    Attributes:
+      kind: `synchronous` where gradients are compressed; the rest is `local`, whose plan is nobody's business here.
+      outer: see `Arm`.
+      inner_state: see `Arm`.
+      compression: see `Arm`.
+      fragments: see `Arm`.
+    """
+
+    kind: str
+    outer: str
+    inner_state: str
+    compression: str | None
+    fragments: int
+
+
+def form(arm: Arm) -> Form:
+    """The form of an arm.
+
+    >>> from hyperlab.replicas.arms import find
+    >>> form(find("synchronous")) == form(find("local")), form(find("powersgd")).kind
+    (True, 'synchronous')
+    """
+    kind = "synchronous" if arm.kind == "synchronous" and arm.compression else "local"
+    return Form(kind, arm.outer, arm.inner_state, arm.compression, arm.fragments)
+
+
 class Trial:
     """The programs of a task with one number of replicas.
 
     Args:
       task: network and data.
-      optimizer: settings of `hyperlab.train.optimizers`, without a rate; `schedule` is `cosine` or nothing.
-      warmup: share of the updates in which the rate rises from 0.
+      optimizer: settings of `hyperlab.train.optimizers`, without a rate.
+      schedule: of the rate.
       replicas: how many.
       in_turn: local steps run one replica after another in place of all in one `jax.vmap`: convolutions whose kernels
         differ from replica to replica are slow on a CPU.
     """
 
-    def __init__(self, task: Task, optimizer: Mapping[str, Any], warmup: float, replicas: int, in_turn: bool = False):
-        self.task, self.optimizer, self.warmup, self.replicas = task, dict(optimizer), warmup, replicas
+    def __init__(
+        self, task: Task, optimizer: Mapping[str, Any], schedule: Schedule, replicas: int, in_turn: bool = False
+    ):
+        self.task, self.optimizer, self.schedule, self.replicas = task, dict(optimizer), schedule, replicas
         self.in_turn = in_turn
         self._making = threading.Lock()  # trainings side by side share programs
 
@@ -76,7 +108,7 @@ class Trial:
 
     def config(self, arm: Arm, period: int, steps: int) -> local_sgd.Config:
         """The method of an arm, for its plan and its traffic."""
-        return arm.config(self.replicas, period, steps, self._schedule(steps))
+        return arm.config(self.replicas, period, steps, self.shapes, self._factor(steps))
 
     def train(
         self,
@@ -114,7 +146,7 @@ class Trial:
         """
         accumulated = period if arm.accumulate else 1
         with self._making:
-            programs = self._programs(arm.outer, arm.inner_state, arm.compression, steps // accumulated, accumulated)
+            programs = self._programs(form(arm), steps // accumulated, accumulated)
         plan = local_sgd.Plan(self.config(arm, period, steps), steps)
         start = optimizers.with_learning_rate(programs.create(variables), numbers["rate"])
         start = start.replace(outer=with_numbers(start.outer, *arm.outer_numbers(numbers), numbers["rate"]))
@@ -131,7 +163,7 @@ class Trial:
                 if at + 1 >= measured[0]:
                     measured[0] = at + 1 + drift_every
                     drift(current, at + 1)
-                current = programs.outer(current)
+                current = programs.outer(event.fragments)(current)
             return current, metrics
 
         result = fit(
@@ -144,7 +176,7 @@ class Trial:
             evaluate_every=evaluate_every,
             log_every=max(1, steps),
             stop=stop,
-            place=lambda rows: rows,
+            place=self.task.place,
             progress=progress,
             on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN is right nowhere
         )
@@ -161,12 +193,12 @@ class Trial:
         Args:
           indices: `[steps, replicas, ...]`.
         """
-        programs = self._programs("average", "maintain", None, 0, 1)
+        programs = self._programs(Form("local", "average", "maintain", None, 0), 0, 1)
         current, key = programs.create(self.init(jax.random.key(0))), jax.random.key(1)
         current = optimizers.with_learning_rate(current, 1e-3)
         seconds, examples = [], self.task.train()
         for step in range(TIMED_STEPS + 1):
-            rows = jax.tree.map(lambda leaf, at=step: leaf[at % len(leaf)], indices)
+            rows = self.task.place(jax.tree.map(lambda leaf, at=step: leaf[at % len(leaf)], indices))
             begun = time.perf_counter()
             current, _ = jax.block_until_ready(programs.local(current, examples, rows, key))
             seconds.append(time.perf_counter() - begun)
@@ -175,7 +207,7 @@ class Trial:
     def traffic(self, arm: Arm, period: int, steps: int, replicas: int | None = None) -> local_sgd.Traffic:
         """What the replicas of an arm send: by the ring formula, for this or another number of them."""
         config = self.config(arm, period, steps)
-        tx = self.optimizer_for(steps, 1)
+        tx = local_sgd.inner_optimizer(self.optimizer_for(steps, 1), config)
         abstract = jax.eval_shape(lambda key: _created(self.task.init(key), tx, config), jax.random.key(0))
         sent = local_sgd.traffic(abstract, config, steps, replicas)
         if not arm.accumulate:
@@ -186,52 +218,48 @@ class Trial:
 
     # -- programs ----------------------------------------------------------------------------------------------
 
-    def _factor(self, updates: int) -> dict[str, Any] | None:
-        """The settings of the schedule of so many updates."""
-        if not self.optimizer.get("schedule") or not updates:
-            return None
-        warmup = min(round(self.warmup * updates), updates - 1)
-        return {"name": "warmup_cosine", "total_steps": updates, "warmup_steps": warmup}
-
     @kept
-    def _schedule(self, updates: int) -> Callable | None:
-        return optimizers.schedule(self._factor(updates))
+    def _factor(self, updates: int) -> Callable | None:
+        """The schedule of so many updates; one function, so that what is compiled with it is compiled once."""
+        return self.schedule.factor(updates)
 
     @kept
     def optimizer_for(self, updates: int, accumulated: int) -> optax.GradientTransformation:
         """The inner optimizer of so many updates, each on the gradients of one or of several accumulated batches."""
-        settings = {**self.optimizer, "schedule": self._factor(updates), "learning_rate": 0.0}
-        tx = optimizers.build(settings, self.shapes)
+        settings = {**self.optimizer, "schedule": None, "learning_rate": 0.0}
+        tx, factor = optimizers.build(settings, self.shapes), self._factor(updates)
+        # updates are linear in the rate, so that the factor may come last
+        tx = tx if factor is None else optax.chain(tx, optax.scale_by_schedule(factor))
         return optax.MultiSteps(tx, accumulated).gradient_transformation() if accumulated > 1 else tx
 
-    @kept
-    def _programs(self, outer: str, inner_state: str, compression: str | None, updates: int, accumulated: int):
-        tx = self.optimizer_for(updates, accumulated)
-        # the kind is the plan's business: a round of all of them ends with the same program
-        config = local_sgd.Config(
-            "local",
+    def _config(self, shape: Form, updates: int) -> local_sgd.Config:
+        # H is the plan's business: a round of any length ends with the same program
+        return local_sgd.Config(
+            shape.kind,
             replicas=self.replicas,
-            inner_state=inner_state,
-            outer=adjustable(outer),
-            learning_rate=self._schedule(updates),
-            compression=compression,
+            period=max(1, shape.fragments),
+            inner_state=shape.inner_state,
+            outer=adjustable(shape.outer),
+            learning_rate=self._factor(updates),
+            compression=shape.compression,
+            fragments=local_sgd.strided(self.shapes, shape.fragments) if shape.fragments else (),
         )
-        stepping = self._steps(inner_state, compression, updates, accumulated)
+
+    @kept
+    def _programs(self, shape: Form, updates: int, accumulated: int):
+        tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)
+        stepping = self._steps(shape._replace(outer="average"), updates, accumulated)
         method = local_sgd.build(config, lambda optimizer: None, tx)
         compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
         groups = functools.cache(lambda size: compiled(lambda current: method.group_step(current, size)))
-        return Programs(
-            jax.jit(lambda variables: _created(variables, tx, config)), *stepping, groups, compiled(method.outer_step)
-        )
+        outer = functools.cache(lambda fragments: compiled(lambda current: method.outer_step(current, fragments)))
+        created = local_sgd.inner_optimizer(tx, config)
+        return Programs(jax.jit(lambda variables: _created(variables, created, config)), *stepping, groups, outer)
 
     @kept
-    def _steps(self, inner_state: str, compression: str | None, updates: int, accumulated: int) -> tuple:
+    def _steps(self, shape: Form, updates: int, accumulated: int) -> tuple:
         """The two compiled steps, which do not depend on the outer optimizer."""
-        tx = self.optimizer_for(updates, accumulated)
-        config = local_sgd.Config(
-            "local", replicas=self.replicas, inner_state=inner_state, outer=adjustable("average"),
-            compression=compression,
-        )  # fmt: skip
+        tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)
 
         def method(examples: Any) -> local_sgd.Method:
             def loss(params, collections, rows, keys):

@@ -12,6 +12,7 @@ from hyperlab.compression.tasks import Task
 from hyperlab.data import batch_indices
 from hyperlab.data.partitions import partition
 from hyperlab.errors import ConfigError
+from hyperlab.replicas import schedules
 from hyperlab.replicas.arms import Arm, find
 from hyperlab.replicas.trial import Trial
 from hyperlab.train import durations
@@ -85,7 +86,8 @@ class Units(StudyUnits):
         with self._lock:
             if replicas not in self._trials:
                 config = self.config
-                self._trials[replicas] = Trial(self.task, config.optimizer, config.warmup, replicas, config.in_turn)
+                schedule = schedules.of(config)
+                self._trials[replicas] = Trial(self.task, config.optimizer, schedule, replicas, config.in_turn)
             return self._trials[replicas]
 
     def space(self, arm: str) -> dict[str, Axis]:
@@ -136,7 +138,9 @@ class Units(StudyUnits):
         given = self.config.data.partition
         splits = getattr(self.task, "splits", None)
         if splits is None:
-            raise ConfigError(f"data.partition.kind is {given.kind!r}, but the task {self.config.task} has no classes")
+            raise ConfigError(
+                f"data.partition.kind is {given.kind!r}, but the task {self.config.task} holds no examples with classes"
+            )
         labels = splits.train.labels
         return partition(
             given.kind, labels, replicas, self.config.data.split_seed, shards=given.shards, alpha=given.alpha
@@ -193,7 +197,7 @@ class Units(StudyUnits):
             numbers["rate"] *= arm.rate_factor
         draws = seed + 10_000 * arm.stream
         trial, indices = self.trial(cell.replicas), self.indices(cell.replicas, draws)
-        if self.config.in_turn and arm.kind == "synchronous":
+        if self.config.in_turn and arm.kind == "synchronous" and not arm.compression:
             # replicas that never differ are one replica with all their examples, which spares a program of them all
             trial = self.trial(1)
             indices = jax.tree.map(lambda leaf: leaf.reshape(steps, 1, -1, *leaf.shape[3:]), indices)

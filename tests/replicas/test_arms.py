@@ -13,12 +13,13 @@ pytestmark = pytest.mark.fast
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_makes_a_method_and_says_what_it_is(name):
     arm = ARMS[name]
-    config = arm.config(8, 16, 64)
+    config = arm.config(8, 16, 64, {"first": {"kernel": 0}, "second": {"kernel": 0}})
     assert isinstance(config, local_sgd.Config) and config.replicas == 8
     assert arm.label and arm.definition() and set(arm.space) <= set(NUMBERS)
     assert len({one.label for one in ARMS.values()}) == len(ARMS)
     if arm.kind == "post_local":
         assert config.synchronous_steps == round(64 * arm.switch)
+    assert (config.compression, len(config.fragments)) == (arm.compression, arm.fragments)
     if arm.kind != "synchronous":
         assert arm.takes(16, 8) and config.period == 16
 
@@ -29,6 +30,8 @@ def test_what_would_be_another_arm_is_not_run():
     assert not find("synchronous").takes(4, 8) and find("large_batch").takes(4, 8)
     assert not find("hierarchical").takes(6, 8) and not find("hierarchical").takes(8, 3)
     assert not find("hierarchical").takes(8, 2)  # two groups of one replica are local SGD
+    assert find("powersgd").takes(1, 8) and not find("sign_gradients").takes(4, 8)
+    assert find("fragments").takes(4, 8) and not find("fragments").takes(3, 8)
 
 
 def test_the_control_has_the_effective_rate_of_slow_momentum_and_no_momentum():

@@ -145,6 +145,29 @@ def test_low_bits_other_draws_and_a_handicap_change_what_is_reported(units):
     assert not np.array_equal(local["drift/distance_mean"], again["drift/distance_mean"])
 
 
+def test_every_gradient_in_less_is_nearly_synchronous_training(units):
+    rate = {"rate": 0.05}
+    whole = trained(units, "synchronous", 1, rate)
+    moved = np.abs(whole - trained(units, "synchronous", 1, {"rate": 0.0})).max()
+    for arm, share in [("int8_gradients", 0.02), ("powersgd", 0.5)]:
+        off = np.abs(trained(units, arm, 1, rate) - whole).max()
+        assert 0 < off < share * moved, arm
+    full = units.traffic(Cell("synchronous", 1, 4)).bytes_sent
+    sent = {arm: units.traffic(Cell(arm, 1, 4)) for arm in ("int8_gradients", "sign_gradients", "powersgd")}
+    # of four replicas: 3 messages of a quarter or of a thirty-second, against 1.5 times the whole; scales are extra
+    assert sent["int8_gradients"].bytes_sent / full == pytest.approx(0.5, abs=0.05)
+    assert sent["sign_gradients"].bytes_sent / full == pytest.approx(1 / 16, abs=0.05)
+    assert sent["powersgd"].bytes_sent < 0.7 * full and sent["powersgd"].exchanges_per_step == 2
+
+
+def test_fragments_send_as_much_in_smaller_pieces(units):
+    assert np.isfinite(trained(units, "fragments", 4, {"rate": 0.05})).all()
+    whole, parts = units.traffic(Cell("local", 4, 4)), units.traffic(Cell("fragments", 4, 4))
+    # after steps 2, 4, 6 one of two, and at the end both
+    assert parts.rounds == 4 and whole.rounds == 2
+    assert parts.bytes_sent == pytest.approx(2.5 / 2 * whole.bytes_sent, rel=0.4)
+
+
 def test_seconds_of_a_step_are_measured_once(make):
     units = make()
     seconds = units.compute_seconds()

@@ -1,9 +1,9 @@
-"""The tasks of the pruning study by name: a classifier, a hypernetwork, an in-context network."""
+"""The tasks of the pruning study by name: classifiers, in memory or on files, a hypernetwork, an in-context network."""
 
 from pathlib import Path
 from typing import Any
 
-from hyperlab.compression.tasks import classification, hypernetwork, in_context
+from hyperlab.compression.tasks import classification, hypernetwork, image_folder, in_context
 from hyperlab.compression.tasks.task import Task
 from hyperlab.errors import ConfigError, nearest
 
@@ -13,6 +13,7 @@ TASKS = {
     "classification": lambda config, folder: classification.load(config),
     "hypernetwork": lambda config, folder: hypernetwork.load(config),
     "in_context": in_context.load,
+    "image_folder": lambda config, folder: image_folder.load(config),
 }
 
 

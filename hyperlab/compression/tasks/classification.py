@@ -27,7 +27,11 @@ NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
     "cifar_vgg": lambda network, classes: models.CifarVGG(
         classes=classes, width=network.width, normalization=network.normalization
     ),
+    "resnet": lambda network, classes: models.ResNet(
+        network.depth, classes=classes, width=network.width, normalization=network.normalization
+    ),
 }
+WITH_DEPTH = ("cifar_resnet", "resnet")
 TOYS = ("digits", "mnist", "fashion_mnist")
 FEWEST_CLASSES_OF_TOP5 = 6
 PADDING = 4  # pixels around an image before it is cropped at random
@@ -48,26 +52,32 @@ class Classification(Task):
 
     def __init__(self, config: Any, splits: Splits):
         self.config, self.splits = config, splits
-        kind = config.network.kind
-        if kind not in NETWORKS:
-            raise ConfigError(f"network.kind is {kind!r}; {nearest(kind, NETWORKS)}")
-        self.module = self._module()
+        self.image_shape, self.classes = splits.image_shape, len(splits.classes)
+        self.describe_network()
         self.name, self.fingerprint, self.notes = splits.name, splits.fingerprint, splits.notes
         self.sizes = {part: len(split) for part, split in splits.parts().items()}
-        self.toy, self.classes = splits.name in TOYS, len(splits.classes)
-        depth = f"-{config.network.depth}" if kind == "cifar_resnet" else ""
-        width = f" x{config.network.width:g}" if config.network.width != 1 else ""
-        self.architecture = f"{kind}{depth}{width}"
+        self.toy = splits.name in TOYS
         images = splits.train.images
         axes = tuple(range(images.ndim - 1))
         self.mean, self.std = images.mean(axes), images.std(axes) + 1e-6
 
-    def _module(self) -> nn.Module:
-        return NETWORKS[self.config.network.kind](self.config.network, len(self.splits.classes))
+    def describe_network(self) -> None:
+        """Makes `module` and `architecture` from the config and the number of classes.
+
+        Raises:
+          ConfigError: an unknown network.
+        """
+        network = self.config.network
+        if network.kind not in NETWORKS:
+            raise ConfigError(f"network.kind is {network.kind!r}; {nearest(network.kind, NETWORKS)}")
+        self.module = NETWORKS[network.kind](network, self.classes)
+        depth = f"-{network.depth}" if network.kind in WITH_DEPTH else ""
+        width = f" x{network.width:g}" if network.width != 1 else ""
+        self.architecture = f"{network.kind}{depth}{width}"
 
     def init(self, key: jax.Array) -> Any:
         """Fresh variables."""
-        return self.module.init(key, jnp.zeros((1, *self.splits.image_shape)), train=False)
+        return self.module.init(key, jnp.zeros((1, *self.image_shape)), train=False)
 
     @functools.cached_property
     def _train(self) -> tuple[jax.Array, jax.Array]:
@@ -132,7 +142,7 @@ class Classification(Task):
             fixed = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
             return self._apply({"params": params, **fixed}, image, train=False)
 
-        return function, (jax.ShapeDtypeStruct((1, *self.splits.image_shape), jnp.float32),)
+        return function, (jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32),)
 
 
 def true_rank(logits: jax.Array, labels: jax.Array) -> jax.Array:

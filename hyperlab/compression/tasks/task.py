@@ -56,11 +56,21 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def train(self) -> PyTree:
-        """All training examples, on the device."""
+        """All training examples, on the device; `()` where `place` reads them."""
 
     @abc.abstractmethod
     def indices(self, seed: int, step: int) -> PyTree:
         """Which examples a step sees, on the host: a function of seed and step alone."""
+
+    def place(self, indices: PyTree) -> PyTree:
+        """What a step is given, on the host: by default the indices, with which it gathers examples on the device.
+
+        A task whose examples do not fit there reads them here, and its `train` is an empty tuple.
+
+        Args:
+          indices: of one step, leaves with any leading axes (replicas) before that of the batch.
+        """
+        return indices
 
     @abc.abstractmethod
     def loss(
