@@ -21,6 +21,7 @@ import ml_collections
 from hyperlab import launch, local_sgd, trees
 from hyperlab.compression import load
 from hyperlab.errors import ConfigError, nearest
+from hyperlab.metrics.statistics import MOST_CONTRASTS
 from hyperlab.replicas import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
 from hyperlab.train import config as configs
 from hyperlab.train import search
@@ -163,6 +164,9 @@ def _check(config: ml_collections.ConfigDict) -> None:
     """Refuses a config before anything is read or compiled."""
     contrasts = (*config.contrasts, *config.parts)
     configs.check_arms(SimpleNamespace(arms=config.arms, contrasts=contrasts), ARMS)
+    for name, family in (("contrasts", config.contrasts), ("parts", config.parts)):
+        if len(family) > MOST_CONTRASTS:
+            raise ConfigError(f"{name} names {len(family)}, at most {MOST_CONTRASTS} can be named before a study runs")
     for group, least in (("periods", 1), ("replicas", 1)):
         values = tuple(config[group])
         if not values or min(values) < least or len(set(values)) < len(values):

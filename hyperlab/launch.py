@@ -20,7 +20,8 @@ from hyperlab.train import config as configs
 from hyperlab.train.run_folder import RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
-COMMANDS = ("segment", "pruning_survey", "pruning_suite")  # modules of experiments/ that are no study
+# modules of experiments/ that are no study
+COMMANDS = ("segment", "segment_uncertain", "pruning_survey", "pruning_suite")
 USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--workdir FOLDER]
 
   --config FILE          a config file with get_config(); without it the study's embedded default

@@ -24,9 +24,13 @@ FLOORS = [
 ]
 # report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}
-APART |= set(itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning", "local_sgd", "uncertainty"), 2))
 APART |= set(
-    itertools.permutations(("stability", "rescaling", "registration", "few_shot", "compression", "replicas", "reliability"), 2)
+    itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning", "local_sgd", "uncertainty"), 2)
+)
+APART |= set(
+    itertools.permutations(
+        ("stability", "rescaling", "registration", "few_shot", "compression", "replicas", "reliability"), 2
+    )
 )
 # Rescaling and registration are tasks of the stability study too; they do not know it.
 APART -= {("stability", "rescaling"), ("stability", "registration")}

@@ -4,9 +4,9 @@ Run:      python -m experiments.in_context --config configs/in_context/hour.py -
 Hardware: 2 CPU cores, 4 GB; STORE as the README builds it, of seven data sets at 64x64
 Time:     32 minutes (beside much other work, 52 minutes of processor time, Intel Xeon)
 Expect:   Dice, 12 support images, 1 seed (no claim about training), 95 % intervals over images. Nucleus of white blood
-          cells: UniverSeg .880 [.860, .899], less nearest support +.184 [.160, .208], less a U-Net trained on the support
-          set -.023 [-.044, .001]; cytoplasm .762 [.729, .793], +.210 [.171, .249], -.078 [-.108, -.051]; retinal vessels
-          .090, less nearest support -.058, less the U-Net -.170: thin structures are not found at 64x64
+          cells: UniverSeg .880 [.860, .899], less nearest support +.184 [.160, .208], less a U-Net trained on the
+          support set -.023 [-.044, .001]; cytoplasm .762 [.729, .793], +.210 [.171, .249], -.078 [-.108, -.051];
+          retinal vessels .090, -.058, -.170: thin structures are not found at 64x64
 """
 
 from configs.in_context import held_out

@@ -169,16 +169,16 @@ ARMS: dict[str, Arm] = {
     "sign": Arm("local SGD, 1 bit sent", compression="sign", source=_SIGN),
     "rank2": Arm("local SGD, rank 2 sent", compression="rank2", source=_POWER),
     "diloco_int8": Arm(
-        "DiLoCo's outer step, 8 bits sent",
+        "DiLoCo, 8 bits sent",
         outer="nesterov",
         space=OUTER_RATE | MOMENTUM,
         compression="int8",
         source=_STREAMING,
     ),
-    "fragments": Arm("local SGD, 2 fragments in turn", fragments=2, source=_STREAMING),
+    "fragments": Arm("local SGD, 2 fragments", fragments=2, source=_STREAMING),
     # every gradient, sent in less
-    "int8_gradients": Arm("synchronous, 8-bit gradients", "synchronous", compression="int8"),
-    "sign_gradients": Arm("synchronous, 1-bit gradients", "synchronous", compression="sign", source=_SIGN),
+    "int8_gradients": Arm("8-bit gradients", "synchronous", compression="int8"),
+    "sign_gradients": Arm("1-bit gradients", "synchronous", compression="sign", source=_SIGN),
     "powersgd": Arm("PowerSGD, rank 2", "synchronous", compression="rank2", source=_POWER),
     "powersgd_4": Arm("PowerSGD, rank 4", "synchronous", compression="rank4", source=_POWER),
     # controls

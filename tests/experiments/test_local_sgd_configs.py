@@ -122,6 +122,7 @@ def test_replicas_of_a_hypernetwork_that_are_not_alike(tmp_path):
     [
         ({"arms": ("lokal",)}, ConfigError, "'local'"),
         ({"contrasts": ("local - diloco",)}, ConfigError, "'diloco'"),
+        ({"contrasts": ("local - slowmo",) * 4}, ConfigError, "names 4, at most 3"),
         ({"periods": (0, 4)}, ConfigError, "periods is .*from 1 up"),
         ({"replicas": (4, 4)}, ConfigError, "replicas is .*different"),
         ({"periods": (1,), "contrasts": ()}, ConfigError, "'large_batch' cannot be run at H = 1"),

@@ -1,0 +1,24 @@
+"""The instrument itself: two copies of spatial dropout must not be separable, a planted handicap must be found.
+
+Run:      python -m experiments.uncertainty --config configs/uncertainty/instrument.py --workdir runs/instrument
+Hardware: 2 CPU cores, 3 GB
+Time:     not run as a whole yet
+Expect:   a question, not a number: not run as a whole yet
+"""
+
+from experiments import uncertainty
+
+
+def get_config():
+    config = uncertainty.get_config()
+    config.data.size = (48, 48)
+    config.arms = ("none", "spatial", "spatial_again", "spatial_handicapped")
+    config.contrasts = (
+        "dice: spatial - spatial_again",
+        "error_detection: spatial - spatial_again",
+        "dice: spatial - spatial_handicapped",
+    )
+    config.dropout_rates = (0.1,)
+    config.data.shifts = ()
+    config.report_seeds = 8
+    return config

@@ -1,0 +1,297 @@
+"""Uncertainty of segmentations: does a network know where it is wrong, and does dropping whole channels help it know?
+
+    python -m experiments.uncertainty                                    # procedural microscopy, under three minutes
+    python -m experiments.uncertainty --config configs/uncertainty/nuclei.py --config.data.root=DIR
+
+One U-Net, trained without dropout, with dropout of single activations, with dropout of whole channels at several rates,
+and as a deep ensemble; beside them Otsu's threshold and a logistic classifier of pixels. Learning rates and dropout
+rates are chosen by the likelihood of the validation split on tuning seeds, with as many trials for every arm. Fresh
+seeds are judged on the test split and on graded shifts away from it, and every map of uncertainty stands beside what
+needs none: the entropy of one pass, the distance to the predicted boundary, the mean intensity.
+"""
+
+import json
+
+import ml_collections
+import numpy as np
+
+from hyperlab import launch
+from hyperlab.data.shifts import SEVERITIES, SHIFTS
+from hyperlab.errors import ConfigError, nearest
+from hyperlab.reliability import Point, Units, find, floors, material, saved
+from hyperlab.train import config as configs
+from hyperlab.train import tuning
+from hyperlab.train.progress import Progress
+from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.train.tensorboard import TensorBoard
+from hyperlab.train.writers import JsonLines, MultiWriter
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The embedded default: procedural microscopy of parasites."""
+    config = ml_collections.ConfigDict()
+    config.study = "uncertainty"
+    config.seed = 0
+    config.data = {"name": "parasites", "root": "", "split_seed": 0, "size": (32, 32), "kind": "", "limit": {}}
+    config.data.update({"count": 200, "difficulty": 0.3})  # of procedural images
+    # Test images moved away from the domain, by severity; of procedural ones borders of known width, in pixels; other
+    # kinds of image, which are shown and never scored.
+    config.data.update({"shifts": ("size", "blur", "intensity"), "severities": (2, 4)})
+    config.data.update({"borders": (), "other_kinds": ()})
+    config.network = {"widths": (8, 16, 16), "normalization": "group", "convs_per_block": 2}
+    config.arms = ("none", "element", "spatial", "ensemble")
+    config.dropout_rates = (0.1, 0.3)  # the curve of every arm that drops
+    config.train_shares = (1.0,)  # of the training images; smaller ones at the chosen dropout rate
+    config.members = 3  # of the deep ensemble
+    config.draws = (5, 10, 20)  # the last stands for an arm
+    config.tuning_draws = 5
+    # Named before running; higher is better in each. `error_detection` is the AUROC of the map in a band round the
+    # predicted boundary, `independence` 1 - the mean |correlation| between feature maps.
+    config.contrasts = ("dice: spatial - none", "error_detection: spatial - element", "independence: spatial - none")
+    config.judging = {"band": 3.0, "map": "epistemic", "score": "foreground", "target": 0.9, "bins": 15}
+    config.judging.update({"removed": 0.2, "shown": 4})
+    config.optimizer = {"name": "adam", "weight_decay": 0.0}
+    config.augment = False  # mirror, turn, scale, change the intensity at random
+    config.rates = (0.003, 0.01)  # learning rates; arms without dropout try as many in the same range
+    config.tuning_seeds = 1
+    config.widenings = 1  # where the best rate is at the edge of its grid
+    config.report_seeds = 5
+    config.train_length = "150 steps"
+    config.tuning_length = "100 steps"
+    config.batch_size = 8
+    config.evaluation_batch = 20
+    config.chunk = 1  # draws computed at once
+    config.workers = 0  # networks in work at the same time; 0: one for each of at most four cores on CPU, else 1
+    return config
+
+
+def run(config: ml_collections.ConfigDict, folder, stop) -> None:
+    """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
+    _check(config)
+    made = material.build(config)
+    folder.check_fingerprint(made.splits.name, made.fingerprint)
+    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
+    writer.truncate_after(-1)  # rows of finished units are written again, from their files
+    writer.hparams(configs.flat(config))
+    with Progress(1, "uncertainty", unit="step") as progress:
+        units = Units(config, made, folder, progress, stop)
+        progress.total = _planned(units)
+        chosen = _tune(units)
+        if chosen is None:
+            return
+        # On disk before the test split is read for the first time.
+        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
+        complete = _report(units, chosen, writer)
+        if complete:
+            units.files.measure("floors", lambda: floors.measure(made, units.judging))
+            units.files.measure("images", lambda: _shown(units))
+            for seed in _seeds(units):
+                units.untrained(seed)
+            write_atomically(folder.path / "data.json", json.dumps(_described(units), indent=1) + "\n")
+            _save(units, chosen)
+    folder.note(networks_judged_on_the_test_split=units.test_reads)
+    if complete:
+        from hyperlab.report import uncertainty
+
+        uncertainty.write(folder.path)
+    writer.close()
+
+
+# -- tuning -------------------------------------------------------------------------------------------------------
+
+
+def _tune(units: Units) -> dict[str, dict] | None:
+    """Learning rate and dropout rate of each arm, from tuning seeds and the validation split; None after a stop."""
+    seeds = range(units.config.tuning_seeds)
+    points = [point for arm in _learned(units) for point in units.points(arm)]
+    tasks = [(point, rate, seed) for point in points for rate in _grid(units, point.arm) for seed in seeds]
+    if None in units.in_parallel(lambda one: units.score(*one), tasks):
+        return None
+    chosen = {}
+    for arm in _learned(units):
+        rates = {}
+        for point in units.points(arm):
+            choice = tuning.choose(
+                1,
+                _grid(units, arm),
+                seeds,
+                lambda _, runs, point=point: _scores(units, point, runs),
+                widenings=units.config.widenings,
+            )
+            if choice is None:
+                return None
+            known = [units.score(point, choice.rate, seed) for seed in seeds]
+            rates[f"{point.dropout_rate:g}"] = {
+                "learning_rate": choice.rate,
+                "trials": choice.trials,
+                "at_edge": choice.at_edge,
+                "nll": float(np.mean([one["nll"] for one in known])),
+                "dice": float(np.mean([one["dice"] for one in known])),
+                "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
+            }
+        best = min(rates, key=lambda rate: rates[rate]["nll"])
+        chosen[arm] = {"label": find(arm).label, "definition": find(arm).definition(), "source": find(arm).source}
+        chosen[arm] |= {"dropout_rate": float(best), "rates": rates}
+    return _with_matched(chosen) | _ensembles(units, chosen)
+
+
+def _learned(units: Units) -> list[str]:
+    """Arms that are tuned; an ensemble is of networks without dropout, with their learning rate."""
+    return [arm for arm in units.config.arms if find(arm).answers != "members"]
+
+
+def _grid(units: Units, arm: str) -> list[float]:
+    """Learning rates to try; an arm without dropout tries as many as one with it does at all its dropout rates."""
+    rates = sorted(units.config.rates)
+    if find(arm).drops:
+        return rates
+    return np.geomspace(rates[0], rates[-1], len(rates) * len(units.config.dropout_rates)).tolist()
+
+
+def _scores(units: Units, point: Point, runs: list[tuple[float, int]]) -> np.ndarray | None:
+    known = [units.score(point, rate, seed) for rate, seed in runs]
+    return None if None in known else np.array([-one["nll"] for one in known])
+
+
+def _with_matched(chosen: dict[str, dict]) -> dict[str, dict]:
+    """Adds the dropout rate at which the validation Dice is nearest to that of spatial dropout at its own."""
+    if "spatial" in chosen:
+        own = chosen["spatial"]["rates"][f"{chosen['spatial']['dropout_rate']:g}"]["dice"]
+        for one in chosen.values():
+            one["matched_rate"] = float(min(one["rates"], key=lambda rate: abs(one["rates"][rate]["dice"] - own)))
+    return chosen
+
+
+def _ensembles(units: Units, chosen: dict[str, dict]) -> dict[str, dict]:
+    ensembles = {}
+    for arm in units.config.arms:
+        if find(arm).answers == "members":
+            like = chosen["none"]
+            ensembles[arm] = {
+                "label": find(arm).label,
+                "definition": find(arm).definition(),
+                "source": find(arm).source,
+            }
+            ensembles[arm] |= {name: like[name] for name in ("dropout_rate", "rates", "matched_rate") if name in like}
+    return ensembles
+
+
+# -- fresh seeds --------------------------------------------------------------------------------------------------
+
+
+def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
+    """Trains on fresh seeds and judges; False after a stop."""
+    tasks = [(point, _rate(chosen, point), seed) for point in _points(units, chosen) for seed in _seeds(units)]
+
+    def measure(task):
+        chosen_rate = task[0].dropout_rate == chosen[task[0].arm]["dropout_rate"]
+        return units.measure(*task, shifted=chosen_rate)
+
+    results = units.in_parallel(measure, tasks)
+    for (point, _, seed), result in zip(tasks, results, strict=True):
+        if result is None:
+            return False
+        score = result[f"test/{units.final(point.arm)}/dice"]
+        writer.scalars(units.steps(REPORT), {"dice": float(np.nanmean(score))}, split=f"{point.name}/{seed}/test")
+    return True
+
+
+def _points(units: Units, chosen: dict[str, dict]) -> list[Point]:
+    """All that is reported: every dropout rate on all images, and the chosen ones on fewer."""
+    points = [point for arm in units.config.arms for point in units.points(arm)]
+    fewer = [share for share in units.config.train_shares if share != 1]
+    return points + [Point(arm, chosen[arm]["dropout_rate"], share) for arm in units.config.arms for share in fewer]
+
+
+def _rate(chosen: dict[str, dict], point: Point) -> float:
+    return chosen[point.arm]["rates"][f"{point.dropout_rate:g}"]["learning_rate"]
+
+
+def _seeds(units: Units) -> range:
+    return range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
+
+
+def _save(units: Units, chosen: dict[str, dict]) -> None:
+    """Keeps the network that draws, of the first seed, for `experiments.segment_uncertain`."""
+    for arm in ("spatial", *units.config.arms):
+        if arm in units.config.arms and find(arm).drops and find(arm).answers == "draws":
+            point = Point(arm, chosen[arm]["dropout_rate"])
+            units.keep(point, _rate(chosen, point), FIRST_REPORT_SEED, saved.save)
+            return
+
+
+def _shown(units: Units) -> dict:
+    """The first test images, for figures."""
+    test, count = units.material.parts["test"], units.judging.shown
+    return {"shown/images": test.images[:count], "shown/labels": test.labels[:count]}
+
+
+def _described(units: Units) -> dict:
+    """What the report has to know of the data."""
+    splits, made = units.material.splits, units.material
+    return {
+        "name": splits.name,
+        "classes": list(splits.classes),
+        "notes": list(splits.notes),
+        "sizes": {name: len(part) for name, part in splits.parts().items()},
+        "parts": {name: len(part.images) for name, part in made.parts.items()},
+        "shape": list(made.shape),
+        "empty": {name: int((part.labels == 0).all((1, 2)).sum()) for name, part in made.parts.items()},
+        "parameters": units.size,
+        "steps": units.steps(REPORT),
+    }
+
+
+def _planned(units: Units) -> int:
+    """Training steps of the whole study, unless a grid is widened."""
+    config, total = units.config, 0
+    for arm in config.arms:
+        points = len(units.points(arm)) + sum(share != 1 for share in config.train_shares)
+        # the first member of an ensemble is the network without dropout
+        members = units.members(arm) - (find(arm).answers == "members" and "none" in config.arms)
+        total += points * config.report_seeds * members * units.steps(REPORT)
+        if arm in _learned(units):
+            total += len(units.points(arm)) * len(_grid(units, arm)) * config.tuning_seeds * units.steps(TUNE)
+    return total
+
+
+# -- bad input ----------------------------------------------------------------------------------------------------
+
+
+def _check(config: ml_collections.ConfigDict) -> None:
+    """Refuses a config before anything is read or compiled."""
+    for arm in config.arms:
+        find(arm)
+    if len(set(config.arms)) < len(config.arms) or not config.arms:
+        raise ConfigError(f"arms are {tuple(config.arms)}, expected some arms, each once")
+    if any(find(arm).answers == "members" for arm in config.arms) and "none" not in config.arms:
+        raise ConfigError("an ensemble has the learning rate of networks without dropout: add 'none' to arms")
+    for contrast in config.contrasts:
+        metric, _, pair = contrast.partition(": ")
+        if metric not in ("dice", "error_detection", "independence", "likelihood"):
+            raise ConfigError(
+                f"contrast {contrast!r}; expected '<metric>: <arm> - <arm>' with a metric of dice, error_detection, "
+                "independence, likelihood"
+            )
+        for arm in pair.split(" - "):
+            if arm not in config.arms:
+                raise ConfigError(f"contrast {contrast!r} names {arm!r}; {nearest(arm, config.arms)}")
+    if any(not 0 < rate < 1 for rate in config.dropout_rates) or not config.dropout_rates:
+        raise ConfigError(f"dropout_rates are {tuple(config.dropout_rates)}, expected shares above 0 and below 1")
+    if any(not 0 < share <= 1 for share in config.train_shares) or 1 not in config.train_shares:
+        raise ConfigError(f"train_shares are {tuple(config.train_shares)}, expected shares up to 1, and 1 among them")
+    draws = (*config.draws, config.tuning_draws)
+    if min(draws) < 2 or list(config.draws) != sorted(set(config.draws)):
+        raise ConfigError(f"draws are {tuple(config.draws)} and {config.tuning_draws}, expected 2 or more, increasing")
+    if config.members < 2:
+        raise ConfigError(f"members is {config.members}, expected an ensemble of 2 or more")
+    for shift in config.data.shifts:
+        if shift not in SHIFTS:
+            raise ConfigError(f"data.shifts: unknown shift {shift!r}; {nearest(shift, SHIFTS)}")
+    if any(severity not in range(1, SEVERITIES + 1) for severity in config.data.severities):
+        raise ConfigError(f"data.severities are {tuple(config.data.severities)}, expected some of 1 to {SEVERITIES}")
+
+
+if __name__ == "__main__":
+    launch.main("experiments.uncertainty")

@@ -1,0 +1,103 @@
+"""A saved network on an image of any size: maps of its draws, from overlapping windows of one size.
+
+Every window is drawn with the same keys, and a draw drops the same for all windows: draw t is one network, whatever the
+place. Where windows overlap, their moments are averaged, and maps are made of those: so where windows disagree
+about the mean, this is part of the epistemic map. The sums over windows are on the host.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab.data.resample import as_size
+from hyperlab.errors import ConfigError, DataError
+from hyperlab.inference.tiles import tiled
+from hyperlab.models import UNet
+from hyperlab.models.receptive import receptive_field
+from hyperlab.reliability.saved import Saved
+from hyperlab.uncertainty import Maps, Moments, dropout, maps, sample
+
+SAMPLES = 20
+
+
+def check_samples(samples: int) -> None:
+    """Refuses fewer than 2 draws, before anything is read.
+
+    Raises:
+      ConfigError: see above.
+
+    >>> check_samples(1)
+    Traceback (most recent call last):
+    hyperlab.errors.ConfigError: 1 samples have no spread; expected 2 or more (20 are usual)
+    """
+    if samples < 2:
+        raise ConfigError(f"{samples} samples have no spread; expected 2 or more ({SAMPLES} are usual)")
+
+
+def predictor(
+    saved: Saved,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    window: int | Sequence[int] | None = None,
+    overlap: float = 0.5,
+    batch: int = 4,
+) -> Callable[[np.ndarray], Maps]:
+    """A function from the pixels of an image to its maps; one program, compiled at the first call.
+
+    Args:
+      saved: the network.
+      samples: draws, 2 or more.
+      seed: of the draws.
+      window: `(height, width)`, or one number for both; by default the network's own.
+      overlap: the share of a window that its neighbour covers too.
+      batch: windows a call.
+
+    Returns:
+      `(pixels [height, width, channel]) -> Maps` of host arrays `[height, width]`, the mean `[height, width, class]`.
+
+    Raises:
+      ConfigError: fewer than 2 samples; a network without layers that draw (the layers that were looked for are
+        named). The function raises DataError where an image has another number of channels.
+    """
+    check_samples(samples)
+    window = saved.window if window is None else as_size(window, 2)
+
+    def moments_of(variables: Any, windows: jax.Array) -> jax.Array:
+        draws = dropout(saved.module.apply, variables, share_masks=True)
+        found = sample(draws, jax.random.key(seed), windows, samples, temperature=saved.temperature)
+        return jnp.concatenate([found.mean, found.deviations, found.entropy[..., None], found.votes], -1)
+
+    compiled = jax.jit(moments_of)
+    shape = jax.ShapeDtypeStruct((batch, *window, saved.channels), jnp.float32)
+    # traced here already, so that a network that draws nothing is refused before an image is read
+    classes = (jax.eval_shape(moments_of, saved.variables, shape).shape[-1] - 1) // 3
+
+    def predict(pixels: np.ndarray) -> Maps:
+        if pixels.shape[-1] != saved.channels:
+            raise DataError(f"the image has {pixels.shape[-1]} channels, the network was trained on {saved.channels}")
+        packed = tiled(lambda each: compiled(saved.variables, each), pixels, window, overlap=overlap, batch=batch)
+        mean, deviations, entropy, votes = np.split(packed, np.cumsum([classes, classes, 1]), axis=-1)
+        averaged = Moments(np.float32(samples), mean, deviations, entropy[..., 0], votes)
+        return Maps(*map(np.asarray, maps(averaged)))
+
+    return predict
+
+
+def window_warning(saved: Saved, window: Sequence[int]) -> str:
+    """What is wrong with a window smaller than what a pixel of the output depends on; empty where nothing is.
+
+    The interior of a larger image is then seen as if a border were near, and windows differ by where they lie.
+    """
+    if not isinstance(saved.module, UNet):
+        return ""
+    needed = receptive_field(saved.module)
+    if min(window) >= needed:
+        return ""
+    return (
+        f"a window of {'x'.join(map(str, window))} is smaller than the receptive field of the network: pixels of its "
+        f"output depend on up to {needed}x{needed} pixels; give a window of {needed} or more"
+    )

@@ -1,0 +1,117 @@
+"""The uncertainty study: shrunk, it runs to a report; every config is whole; what cannot be is one error before all."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hyperlab as hl
+from experiments import segment_uncertain, uncertainty
+from hyperlab import launch
+from hyperlab.data.readers.images import read_image
+from hyperlab.errors import ConfigError
+
+SMALL = {
+    "data.count": 40,
+    "data.size": (24, 24),
+    "data.shifts": ("blur",),
+    "data.severities": (5,),
+    "network.widths": (4, 4),
+    "network.convs_per_block": 1,
+    "dropout_rates": (0.2,),
+    "draws": (2, 4),
+    "tuning_draws": 2,
+    "train_length": "6 steps",
+    "tuning_length": "2 steps",
+    "report_seeds": 2,
+    "members": 2,
+    "widenings": 0,
+    "rates": (0.01, 0.03),
+    "judging.shown": 2,
+}
+NAMES = ("epistemic", "instrument", "membrane", "nuclei", "places", "wbc")
+
+
+def small(**changes):
+    config = uncertainty.get_config()
+    for key, value in {**SMALL, **changes}.items():
+        launch.override(config, key, str(value))
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return hl.run(small(train_shares=(0.5, 1.0), **{"data.borders": (0, 2)}), tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.mark.slow
+def test_it_runs_to_a_report(finished):
+    results = pd.read_csv(finished / "results.csv")
+    assert set(results["arm"]) == {"none", "element", "spatial", "ensemble", "otsu", "logistic"}
+    assert set(results["part"]) == {"validation", "test", "blur/5", "border/0", "border/2", "probe"}
+    spatial = results[(results["arm"] == "spatial") & (results["part"] == "test") & (results["metric"] == "nll")]
+    assert set(spatial["answer"].astype(str)) == {"pass", "2", "4"}
+    assert set(spatial["train_share"]) == {0.5, 1.0}
+    trials = {arm: sum(r["trials"] for r in c["rates"].values()) for arm, c in _choices(finished).items()}
+    assert len(set(trials.values())) == 1  # as many for every arm
+    page = (finished / "report.html").read_text()
+    assert "accepts" in page
+    assert "are not known, and nothing here reproduces them" in page
+    contrasts = pd.read_csv(finished / "contrasts.csv")
+    assert list(contrasts["of"]) == ["dice", "error_detection", "independence"]
+    for name in ("gains", "acceptance", "shifts"):
+        assert len(pd.read_csv(finished / f"{name}.csv"))
+
+
+@pytest.mark.slow
+def test_a_finished_study_is_not_computed_again(finished, monkeypatch):
+    monkeypatch.setattr("hyperlab.reliability.units.fit", lambda *a, **k: pytest.fail("trained again"))
+    before = pd.read_csv(finished / "results.csv")
+    hl.run(small(train_shares=(0.5, 1.0), **{"data.borders": (0, 2)}), finished)
+    pd.testing.assert_frame_equal(before, pd.read_csv(finished / "results.csv"))
+
+
+@pytest.mark.slow
+def test_its_network_segments_a_users_images(finished, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 24), np.uint8)).save(tmp_path / "images" / "a.png")
+    arguments = ["--model", str(finished), "--images", str(tmp_path / "images"), "--out", str(tmp_path / "out")]
+    assert segment_uncertain.main([*arguments, "--samples", "2"]) == 0
+    assert len(pd.read_csv(tmp_path / "out" / "images.csv")) == 1
+    assert read_image(tmp_path / "out" / "epistemic" / "a.tif").dtype == np.float32
+
+
+def _choices(folder):
+    return json.loads((folder / "choices.json").read_text())
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", NAMES)
+def test_configs_are_whole(name):
+    config = launch.config_module(f"configs/uncertainty/{name}.py").get_config()
+    uncertainty._check(config)
+    assert config.study == "uncertainty"
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": ("none", "spatail")}, "spatial"),
+        ({"arms": ("spatial", "ensemble"), "contrasts": ()}, "'none'"),
+        ({"contrasts": ("dise: spatial - none",)}, "dice"),
+        ({"contrasts": ("dice: spatial - places",)}, "places"),
+        ({"dropout_rates": (0.0,)}, "above 0"),
+        ({"draws": (1, 5)}, "2 or more"),
+        ({"data.shifts": ("blurr",)}, "blur"),
+        ({"data.severities": (6,)}, "1 to 5"),
+        ({"train_shares": (0.5,)}, "1 among them"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(changes, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        hl.run(small(**changes), tmp_path / "run")
+    assert not (tmp_path / "run" / "units").exists()
