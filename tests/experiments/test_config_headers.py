@@ -36,4 +36,5 @@ def test_every_study_has_configs():
         "stochastic",
         "pruning",
         "local_sgd",
+        "uncertainty",
     }
