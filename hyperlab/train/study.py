@@ -3,6 +3,7 @@
 A study is tuned on the validation split with tuning seeds, which count from 0, and reported on fresh seeds.
 """
 
+import collections
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,6 +35,7 @@ class StudyUnits:
         self.test_reads = 0  # networks that this start measured on what is held out
         self._lock = threading.Lock()  # units may be computed in several threads
         self._counted: set[str] = set()  # units that the progress knows of
+        self._working: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)  # on one unit, one thread
 
     def unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
         """Reads a unit, or computes it; the progress is told once of the steps of one that was there already.
@@ -43,13 +45,16 @@ class StudyUnits:
           steps: that its training takes.
           compute: measures, and tells the progress itself; None after a stop, and then nothing is kept.
         """
-        known = self.files.read(name)
-        if known is None:
-            known = self.files.measure(name, compute)
-        elif name not in self._counted:
-            self.advance(steps)
-        self._counted.add(name)
-        return known
+        with self._lock:
+            working = self._working[name]
+        with working:  # arms may share a network
+            known = self.files.read(name)
+            if known is None:
+                known = self.files.measure(name, compute)
+            elif name not in self._counted:
+                self.advance(steps)
+            self._counted.add(name)
+            return known
 
     def in_parallel(self, measure: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """Applies `measure` to every item, several trainings at a time."""

@@ -1,5 +1,7 @@
 """The base of all studies' units: nothing is computed twice, and the progress is told once of every step."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,3 +61,16 @@ def test_test_reads_and_keys(made):
     one, same, other = (units.key(*name) for name in (("initial", 1), ("initial", 1), ("initial", 2)))
     assert one == same
     assert one != other
+
+
+def test_threads_that_share_a_unit_compute_it_once(made):
+    units, calls = made[0](), []
+
+    def compute():
+        calls.append(1)
+        time.sleep(0.05)
+        return {"x": np.zeros(1)}
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: units.unit("shared", 1, compute), range(4)))
+    assert len(calls) == 1
