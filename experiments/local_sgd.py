@@ -27,8 +27,8 @@ from hyperlab.train import config as configs
 from hyperlab.train import search
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.tensorboard import TensorBoard
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.study import open_record
+from hyperlab.train.writers import MultiWriter
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -87,9 +87,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
         return
     task = load(config, folder.path)
     folder.check_fingerprint(task.name, task.fingerprint)
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)  # rows of finished units are written again, from their files
-    writer.hparams(configs.flat(config))
+    writer = open_record(folder, config)
     with Progress(1, "local_sgd", unit="step") as progress:
         units = Units(config, task, folder, progress, stop)
         units.check()

@@ -23,8 +23,8 @@ from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.tensorboard import TensorBoard
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.study import open_record
+from hyperlab.train.writers import MultiWriter
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -73,9 +73,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     _check(config, names)
     task = load(config, folder.path)
     folder.check_fingerprint(task.name, task.fingerprint)
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)  # rows of finished units are written again, from their files
-    writer.hparams(configs.flat(config))
+    writer = open_record(folder, config)
     with Progress(1, "pruning", unit="step") as progress:
         units = Units(config, task, folder, progress, stop)
         _check_compressions(config, units)

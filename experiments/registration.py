@@ -31,8 +31,8 @@ from hyperlab.registration import (
 from hyperlab.train import config as configs
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.tensorboard import TensorBoard
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.study import open_record
+from hyperlab.train.writers import MultiWriter
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -81,9 +81,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
     study = _checked(config)
     folder.check_fingerprint(config.data.name, study.fingerprint)
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)  # rows of finished units are written again, from their files
-    writer.hparams(configs.flat(config))
+    writer = open_record(folder, config)
     with Progress(_planned(config, study), "registration") as progress:
         units = Units(config, study, folder, progress, stop)
         chosen = tune(units)

@@ -24,9 +24,8 @@ from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import FIRST_REPORT_SEED
-from hyperlab.train.tensorboard import TensorBoard
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.study import FIRST_REPORT_SEED, open_record
+from hyperlab.train.writers import MultiWriter
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -70,9 +69,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: costs, tuning, then fresh seeds. A stopped study continues."""
     splits = _load(config)
     folder.check_fingerprint(config.data.name, splits.fingerprint)
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)  # rows of finished units are written again, from their files
-    writer.hparams(configs.flat(config))
+    writer = open_record(folder, config)
     with Progress(1, "rescaling", unit="step") as progress:
         units = Units(config, splits, folder, progress, stop)
         progress.total = _planned(units)

@@ -23,8 +23,8 @@ from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.tensorboard import TensorBoard
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.study import open_record
+from hyperlab.train.writers import MultiWriter
 
 FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
 
@@ -84,9 +84,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     task = _load(config)
     folder.check_fingerprint(task.name, task.fingerprint)
     write_atomically(folder.path / "task.json", json.dumps(task.wording._asdict(), indent=1) + "\n")  # for the report
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)  # rows of finished units are written again, from their files
-    writer.hparams(configs.flat(config))
+    writer = open_record(folder, config)
     with Progress(_planned(config, task), "stability", unit="run-step") as progress:
         units = Units(config, task, folder, progress, stop)
         chosen = _tune(units)

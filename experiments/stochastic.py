@@ -27,8 +27,8 @@ from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.tensorboard import TensorBoard
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.study import open_record
+from hyperlab.train.writers import MultiWriter
 
 CONTROL = "universeg_noise"
 
@@ -80,9 +80,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
     made = prepare(config, folder.path)
     folder.check_fingerprint(made.name, made.fingerprint)
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)  # rows of finished units are written again, from their files
-    writer.hparams(configs.flat(config))
+    writer = open_record(folder, config)
     with Progress(1, "stochastic", unit="step") as progress:
         units = StochasticUnits(config, made, folder, progress, stop)
         progress.total = _planned(units)

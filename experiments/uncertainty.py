@@ -19,13 +19,11 @@ from hyperlab import launch
 from hyperlab.data.shifts import SEVERITIES, SHIFTS
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.reliability import Point, Units, find, floors, material, saved
-from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
-from hyperlab.train.tensorboard import TensorBoard
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, open_record
+from hyperlab.train.writers import MultiWriter
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -71,9 +69,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     _check(config)
     made = material.build(config)
     folder.check_fingerprint(made.splits.name, made.fingerprint)
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)  # rows of finished units are written again, from their files
-    writer.hparams(configs.flat(config))
+    writer = open_record(folder, config)
     with Progress(1, "uncertainty", unit="step") as progress:
         units = Units(config, made, folder, progress, stop)
         progress.total = _planned(units)

@@ -143,20 +143,16 @@ class Units(StudyUnits):
           `nll`, mean over pixels in nats, and `dice`, mean over images: of the mean of the draws, or of one pass.
         """
 
-        def compute() -> Measurements | None:
-            network = self.network(point, rate, seed, TUNE)
-            if network is None:
-                return None
-            counts = (self.config.tuning_draws,)
-            answers, _ = self._answers(
-                point, [self.params(network)], self.material.parts["validation"].images, seed, counts
-            )
-            return judging.score(answers[self.final(point.arm, counts)].mean, self.material.parts["validation"])
-
-        known = self.files.read(f"score/{point.name}/{rate:.3g}/{seed}")
-        if known is not None and self.network(point, rate, seed, TUNE) is None:
+        network = self.network(point, rate, seed, TUNE)
+        if network is None:
             return None
-        return known or self.files.measure(f"score/{point.name}/{rate:.3g}/{seed}", compute)
+
+        def compute() -> Measurements:
+            counts, part = (self.config.tuning_draws,), self.material.parts["validation"]
+            answers, _ = self._answers(point, [self.params(network)], part.images, seed, counts)
+            return judging.score(answers[self.final(point.arm, counts)].mean, part)
+
+        return self.files.measure(f"score/{point.name}/{rate:.3g}/{seed}", compute)
 
     def measure(self, point: Point, rate: float, seed: int, *, shifted: bool = True) -> Measurements | None:
         """Trains under a fresh seed and judges, or reads what is known; None after a stop.
@@ -172,20 +168,12 @@ class Units(StudyUnits):
           draws or members; `probe/<measure>`, see `judging.probed`; `shown/<map>` of some test images.
         """
 
-        def compute() -> Measurements | None:
-            networks = [
-                self.network(point, rate, seed + MEMBER * member, REPORT) for member in range(self.members(point.arm))
-            ]
-            return None if None in networks else self._judge(point, networks, seed, shifted)
-
+        seeds = [seed + MEMBER * member for member in range(self.members(point.arm))]
+        networks = [self.network(point, rate, one, REPORT) for one in seeds]
+        if None in networks:
+            return None
         name = f"judged/{point.name}/{rate:.3g}/{seed}"
-        known = self.files.read(name)
-        if known is None:
-            return self.files.measure(name, compute)
-        for member in range(self.members(point.arm)):  # the progress is told of their steps
-            if self.network(point, rate, seed + MEMBER * member, REPORT) is None:
-                return None
-        return known
+        return self.files.measure(name, lambda: self._judge(point, networks, seed, shifted))
 
     def final(self, arm: str, counts: tuple[int, ...] | None = None) -> str:
         """The answer that stands for an arm: of the most draws or members, or the pass."""

@@ -127,19 +127,13 @@ def _sentence(study: measured.Study, name: str, one) -> str:
     )
 
 
-def _spread(values: np.ndarray) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.4f} (n=1)"
-    return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
-
-
 def _scores(study: measured.Study, replicas: int) -> pd.DataFrame:
     rows = []
     for arm in study.arms:
         cells = study.of(arm, replicas)
         if cells:
             empty = {f"H = {period}": "-" for period in sorted({1, *study.config.periods})}
-            scores = {f"H = {cell.period}": _spread(study.score(cell)) for cell in cells}
+            scores = {f"H = {cell.period}": sections.spread(study.score(cell)) for cell in cells}
             rows.append({"arm": study.label(arm)} | empty | scores)
     return pd.DataFrame(rows)
 

@@ -139,18 +139,12 @@ def _scores(study: measured.Study, track: str) -> pd.DataFrame:
     rows = []
     dense = study.dense(track)
     tuned = study.score(dense, 1.0)
-    rows.append({"method": study.label(dense), "1": _spread(tuned)})
+    rows.append({"method": study.label(dense), "1": sections.spread(tuned)})
     for name in study.of_track(track):
-        row = {"method": study.label(name), "1": _spread(study.at_one(name))}
-        row |= {f"{one:g}": _spread(study.score(name, one)) for one in study.compressions(name)}
+        row = {"method": study.label(name), "1": sections.spread(study.at_one(name))}
+        row |= {f"{one:g}": sections.spread(study.score(name, one)) for one in study.compressions(name)}
         rows.append(row)
     return pd.DataFrame(rows).fillna("-")
-
-
-def _spread(values: np.ndarray) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.4f} (n=1)"
-    return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
 
 
 def _scores_note(study: measured.Study, track: str) -> str:

@@ -71,3 +71,14 @@ def reproduce(folder: Path) -> str:
 def number(value: float | None) -> str:
     """Three significant digits, or a dash where there is nothing."""
     return "-" if value is None or not np.isfinite(value) else f"{value:.3g}"
+
+
+def spread(values: np.ndarray) -> str:
+    """The mean over seeds and the sample standard deviation.
+
+    >>> spread(np.array([0.5, 0.7])), spread(np.array([0.5]))
+    ('0.6000 ± 0.1414', '0.5000 (n=1)')
+    """
+    if len(values) == 1:
+        return f"{values[0]:.4f} (n=1)"
+    return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"

@@ -1,4 +1,4 @@
-"""What the units of every study share: where they are kept, who is told of the progress, how often the test was read.
+"""What all studies share: the record, where units are kept, who is told of progress, how often the test was read.
 
 A study is tuned on the validation split with tuning seeds, which count from 0, and reported on fresh seeds.
 """
@@ -10,11 +10,29 @@ from typing import Any
 
 import jax
 
+from hyperlab.train import config as configs
 from hyperlab.train import rngs
+from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+from hyperlab.train.writers import JsonLines, MultiWriter
 
 TUNE, REPORT = "tune", "report"
 FIRST_REPORT_SEED = 100
+
+
+def open_record(folder: Any, config: Any) -> MultiWriter:
+    """The record of a study: `metrics.jsonl`, and a view of it for TensorBoard.
+
+    It is empty at every start: rows of finished units are written again, from their files.
+
+    Args:
+      folder: the run's folder.
+      config: the study's config, whose leaves are kept as hyperparameters.
+    """
+    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
+    writer.truncate_after(-1)
+    writer.hparams(configs.flat(config))
+    return writer
 
 
 class StudyUnits:
