@@ -86,6 +86,17 @@ def seconds(run: Callable[[], Any], count: int = 1) -> float:
     return (time.perf_counter() - start) / count
 
 
+def resident(name: str) -> int:
+    """Bytes of this process in memory now (`VmRSS`) or at most so far (`VmHWM`)."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return 1024 * int(line.split()[1])
+
+
+def forget_peak() -> None:
+    """Lets `VmHWM` begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def interleave(turns: Turns, repeats: int) -> dict[str, list[float]]:
     """Lets each thing take one turn after another, `repeats` times after one that is not counted.
 

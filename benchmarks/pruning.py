@@ -23,7 +23,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import arguments, compiled, interleave, quartiles, ratio, report, seconds, table, verdict
+from common import (
+    arguments,
+    compiled,
+    forget_peak,
+    interleave,
+    quartiles,
+    ratio,
+    report,
+    resident,
+    seconds,
+    table,
+    verdict,
+)
 
 from hyperlab import pareto, pruning, trees
 from hyperlab.metrics.compression import measure
@@ -154,17 +166,6 @@ def drawn(shapes):
     """Normal numbers in arrays of some shapes."""
     random = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: random.standard_normal(leaf.shape, np.float32), shapes)
-
-
-def resident(name: str) -> int:
-    """Bytes of this process in memory now (`VmRSS`) or at most so far (`VmHWM`)."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
-    return 1024 * int(line.split()[1])
-
-
-def forget_peak() -> None:
-    """Lets `VmHWM` begin anew."""
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":

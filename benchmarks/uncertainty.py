@@ -19,8 +19,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import arguments, compiled, interleave, ratio, report, seconds, table, verdict
-from pruning import forget_peak, resident
+from common import arguments, compiled, forget_peak, interleave, ratio, report, resident, seconds, table, verdict
 
 from hyperlab.models import DropoutUNet
 from hyperlab.train import compiler

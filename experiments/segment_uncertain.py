@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     predict.check_samples(options.samples)
-    if not 0 <= options.overlap < 1 or options.batch < 1:
+    if not 0 <= options.overlap < 1 or options.batch < 1 or options.smallest < 1:
         raise ConfigError(
-            f"--overlap {options.overlap} and --batch {options.batch}; expected 0 or more and below 1, and 1 or more"
+            f"--overlap {options.overlap}, --batch {options.batch} and --smallest {options.smallest}; expected 0 or "
+            "more and below 1, and 1 or more of the others"
         )
     saved = load(options.model)
     window = saved.window if options.window is None else as_size(options.window, 2)
@@ -66,8 +67,9 @@ def _run(options: argparse.Namespace) -> None:
         "overlap": options.overlap,
         "normalisation": normalisation,
         "score": saved.score,
+        "smallest": options.smallest,
     }
-    outputs = Outputs(options.out, saved.classes, saved.score, settings)
+    outputs = Outputs(options.out, saved.classes, saved.score, settings, smallest=options.smallest)
     left = [path for path in paths if not outputs.finished(path.stem)]
     done = len(paths) - len(left)
     print(
@@ -104,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--window", type=int, help="side of the windows in pixels; by default that of the training")
     add("--overlap", type=float, default=0.5, help="share of a window that its neighbour covers too (default 0.5)")
     add("--batch", type=int, default=4, help="windows at a time (default 4)")
+    add("--smallest", type=int, default=predict.SMALLEST,
+        help=f"pixels of the smallest object with a row (default {predict.SMALLEST})")  # fmt: skip
     add("--normalise", choices=microscopy.NORMALISATIONS, help="how values become 0..1; by default as in training")
     return parser
 

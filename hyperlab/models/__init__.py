@@ -5,6 +5,7 @@ from hyperlab.models.classifiers import MLP, ConvNet
 from hyperlab.models.dropout_unet import DropoutUNet
 from hyperlab.models.film import FilmUNet
 from hyperlab.models.lenet import LeNet300100, MnistNet
+from hyperlab.models.receptive import receptive_field
 from hyperlab.models.resnet import ResNet
 from hyperlab.models.tyche import Tyche
 from hyperlab.models.unet import UNet, published_size
@@ -28,4 +29,5 @@ __all__ = [
     "UniverSeg",
     "VoxelMorph",
     "published_size",
+    "receptive_field",
 ]

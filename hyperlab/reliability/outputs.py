@@ -37,16 +37,25 @@ class Outputs:
       classes: the name of each label.
       score: by which images are sorted, one of `hyperlab.uncertainty.image_scores.SCORES`.
       settings: what determines the results, as JSON; a folder that was written with others is refused.
+      smallest: pixels of the smallest object that has a row; smaller ones are counted as `specks` of their image.
 
     Raises:
       ConfigError: `folder` is a file, or was written with other settings (the first that differs is named); an
         unknown score.
     """
 
-    def __init__(self, folder: str | os.PathLike, classes: Sequence[str], score: str, settings: dict[str, Any]):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        classes: Sequence[str],
+        score: str,
+        settings: dict[str, Any],
+        *,
+        smallest: int = 1,
+    ):
         if score not in SCORES:
             raise ConfigError(f"unknown image score {score!r}; {nearest(score, SCORES)}")
-        self.folder, self.classes, self.score = Path(folder), tuple(classes), score
+        self.folder, self.classes, self.score, self.smallest = Path(folder), tuple(classes), score, smallest
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is a file, expected a folder")
         written = self.folder / _SETTINGS
@@ -88,11 +97,13 @@ class Outputs:
         self._tiff("aleatoric", name, maps.aleatoric)
         shown = overlay(pixels, mask, maps.epistemic, maps.aleatoric, np.log(len(self.classes)))
         _replace(self.folder / "overlays" / f"{name}.png", lambda path: _save(shown, path, "PNG"))
-        found = self._objects(name, mask, maps)
+        everything = self._objects(name, mask, maps)
+        found = [one for one in everything if one["area"] >= self.smallest]
         row = {
             "image": name,
             "score": float(SCORES[self.score](maps.epistemic[None], mask[None])[0]),
             "objects": len(found),
+            "specks": len(everything) - len(found),
             "foreground": float((mask > 0).mean()),
             "epistemic": float(maps.epistemic.mean()),
             "aleatoric": float(maps.aleatoric.mean()),

@@ -21,6 +21,7 @@ from hyperlab.reliability.saved import Saved
 from hyperlab.uncertainty import Maps, Moments, dropout, maps, sample
 
 SAMPLES = 20
+SMALLEST = 5  # pixels of an object that is worth a row: single pixels are noise of the mask
 
 
 def check_samples(samples: int) -> None:

@@ -41,7 +41,8 @@ def write(folder, names=NAMES, factor=257):
 
 def test_maps_overlays_and_tables_interrupted_and_continued(run, tmp_path, monkeypatch, capsys):
     images, out = write(tmp_path / "images"), tmp_path / "out"
-    command = [f"--model={run}", f"--images={images}", f"--out={out}", "--samples=4", "--batch=2", "--window=24"]
+    command = [f"--model={run}", f"--images={images}", f"--out={out}", "--samples=4", "--batch=2", "--window=24",
+               "--smallest=1"]  # fmt: skip
     read, calls = microscopy.read, []
 
     def interrupted(path, normalisation):
@@ -88,6 +89,18 @@ def test_maps_overlays_and_tables_interrupted_and_continued(run, tmp_path, monke
     assert "was written with samples 4, now it is 5" in capsys.readouterr().err
 
 
+def test_specks_are_counted_and_have_no_row(run, tmp_path):
+    images = write(tmp_path / "images", NAMES[:1])
+    command = [f"--model={run}", f"--images={images}", "--samples=2", "--window=24"]
+    for smallest in (1, 12):
+        assert segment_uncertain.main([*command, f"--out={tmp_path / str(smallest)}", f"--smallest={smallest}"]) == 0
+    (every,), (large,) = (pd.read_csv(tmp_path / name / "images.csv").itertuples() for name in ("1", "12"))
+    areas = pd.read_csv(tmp_path / "1" / "objects.csv")["area"]
+    assert every.specks == 0 and every.objects == len(areas)
+    assert (large.specks, large.objects) == ((areas < 12).sum(), (areas >= 12).sum())
+    assert sorted(pd.read_csv(tmp_path / "12" / "objects.csv")["area"]) == sorted(areas[areas >= 12])
+
+
 def test_a_window_that_sees_too_little_is_warned_about_once(run, tmp_path, capsys):
     images = write(tmp_path / "images", NAMES[:2])
     code = segment_uncertain.main([f"--model={run}", f"--images={images}", f"--out={tmp_path / 'out'}", "--samples=2",
@@ -107,7 +120,7 @@ def test_bad_input_ends_with_one_message_before_anything_is_written(run, tmp_pat
         ({"--model": tmp_path}, "holds no networks/model.json"),
         ({"--images": tmp_path / "missing"}, "is not a folder"),
         ({"--images": colours}, "colours holds images of 8 bits, 3 channels; the network was trained on 1 channel"),
-        ({"--overlap": 1}, "--overlap 1.0 and --batch 4"),
+        ({"--overlap": 1}, "--overlap 1.0, --batch 4 and --smallest 5"),
         ({"--window": 0}, "size is 0"),
     ):
         given = {"--model": run, "--images": images, "--out": tmp_path / "out", **options}
