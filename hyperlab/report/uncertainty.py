@@ -38,8 +38,7 @@ def _page(folder: Path, study: measured.Study, compared, tables, figures) -> Pag
         f"{data['sizes']['validation']} to choose on, {data['sizes']['test']} to report; a U-Net of "
         f"{data['parameters']:,} parameters, {data['steps']} steps; {config.report_seeds} fresh seeds"
         f"{' (a look: no claim)' if config.report_seeds < 5 else ''}. Results of this library; the malaria paper's "
-        "numbers "
-        "(Soleimany et al., 2019, arXiv 1912.00262) are not known, and nothing here reproduces them.",
+        "numbers (Soleimany et al., 2019, arXiv 1912.00262) are not known, and nothing here reproduces them.",
         "lead",
     )
     page.findings(_findings(study, compared, tables))
@@ -184,8 +183,7 @@ def _quality(study: measured.Study) -> pd.DataFrame:
 def _quality_note(study: measured.Study) -> str:
     return (
         f"Test split, means over seeds +- sample standard deviation. {_counted(study)} Brier over classes (binary: "
-        "twice "
-        "the one-channel form). ECE: expected calibration error, equal width; adaptive: equal mass; top: of the "
+        "twice the one-channel form). ECE: expected calibration error, equal width; adaptive: equal mass; top: of the "
         "largest "
         "probability; marginal: of each foreground class; foreground: only pixels that are foreground in truth or "
         "prediction. The temperature of the mean probability was fitted to the validation split."
@@ -259,8 +257,7 @@ def _acceptance_note(study: measured.Study) -> str:
     return (
         f"The threshold is the largest score up to which the mean Dice of the validation images is "
         f"{study.config.judging['target']:g}, for every network by itself; test images were seen with it once. A mean "
-        "of "
-        "the accepted says nothing of each: so many are below."
+        "of the accepted says nothing of each: so many are below."
     )
 
 
@@ -320,8 +317,7 @@ def _other(study: measured.Study) -> list[str]:
             )
             sentences.append(
                 f"Images of the kind {name!r} are another world than those that were trained on, and are shown, not "
-                "scored: "
-                f"Dice {values}. Their mean intensity alone tells them apart."
+                f"scored: Dice {values}. Their mean intensity alone tells them apart."
             )
     return sentences
 

@@ -69,10 +69,8 @@ def _maps(path: Path, study: measured.Study, arm: str) -> tuple[Path, str]:
                 axis.set_title(name, fontsize=8)
     return figures.save(figure, path), (
         f"{study.label(arm).capitalize()}, first seed, the first test images. Epistemic: mutual information, black 0 "
-        "to "
-        f"{top['epistemic']:.2f} nats; aleatoric: expected entropy, to {top['aleatoric']:.2f} nats; white pixels of "
-        "the "
-        "last column are wrong."
+        f"to {top['epistemic']:.2f} nats; aleatoric: expected entropy, to {top['aleatoric']:.2f} nats; white pixels of "
+        "the last column are wrong."
     )
 
 
@@ -117,8 +115,7 @@ def _coverage(path: Path, study: measured.Study) -> tuple[Path, str]:
     axes.legend(fontsize=7)
     return figures.save(figure, path), (
         "Mean Dice of the kept test images against their share, mean over seeds. Dotted: the best order there is, by "
-        "the "
-        "Dice itself; dashed: an order by lot; black: the Dice that is asked for."
+        "the Dice itself; dashed: an order by lot; black: the Dice that is asked for."
     )
 
 
@@ -171,10 +168,8 @@ def _rates(path: Path, study: measured.Study) -> tuple[Path, str]:
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4)
     return figures.save(figure, path), (
         "Against the dropout rate, every seed thin and their mean thick; horizontal: arms that drop nothing. At one "
-        "rate "
-        "the two kinds of dropout are different noises: the variance of a map's mean is rate / (1 - rate) when a "
-        "channel "
-        "is dropped, and smaller by the number of pixels when activations are."
+        "rate the two kinds of dropout are different noises: the variance of a map's mean is rate / (1 - rate) when a "
+        "channel is dropped, and smaller by the number of pixels when activations are."
     )
 
 
