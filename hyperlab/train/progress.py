@@ -98,7 +98,8 @@ class Progress:
         if done <= self._first_done or active <= 0:
             return [f"first after {_time(self._first - self._start)}"]
         rate = (done - self._first_done) / active
-        return [f"{rate:.3g} {self.unit}s/s", f"{_time((self.total - done) / rate)} left"]
+        left = f"{_time((self.total - done) / rate)} left" if done <= self.total else "more than planned"
+        return [f"{rate:.3g} {self.unit}s/s", left]
 
     def _line(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a closed pipe must not end a run
