@@ -1,7 +1,7 @@
 """The full study on digits: depth of the primary, dimension and range of gamma, prior, optimizer, activation.
 
 Run:      python -m hyperlab.sweep --config configs/stability/grid.py --workdir runs/grid
-Hardware: 2 CPU cores, 3 GB; rows are independent (--only N for the tasks of an array job)
+Hardware: 2 CPU cores, 3 GB; rows are independent (--parallel N here, --emit slurm on a cluster)
 Time:     about 4 min a row, 20 rows (Intel Xeon; 8 and 10 min where other work took half of it)
 Expect:   two of the 20 rows have been run. 16 latents: median steps to 90 % of 10 seeds default 70 (1 never), encoding
           75, additive 38, MIP 46; MIP against additive +6.4 [-4.1, 16.9], not separable. The same divided by sqrt(16):

@@ -2,8 +2,9 @@
 
 Run:      python -m experiments.uncertainty --config configs/uncertainty/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 3 GB
-Time:     not run as a whole yet
-Expect:   a question, not a number: not run as a whole yet
+Time:     2.5 minutes (beside other work, Intel Xeon)
+Expect:   8 seeds: the copy is not separable, in Dice +.006 [-.052, .065], in error detection -.006 [-.044, .032]; a
+          hundredth of the learning rate is found, Dice +.300 [.168, .432]
 """
 
 from experiments import uncertainty

@@ -2,8 +2,10 @@
 
 Run:      python -m experiments.uncertainty --config configs/uncertainty/wbc.py --config.data.root=DIR
 Hardware: 2 CPU cores, 4 GB; DIR holds 'Dataset 1'
-Time:     not run as a whole yet
-Expect:   a question, not a number: not run as a whole yet
+Time:     12 minutes (beside other work, Intel Xeon)
+Expect:   5 seeds, 95 % intervals. Dice spatial - none -.007 [-.020, .007]; error detection in the band, spatial -
+          element-wise .000 [-.041, .041]; independence -.068 [-.183, .047]: none separable. Epistemic map of spatial
+          dropout over the entropy of one pass -.068 [-.122, -.013], worse; over the distance +.004 [-.032, .039]
 """
 
 from experiments import uncertainty
