@@ -3,8 +3,8 @@
 Run:      python -m experiments.in_context --config configs/in_context/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 2 GB
 Time:     2 minutes (beside other work, Intel Xeon)
-Expect:   8 seeds: the copy is not separable, Dice -.005 [-.037, .028]; a hundredth of the learning rate is found, +.213
-          [.098, .328]
+Expect:   8 seeds: the copy is not separable, Dice -.005 [-.037, .028]; a hundredth of the learning rate is found,
+          +.213 [.098, .328]
 """
 
 from experiments import in_context

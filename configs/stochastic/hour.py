@@ -1,4 +1,4 @@
-"""Tyche with 8 candidates against its control within an hour: ambiguous shapes and retinal vessels, whole and in patches.
+"""Tyche with 8 candidates against its control within an hour: ambiguous shapes; retinal vessels, whole and in patches.
 
 Run:      python -m experiments.stochastic --config configs/stochastic/hour.py --config.data.store=STORE
 Hardware: 2 CPU cores, 4 GB; STORE as for chasedb1.py, with the layout chasedb1_patches of the same images beside it

@@ -5,9 +5,9 @@ Hardware: 2 CPU cores, 4 GB; DIR holds images, labels and index.csv of the 2018 
 Time:     36 minutes (beside other work, Intel Xeon; 42,900 training steps)
 Expect:   5 seeds, 95 % intervals. Dice spatial - none +.002 [-.008, .011]; error detection in the band, spatial -
           element-wise +.017 [-.010, .044]; independence of feature maps, spatial - none +.006 [-.084, .096]: none
-          separable. Whole image, AUROC of errors: distance to the boundary .93, entropy of one pass .97, epistemic map of
-          spatial dropout .945, of the ensemble .966. In the band the epistemic map of spatial dropout is worse than the
-          entropy of one pass, -.050 [-.082, -.018], the ensemble's not separable, +.002 [-.001, .006]
+          separable. Whole image, AUROC of errors: distance to the boundary .93, entropy of one pass .97, epistemic
+          map of spatial dropout .945, of the ensemble .966. In the band the epistemic map of spatial dropout is worse
+          than the entropy of one pass, -.050 [-.082, -.018], the ensemble's not separable, +.002 [-.001, .006]
 """
 
 from experiments import uncertainty

@@ -3,9 +3,9 @@
 Run:      python -m experiments.uncertainty --config configs/uncertainty/places.py --workdir runs/places
 Hardware: 2 CPU cores, 3 GB
 Time:     12 minutes (Intel Xeon, idle)
-Expect:   3 seeds (a look): nothing is separable. Error detection in the band, spatial - element-wise +.006 [-.042, .054];
-          spatial everywhere - in the bottleneck -.063 [-.222, .095]. Dice from .737 (spatial, bottleneck) to .799
-          (element-wise, decoder); no dropout .804
+Expect:   3 seeds (a look): nothing is separable. Error detection in the band, spatial - element-wise +.006 [-.042,
+          .054]; spatial everywhere - in the bottleneck -.063 [-.222, .095]. Dice from .737 (spatial, bottleneck) to
+          .799 (element-wise, decoder); no dropout .804
 """
 
 from experiments import uncertainty
