@@ -17,13 +17,13 @@ number = sections.number
 
 
 def write(folder: Path) -> Path:
-    """Writes `results.csv`, `contrasts.csv`, `gains.csv`, `acceptance.csv`, `shifts.csv`, figures and `report.html`."""
+    """Writes `report.html`, its figures, and `results`, `contrasts`, `gains`, `acceptance`, `shifts`, `kinds` as CSV."""
     folder = Path(folder)
     study = measured.read(folder)
     measured.results(study).to_csv(folder / "results.csv", index=False)
     compared = measured.contrasts(study)
     sections.contrast_rows(compared, "of").to_csv(folder / "contrasts.csv", index=False)
-    tables = {name: getattr(measured, name)(study) for name in ("gains", "acceptance", "shifts")}
+    tables = {name: getattr(measured, name)(study) for name in ("gains", "acceptance", "shifts", "kinds")}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     figures = draw.all_figures(folder / "figures", study, compared)
@@ -109,6 +109,8 @@ def _findings(study: measured.Study, compared, tables) -> list[str]:
             )
     if len(tables["gains"]):
         sentences.append(_adds(study, tables["gains"]))
+    if len(tables["kinds"]):
+        sentences.append(_kinds(study, tables["kinds"]))
     best = "spatial" if "spatial" in study.arms else study.arms[0]
     row = tables["acceptance"].set_index("arm").loc[best]
     sentences.append(
@@ -148,6 +150,28 @@ def _adds(study: measured.Study, gains: pd.DataFrame) -> str:
     return (
         f"In the band round the predicted boundary the {study.map(arm)} map of {study.label(arm)} "
         f"{' and '.join(parts)} in AUROC."
+    )
+
+
+def _kinds(study: measured.Study, kinds: pd.DataFrame) -> str:
+    arm = "spatial" if "spatial" in set(kinds["arm"]) else kinds["arm"].iloc[0]
+    rows = kinds[kinds["arm"] == arm].set_index(["change", "map"])
+    changes = {
+        "share": "all training images in place of the fewest",
+        "border": "the widest border in place of the sharpest",
+    }
+    parts = []
+    for change, words in changes.items():
+        if change not in rows.index:
+            continue
+        moved = [
+            f"the {name} map by {row['mean']:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+            for name, row in rows.loc[change].iterrows()
+        ]
+        parts.append(f"{words} changes {' and '.join(moved)} nats")
+    return (
+        f"Are maps of the kind that they are called? With {study.label(arm)}, {'; '.join(parts)}. An epistemic map "
+        "should fall with data and stay where borders are blurred, an aleatoric one the opposite."
     )
 
 

@@ -273,7 +273,7 @@ def _kinds(path: Path, study: measured.Study, arms: list[str]) -> tuple[Path, st
                 axis.plot(x, y, label=f"{study.label(arm)}, {name}", linestyle=line, markersize=4, **marks[arm])
         axis.set_yscale("log")
         axis.set_xlabel("share of the training images" if panel == "share" else "width of the border, pixels")
-    axes[0].set_ylabel("mean over the image's score, nats")
+    axes[0].set_ylabel("mean image score, nats")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
     return figures.save(figure, path), (
         "What is called epistemic should fall with more training images and stay where borders are blurred; what is "

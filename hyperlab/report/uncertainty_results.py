@@ -291,5 +291,29 @@ def shifts(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def kinds(study: Study) -> pd.DataFrame:
+    """Whether maps are of the kind that they are called: how they change with more data, and with blurred borders.
+
+    Columns `arm`, `map`, `change` (`share`: all training images less the smallest share, on the test split; `border`:
+    the widest border less the sharpest), and `mean`, `low`, `high` of a t interval over seeds of the mean image score,
+    in nats; not corrected for how many there are.
+    """
+    shares, borders = sorted(study.config.train_shares), sorted(study.config.data.borders)
+    rows = []
+    for arm in study.arms:
+        if find(arm).answers == "pass":
+            continue
+        changes = {}
+        if len(shares) > 1:
+            changes["share"] = [(study.chosen(arm, share), "test") for share in (shares[-1], shares[0])]
+        if len(borders) > 1:
+            changes["border"] = [(study.chosen(arm), f"border/{border:g}") for border in (borders[-1], borders[0])]
+        for change, (first, second) in changes.items():
+            for name in ("epistemic", "aleatoric"):
+                c = statistics.paired_contrast(*(study.value(*one, f"score/{name}") for one in (first, second)))
+                rows.append({"arm": arm, "map": name, "change": change, "mean": c.mean, "low": c.low, "high": c.high})
+    return pd.DataFrame(rows)
+
+
 def _shift(inside: np.ndarray, outside: np.ndarray) -> float:
     return float(np.mean([detection.shift_detection(*pair).auroc for pair in zip(inside, outside, strict=True)]))
