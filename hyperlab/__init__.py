@@ -6,13 +6,17 @@
 >>> variables = model.init(jax.random.key(0))
 >>> model.apply(variables, jnp.array([0.5]), jnp.ones((2, 4))).shape
 (2, 3)
+
+What is named here is imported with its first use: `hyperlab --help` need not wait for JAX.
 """
 
-from hyperlab import errors, hypernet, interop, local_sgd, pruning, trees, uncertainty
-from hyperlab.hypernet import diagnose, hypernetize
-from hyperlab.in_context import segment
+import importlib
+
+from hyperlab.results import results  # not with its first use: the room, once imported, would take the function's name
 
 __version__ = "0.1.0"
+_ROOMS = ("errors", "hypernet", "interop", "local_sgd", "pruning", "trees", "uncertainty")
+_FROM = {"diagnose": "hypernet", "hypernetize": "hypernet", "segment": "in_context"}
 __all__ = [
     "diagnose",
     "errors",
@@ -21,6 +25,7 @@ __all__ = [
     "interop",
     "local_sgd",
     "pruning",
+    "results",
     "run",
     "segment",
     "trees",
@@ -42,3 +47,15 @@ def run(config, workdir=None, **options):
     from hyperlab import launch
 
     return launch.run(config, workdir, **options)
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        return importlib.import_module(f"hyperlab.{name}")
+    if name in _FROM:
+        return getattr(importlib.import_module(f"hyperlab.{_FROM[name]}"), name)
+    raise AttributeError(f"module 'hyperlab' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML file: no scripts, no network, figures inside."""
+"""A report as one self-contained HTML file: no network, figures inside; it reads well without its small script."""
 
 import base64
 import html
@@ -7,23 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from hyperlab.report.page_parts import SCRIPT, STYLE
 from hyperlab.train.run_folder import write_atomically
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; line-height: 1.25 } h2 { font-size: 1.2rem; margin-top: 2.2rem }
-p.lead { font-size: 1.1rem } .finding { border-left: 4px solid #0072b2; padding: .2rem 1rem; background: #f3f7fa }
-table { border-collapse: collapse; font-size: .85rem; margin: .8rem 0; display: block; overflow-x: auto }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top }
-th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
-td.text { text-align: left; min-width: 14rem } img { max-width: 100%; margin: .5rem 0 }
-figcaption, .note { color: #555; font-size: .9rem } code, pre { font-size: .85rem; background: #f5f5f5 }
-pre { padding: .6rem; overflow-x: auto; white-space: pre-wrap }
-"""
+# A browser that keeps to it fetches nothing, whatever text a report holds.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 class Page:
     """Collects the parts of a report from top to bottom; everything that is text is escaped.
+
+    The question is the title. What came out follows it directly, whenever it is added, so that both are on the first
+    screen. In a browser, a click on a column's head sorts a table, and one on a figure enlarges it.
 
     >>> page = Page("Does it work?")
     >>> page.paragraph("3 < 4")
@@ -33,7 +28,8 @@ class Page:
 
     def __init__(self, title: str):
         self._title = title
-        self._parts = [f"<h1>{html.escape(title)}</h1>"]
+        self._findings: list[str] = []
+        self._parts: list[str] = []
 
     def heading(self, text: str) -> None:
         """A section's heading."""
@@ -44,9 +40,9 @@ class Page:
         self._parts.append(f'<p class="{style}">{html.escape(text)}</p>')
 
     def findings(self, sentences: Sequence[str]) -> None:
-        """What came out, one sentence a line, set apart."""
+        """What came out, one sentence a line, set apart below the title."""
         lines = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
-        self._parts.append(f'<div class="finding">{lines}</div>')
+        self._findings.append(f'<div class="finding">{lines}</div>')
 
     def table(self, frame: pd.DataFrame, note: str = "") -> None:
         """A table of text, as it is given; the first column names the row."""
@@ -58,7 +54,11 @@ class Page:
                 for v in values
             ]
             rows.append(f"<tr>{''.join(cells)}</tr>")
-        self._parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
+        # tabindex: what scrolls must scroll without a mouse too
+        self._parts.append(
+            f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+        )
         if note:
             self.paragraph(note, "note")
 
@@ -66,19 +66,24 @@ class Page:
         """A PNG, with what it shows in words."""
         content = base64.b64encode(path.read_bytes()).decode()
         self._parts.append(
-            f'<figure style="margin:0"><img alt="{html.escape(caption, quote=True)}" '
+            f'<figure><img alt="{html.escape(caption, quote=True)}" '
             f'src="data:image/png;base64,{content}"><figcaption>{html.escape(caption)}</figcaption></figure>'
         )
 
     def code(self, text: str) -> None:
         """A command or a config, as it is."""
-        self._parts.append(f"<pre>{html.escape(text)}</pre>")
+        self._parts.append(f'<pre tabindex="0">{html.escape(text)}</pre>')
 
     def html(self) -> str:
         """The whole page."""
+        title = html.escape(self._title)
         return (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(self._title)}</title>'
-            f"<style>{_STYLE}</style></head><body>{''.join(self._parts)}</body></html>\n"
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta name="color-scheme" content="light dark"><title>{title}</title>'
+            f"<style>{STYLE}</style></head><body><main><h1>{title}</h1>"
+            f"{''.join(self._findings)}{''.join(self._parts)}</main><script>{SCRIPT}</script></body></html>\n"
         )
 
     def write(self, path: Path) -> Path:

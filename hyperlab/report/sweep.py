@@ -1,6 +1,5 @@
-"""The report of a sweep: one table over the rows, made from the rows' own results."""
+"""The report of a sweep: what became of every row, and one table over the rows, made from their own results."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,81 +9,133 @@ import pandas as pd
 
 from hyperlab.report import figures
 from hyperlab.report.page import Page
+from hyperlab.train.heartbeat import State
 
-METRICS = {"steps_to_target": "steps to the target", "accuracy": "final accuracy", "dice": "final Dice"}
+METRICS = {
+    "steps_to_target": "steps to the target",
+    "accuracy": "final accuracy",
+    "dice": "final Dice",
+    "ged": "distance between candidates and annotations (GED)",
+}
+# What tells results of one arm and seed apart, in the tables of the seven studies.
+KEYS = ("optimizer", "task", "support_size", "candidates", "compression", "period", "replicas", "dropout_rate")
+KEYS += ("train_share", "part", "answer", "stage", "split")
+MOST_LINES = 40  # of a figure; more cannot be read
 
 
-def write(folder: Path, rows: Sequence[str], outcome: Mapping[str, str]) -> Path:
-    """Writes `results.csv`, `contrasts.csv`, a figure and `report.html` of all rows that have results.
+def write(folder: Path, states: Mapping[str, State]) -> Path:
+    """Writes `results.csv`, `contrasts.csv`, figures and `report.html` of all rows that have results.
 
     Args:
       folder: holds one run folder a row.
-      rows: the names of all rows, in order; a row without results stays in the table as such.
-      outcome: what became of the rows that were asked for.
+      states: what became of every row, in order; one without results stays in the table, with its last error line.
     """
-    folder = Path(folder)
+    folder, rows = Path(folder), list(states)
     results, contrasts = (_joined(folder, rows, f"{name}.csv") for name in ("results", "contrasts"))
     page = Page(f"Sweep: {folder.name}")
-    page.paragraph(f"{len(rows)} rows; {results['row'].nunique() if len(results) else 0} have results.", "lead")
-    page.table(pd.DataFrame([_status(folder, row, outcome) for row in rows]))
+    page.paragraph(_lead(states, results), "lead")
+    page.table(pd.DataFrame([_status(folder, row, state) for row, state in states.items()]))
     if len(results):
         results.to_csv(folder / "results.csv", index=False)
+        _results(page, _tidy(results), folder / "figures")
+    if len(contrasts):
         contrasts.to_csv(folder / "contrasts.csv", index=False)
-        for metric, title in METRICS.items():
-            if metric not in set(results["metric"]):
-                continue
-            page.heading(f"{title[0].upper()}{title[1:]}")
-            page.table(_table(results, metric), "Median over fresh seeds, with the lowest and the highest run.")
-            path = figures.save(_figure(results, metric, title), folder / "figures" / f"{metric}.png")
-            page.figure(path, f"{title}: every seed, and the median, for each arm and row.")
-        page.heading("Contrasts, as named before the runs")
-        shown = contrasts.assign(
-            difference=[f"{m:+.4g} [{lo:+.4g}, {hi:+.4g}]" for m, lo, hi in contrasts[["mean", "low", "high"]].values]
-        )
-        page.table(
-            shown[["row", "optimizer", "metric", "contrast", "difference", "verdict"]],
-            "Corrected within a row and a metric, not over the rows of the sweep: with many rows, some intervals "
-            "exclude 0 by chance alone.",
-        )
+        _contrasts(page, contrasts)
     return page.write(folder / "report.html")
 
 
+def _lead(states: Mapping[str, State], results: pd.DataFrame) -> str:
+    names = [state.name for state in states.values()]
+    counts = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
+    return f"{len(names)} rows: {counts}; {results['row'].nunique() if len(results) else 0} have results."
+
+
+def _status(folder: Path, row: str, state: State) -> dict[str, str]:
+    report = os.path.join(row, "report.html")
+    became = f"{state.name}: {state.detail}" if state.detail else state.name
+    return {"row": row, "state": became, "report": report if (folder / report).exists() else "-"}
+
+
+def _results(page: Page, results: pd.DataFrame, folder: Path) -> None:
+    for metric, title in METRICS.items():
+        chosen = results[results["metric"] == metric].dropna(subset="value")
+        if not len(chosen):
+            continue
+        keys = ["row", *(key for key in KEYS if key in chosen and chosen[key].nunique(dropna=False) > 1)]
+        page.heading(f"{title[0].upper()}{title[1:]}")
+        page.table(_table(chosen, keys), "Median over fresh seeds, with the lowest and the highest run.")
+        if len(chosen[keys].drop_duplicates()) <= MOST_LINES:
+            path = figures.save(_figure(chosen, keys, title), folder / f"{metric}.png")
+            page.figure(path, f"{title}: every seed, and the median, for each arm and line of the table.")
+
+
+def _contrasts(page: Page, contrasts: pd.DataFrame) -> None:
+    shown = contrasts.assign(
+        difference=[f"{m:+.4g} [{lo:+.4g}, {hi:+.4g}]" for m, lo, hi in contrasts[["mean", "low", "high"]].values]
+    )
+    shown = shown.drop(columns=["mean", "low", "high", "p", "n", "label"], errors="ignore").astype(object)
+    page.heading("Contrasts, as named before the runs")
+    page.table(
+        shown.where(shown.notna(), "-"),  # rows need not name the same groups
+        "Corrected within a row and a metric, not over the rows of the sweep: with many rows, some intervals "
+        "exclude 0 by chance alone.",
+    )
+
+
 def _joined(folder: Path, rows: Sequence[str], name: str) -> pd.DataFrame:
-    parts = [pd.read_csv(folder / row / name).assign(row=row) for row in rows if (folder / row / name).exists()]
+    """The tables of all rows that have one with something in it; the first column names the row."""
+    parts = []
+    for row in rows:
+        path = folder / row / name
+        if path.exists() and path.stat().st_size > 1:
+            part = pd.read_csv(path)
+            part.insert(0, "row", row)
+            parts.append(part)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["row"])
 
 
-def _status(folder: Path, row: str, outcome: Mapping[str, str]) -> dict[str, str]:
-    record = folder / row / "run.json"
-    known = json.loads(record.read_text())["starts"][-1].get("exit_reason", "running") if record.exists() else "-"
-    report = os.path.join(row, "report.html")
-    return {"row": row, "status": outcome.get(row, known), "report": report if (folder / report).exists() else "-"}
+def _tidy(results: pd.DataFrame) -> pd.DataFrame:
+    """One measurement a line, from studies that write it so and from those that have a column for each metric."""
+    if {"metric", "value"} <= set(results):
+        return results
+    metrics = [metric for metric in METRICS if metric in results]
+    return results.melt([c for c in results if c not in metrics], metrics, "metric", "value")
 
 
-def _table(results: pd.DataFrame, metric: str) -> pd.DataFrame:
-    chosen = results[results.metric == metric]
-    rows = []
-    for (row, optimizer), group in chosen.groupby(["row", "optimizer"], sort=False):
+def _table(results: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    lines = []
+    for values, group in results.groupby(keys, sort=False, dropna=False):
         cells = {
             arm: f"{v.median():.4g} [{v.min():.4g}, {v.max():.4g}]"
             for arm, v in group.groupby("arm", sort=False)["value"]
         }
-        rows.append({"row": row, "optimizer": optimizer, **cells})
-    return pd.DataFrame(rows).fillna("-")
+        lines.append({key: _text(value) for key, value in zip(keys, values, strict=True)} | cells)
+    return pd.DataFrame(lines).fillna("-")
 
 
-def _figure(results: pd.DataFrame, metric: str, title: str):
-    chosen = results[results.metric == metric]
-    arms, rows = list(dict.fromkeys(chosen.arm)), list(dict.fromkeys(chosen.row))
-    figure, (axes,) = figures.grid(1, 1, width=8.0, height=0.5 * len(rows) + 1.5)
-    for index, arm in enumerate(arms):
-        colour, offset = figures.COLOURS[index % len(figures.COLOURS)], 0.7 * (index + 0.5) / len(arms) - 0.35
-        for position, row in enumerate(rows):
-            values = chosen[(chosen.arm == arm) & (chosen.row == row)]["value"].to_numpy()
-            label = arm if position == 0 else None
-            axes.plot(values, np.full(len(values), position + offset), ".", color=colour, alpha=0.4, markersize=4)
-            axes.plot(np.median(values), position + offset, "|", color=colour, markersize=9, label=label)
-    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if np.isnan(value) else f"{value:g}"
+    return str(value)
+
+
+def _figure(results: pd.DataFrame, keys: list[str], title: str):
+    arms = list(dict.fromkeys(results["arm"]))
+    lines = list(results.groupby(keys, sort=False, dropna=False))
+    marks = figures.marks(arms)
+    figure, (axes,) = figures.grid(1, 1, width=8.0, height=0.5 * len(lines) + 1.5)
+    labelled = set()
+    for position, (_, group) in enumerate(lines):
+        for index, arm in enumerate(arms):
+            values = group[group["arm"] == arm]["value"].to_numpy()
+            if not len(values):
+                continue
+            height = position + 0.7 * (index + 0.5) / len(arms) - 0.35
+            colour, label = marks[arm]["color"], None if arm in labelled else arm
+            labelled.add(arm)
+            axes.plot(values, np.full(len(values), height), ".", color=colour, alpha=0.4, markersize=4)
+            axes.plot(np.median(values), height, "|", color=colour, markersize=9, label=label)
+    axes.set_yticks(range(len(lines)), [" ".join(_text(v) for v in values) for values, _ in lines], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel=title)
     axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")

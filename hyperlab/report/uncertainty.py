@@ -17,7 +17,7 @@ number = sections.number
 
 
 def write(folder: Path) -> Path:
-    """Writes `report.html`, its figures, and `results`, `contrasts`, `gains`, `acceptance`, `shifts`, `kinds` as CSV."""
+    """Writes `report.html`, figures, and `results`, `contrasts`, `gains`, `acceptance`, `shifts`, `kinds` as CSV."""
     folder = Path(folder)
     study = measured.read(folder)
     measured.results(study).to_csv(folder / "results.csv", index=False)

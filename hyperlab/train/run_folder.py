@@ -13,8 +13,15 @@ from typing import Any
 from hyperlab.errors import WorkdirError
 from hyperlab.train import config as configs
 from hyperlab.train import distributed, provenance
+from hyperlab.train.heartbeat import Heartbeat
 
 CONFIG, RUN = "config.json", "run.json"
+LOG = "log.txt"  # what a run printed, where something keeps it; it may be there before the run is
+REQUEUE = "REQUEUE"  # is there after a stop by the system's signal: start the run again, and it goes on
+
+
+class InUseError(WorkdirError):
+    """Another process holds the run folder."""
 
 
 class RunFolder:
@@ -27,6 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path, lock: Any = None):
         self.path, self._lock, self._marks = path, lock, {}
+        self._heart = Heartbeat(path) if lock is not None else None
         self._marking = threading.Lock()
 
     @classmethod
@@ -71,7 +79,7 @@ class RunFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it, however the process ends
         except OSError as error:
             lock.close()
-            raise WorkdirError(f"{path} is in use by another process; wait for it or choose another") from error
+            raise InUseError(f"{path} is in use by another process; wait for it or choose another") from error
         folder = cls(path, lock)
         if changes is None or changes:
             write_atomically(path / CONFIG, configs.to_json(config))
@@ -126,14 +134,18 @@ class RunFolder:
             write_atomically(self.path / RUN, json.dumps(record, indent=1) + "\n")
 
     def finish(self, reason: str) -> None:
-        """Notes how this start ended and gives the folder free."""
+        """Notes how this start ended and gives the folder free; a stop by SIGTERM or SIGUSR1 leaves `REQUEUE` there."""
         if self._lock is None:
             return
         self.note(ended=provenance.now(), exit_reason=reason)
+        if reason.startswith(("stopped: SIGTERM", "stopped: SIGUSR1")):
+            (self.path / REQUEUE).touch()
+        self._heart.stop()
         self._lock.close()
         self._lock = None
 
     def _start(self, digest: str, changes: Mapping[str, Any]) -> None:
+        (self.path / REQUEUE).unlink(missing_ok=True)
         record = self.record()
         for start in record["starts"]:
             start.setdefault("exit_reason", "killed")  # it never came to say
@@ -175,7 +187,8 @@ def _changes(path: Path, config: Mapping[str, Any]) -> dict[str, tuple] | None:
     saved = _read_json(path / CONFIG)
     if saved is not None:
         return configs.difference(saved, config)
-    if path.is_dir() and (held := sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".")):
+    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    if held := [name for name in held if name[0] != "." and name != LOG]:
         raise WorkdirError(f"{path} is not a run folder: it has no {CONFIG} but holds {', '.join(held[:5])}")
     return None
 

@@ -91,7 +91,7 @@ def test_a_sweep_goes_on_after_a_failed_row_and_runs_no_row_twice(tmp_path):
 def test_a_dry_run_lists_the_rows_and_writes_nothing(tmp_path, capsys):
     sweep.main(["--config", str(ROOT / "configs/stability/grid.py"), "--workdir", str(tmp_path / "x"), "--dry_run"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["0", "default"] and len(lines) > 10 and not (tmp_path / "x").exists()
+    assert lines[1].split()[:3] == ["0", "new", "default"] and len(lines) > 10 and not (tmp_path / "x").exists()
 
 
 @pytest.mark.fast

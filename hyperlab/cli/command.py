@@ -1,0 +1,253 @@
+"""The `hyperlab` command: each word of it is a Python function that does the same.
+
+Nothing heavy is imported here, so that help and a mistyped word answer at once; a command imports what it needs.
+"""
+
+import argparse
+import ast
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, nearest
+
+CODES = """exit codes:
+  0    done, or stopped by a signal and saved: the same command goes on
+  1    it ran, and something is wrong: a row of a sweep failed, data have problems
+  2    it cannot run so: an unknown word or key, a folder or data that cannot be used
+  130  interrupted by Ctrl-C
+"""
+
+
+class Command(NamedTuple):
+    """A word of the command.
+
+    Attributes:
+      run: takes the arguments that follow it; returns an exit code, None for 0.
+      summary: what it does, in a line.
+      usage: what follows it.
+    """
+
+    run: Callable[[list[str]], int | None]
+    summary: str
+    usage: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; see `hyperlab --help`.
+
+    Args:
+      arguments: by default those of the process.
+
+    Returns:
+      The exit code. Help and argparse's own errors leave by SystemExit, as in any command.
+
+    >>> main(["reslts"])
+    2
+    """
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except (HyperlabError, MissingExtraError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `| head` has seen enough; what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        from hyperlab import __version__
+
+        print(f"hyperlab {__version__}")
+        return 0
+    # the longest name first: `data check` is two words
+    name = next((name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS), None)
+    if name is None:
+        if words[0] == "data":
+            _data(words[1:])
+            return 0
+        raise ConfigError(f"unknown command {words[0]!r}; {nearest(words[0], COMMANDS)} (hyperlab --help lists them)")
+    return COMMANDS[name].run(words[len(name.split()) :]) or 0
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
+    usages = "\n".join(f"  hyperlab {name} {command.usage}" for name, command in COMMANDS.items())
+    return (
+        "usage: hyperlab COMMAND ...\n\nExperiments with networks whose parameters come from somewhere else.\n\n"
+        f"commands:\n{listed}\n\nin short:\n{usages}\n\n"
+        f"hyperlab COMMAND --help says more; hyperlab --version names the version.\n\n{CODES}"
+    )
+
+
+# -- commands that are another module's, with its own help ----------------------------------------------------------
+
+
+def studies() -> dict[str, str]:
+    """The studies by name, with the first line of what they say of themselves; nothing is imported.
+
+    >>> "stability" in studies(), "segment" in studies()
+    (True, False)
+    """
+    (folder,) = importlib.util.find_spec("experiments").submodule_search_locations
+    found = {}
+    for path in sorted(Path(folder).glob("*.py")):
+        module = ast.parse(path.read_text())
+        functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+        if {"get_config", "run"} <= functions:
+            found[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
+    return found
+
+
+def _study(words: list[str]) -> int | None:
+    known = studies()
+    if not words or words[0] in ("-h", "--help"):
+        width = max(map(len, known))
+        listed = "\n".join(f"  {name:{width}}  {line}" for name, line in known.items())
+        print(
+            f"usage: hyperlab run STUDY {COMMANDS['run'].usage.partition(' ')[2]}\n\n"
+            "Runs a study: on its embedded default, which needs no download and ends within minutes, or on a config.\n"
+            f"The same folder again continues a run.\n\nstudies:\n{listed}\n\n"
+            f"hyperlab run STUDY --help lists every key with its default.\n\n{CODES}",
+            file=sys.stdout if words else sys.stderr,
+        )
+        return 0 if words else 2
+    if words[0] not in known:
+        raise ConfigError(f"unknown study {words[0]!r}; {nearest(words[0], known)}")
+    from hyperlab import launch
+
+    return launch.main(f"experiments.{words[0]}", words[1:])
+
+
+def _data(words: list[str]) -> None:
+    named = {name: command.summary for name, command in COMMANDS.items() if name.startswith("data ")}
+    if words and words[0] not in ("-h", "--help"):
+        raise ConfigError(f"unknown command 'data {words[0]}'; {nearest(f'data {words[0]}', named)}")
+    listed = "\n".join(f"  {name}  {summary}" for name, summary in named.items())
+    print(f"usage: hyperlab data COMMAND ...\n\n{listed}\n\n{CODES}")
+
+
+def _of(module: str) -> Callable[[list[str]], int | None]:
+    """A command that is the `main` of a module."""
+    return lambda words: importlib.import_module(module).main(words)
+
+
+# -- commands of its own ---------------------------------------------------------------------------------------------
+
+
+def _results(words: list[str]) -> int:
+    parser = _parser("results", "Prints what all runs under a folder are and measured, and writes it as CSV and HTML.")
+    add = parser.add_argument
+    add("root", metavar="ROOT", help="a folder with run folders at any depth")
+    add("--by", nargs="+", default=[], metavar="COLUMN", help="what makes a group (run arm): the spread of each metric")
+    add("--metric", nargs="+", default=[], metavar="NAME", help="these metrics alone")
+    add("--where", nargs="+", default=[], metavar="COLUMN=VALUE", help="these rows alone, for instance split=test")
+    add("--config", nargs="*", metavar="KEY", help="config.KEY as columns; without KEY those that differ between runs")
+    add("--out", metavar="DIR", help="where results.csv and results.html go; by default ROOT")
+    add("--csv", action="store_true", help="write results.csv alone")
+    add("--html", action="store_true", help="write results.html alone")
+    add("--no-files", action="store_true", help="print alone")
+    add("--no-cache", action="store_true", help="read every file again, and keep nothing in ROOT")
+    options = parser.parse_args(words)
+    from hyperlab.cli import results
+
+    return results.main(options)
+
+
+def _report(words: list[str]) -> int:
+    parser = _parser("report", "Writes tables, figures and report.html of a finished run again, from its files alone.")
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    options = parser.parse_args(words)
+    from hyperlab.report.again import write_again
+
+    print(f"report: {write_again(options.run)}")
+    return 0
+
+
+def _export(words: list[str]) -> int:
+    parser = _parser(
+        "export",
+        "Writes the network of a run as files that need no study. Runs of rescaling, uncertainty, in_context and\n"
+        "stochastic keep one; those of stability, registration, pruning and local_sgd do not.",
+    )
+    parser.add_argument("run", metavar="RUN", help="the folder of a finished run")
+    parser.add_argument(
+        "--to",
+        nargs="+",
+        default=["safetensors"],
+        metavar="FORMAT",
+        choices=["safetensors", "stablehlo", "orbax"],
+        help="safetensors (default), stablehlo (a program, for any batch size), orbax",
+    )
+    parser.add_argument("--out", metavar="DIR", help="a new folder; by default RUN/exported")
+    parser.add_argument("--network", metavar="NAME", help="which, where a run kept several")
+    options = parser.parse_args([part for word in words for part in _split(word)])
+    from hyperlab.exports import export
+
+    print(
+        f"exported: {export(options.run, options.out or Path(options.run) / 'exported', options.to, options.network)}"
+    )
+    return 0
+
+
+def _split(word: str) -> list[str]:
+    """`--to=a,b` as `--to a b`."""
+    flag, equals, values = word.partition("=")
+    return [flag, *values.split(",")] if equals and flag == "--to" else [word]
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"hyperlab {name}",
+        description=description,
+        epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+COMMANDS = {
+    "run": Command(_study, "run a study", "STUDY [--config FILE] [--config.KEY=VALUE ...] [--workdir FOLDER]"),
+    "sweep": Command(
+        _of("hyperlab.sweep"),
+        "run a study for every row of a table of configs",
+        "--config FILE --workdir FOLDER [--dry_run] ...",
+    ),
+    "results": Command(
+        _results,
+        "results across runs: a table, CSV, a page",
+        "ROOT [--by COLUMN ...] [--metric NAME ...] [--where COLUMN=VALUE ...]",
+    ),
+    "report": Command(_report, "write a run's report again", "RUN"),
+    "data check": Command(_of("hyperlab.data.check"), "what is wrong with a folder of images and masks", "DIR"),
+    "data build": Command(
+        _of("hyperlab.data.build"), "a store of tasks for in-context segmentation", "--source DIR ... --out STORE"
+    ),
+    "segment": Command(
+        _of("experiments.segment"),
+        "masks for images, from a few examples",
+        "--images DIR --support DIR --out DIR --params FILE",
+    ),
+    "segment-uncertain": Command(
+        _of("experiments.segment_uncertain"),
+        "masks with maps of where the network does not know",
+        "--model RUN --images DIR --out DIR",
+    ),
+    "export": Command(
+        _export, "the network of a run as files for elsewhere", "RUN [--to FORMAT ...] [--out DIR] [--network NAME]"
+    ),
+}

@@ -1,0 +1,174 @@
+"""What a run leaves to be taken along: its network as files that need no study, and for some none of this library.
+
+Which studies keep a network is a table here; the others measure networks and throw them away.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hyperlab import __version__, pareto, trees
+from hyperlab.errors import CheckpointError, ConfigError, DataError, WorkdirError, nearest, require
+from hyperlab.pareto.export import CARD, ORBAX, PROGRAM, SAFETENSORS
+from hyperlab.reliability import saved
+from hyperlab.train.checkpoints import load_variables
+from hyperlab.train.run_folder import CONFIG
+
+FORMATS = {
+    "safetensors": "safetensors",
+    "stablehlo": "program",
+    "orbax": "orbax",
+}  # as the command and pareto name them
+FILES = {"safetensors": SAFETENSORS, "stablehlo": PROGRAM, "orbax": ORBAX}
+
+
+def export(
+    run: str | os.PathLike, out: str | os.PathLike, to: Sequence[str] = ("safetensors",), network: str | None = None
+) -> Path:
+    """Writes the network of a finished run to a folder of its own, all of it or nothing.
+
+    Args:
+      run: the folder of a run of `rescaling` (the U-Net at the chosen factor), `uncertainty` (the U-Net that the run
+        kept; one pass without dropout, logits divided by the temperature), `in_context` or `stochastic` (the weights of
+        one network; it takes several arrays, so it has no program of its own).
+      out: a folder that is not there yet, or empty.
+      to: some of `safetensors`, `stablehlo` (a program with the variables inside, for any batch size), `orbax`.
+      network: which, where a run of `in_context` or `stochastic` kept several.
+
+    Returns:
+      The folder; `network.json` in it says what the files are.
+
+    Raises:
+      ConfigError: an unknown format or network, or a format that the network cannot have.
+      DataError: no run folder, or one whose study keeps no network, or that kept none.
+      WorkdirError: `out` is there and not empty.
+      MissingExtraError: a format needs a package that is not installed.
+    """
+    run, out, to = Path(run).expanduser(), Path(out).expanduser().absolute(), list(dict.fromkeys(to))
+    for name in to:
+        if name not in FORMATS:
+            raise ConfigError(f"unknown format {name!r}; {nearest(str(name), FORMATS)}")
+    if not to:
+        raise ConfigError(f"no format; {nearest('', FORMATS)}")
+    study = study_of(run)
+    if study not in STUDIES:
+        raise DataError(f"runs of {study} keep no network to export; those of {', '.join(STUDIES)} do")
+    if network is not None and STUDIES[study] is not _weights:
+        raise ConfigError(f"network {network!r}: a run of {study} has one network; leave it out")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise WorkdirError(f"{out} is there already; choose a new folder: nothing is written over")
+    STUDIES[study](run, out, to, network)
+    return out
+
+
+def study_of(run: Path) -> str:
+    """The study of a run folder.
+
+    Raises:
+      DataError: it is none.
+    """
+    try:
+        return str(json.loads((run / CONFIG).read_text())["study"])
+    except FileNotFoundError:
+        raise DataError(f"{run} is no run folder: it has no {CONFIG}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{run / CONFIG} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _exported(run: Path, out: Path, to: list[str], network: str | None) -> None:
+    """The study has written its network already: the files that are asked for, with their card."""
+    source = run / "network"
+    if not (source / CARD).is_file():
+        raise DataError(
+            f"{run} holds no network/: it is not finished, or it had no hypernetwork with keep_networks above 0"
+        )
+    missing = [name for name in to if not (source / FILES[name]).exists()]
+    if missing:
+        there = [name for name in FORMATS if (source / FILES[name]).exists()]
+        raise ConfigError(f"{source} has no {missing[0]}: a package was not installed then; it has {', '.join(there)}")
+    card = pareto.load(source).card  # refuses damaged files
+    names = [FILES[name] for name in to]
+    card["sha256"] = {name: digest for name, digest in card["sha256"].items() if name in names}
+
+    def fill(folder: Path) -> None:
+        for name in names:
+            (shutil.copytree if (source / name).is_dir() else shutil.copyfile)(source / name, folder / name)
+        (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+    _whole(out, fill)
+
+
+def _kept(run: Path, out: Path, to: list[str], network: str | None) -> None:
+    """The network that the run kept for its user."""
+    kept = saved.load(run)
+    pareto.export(
+        out,
+        lambda variables, images: kept.module.apply(variables, images) / kept.temperature,
+        kept.variables,
+        jax.ShapeDtypeStruct((1, *kept.window, kept.channels), jnp.float32),
+        {
+            "class_names": list(kept.classes),
+            "normalisation": kept.normalisation,
+            "temperature": kept.temperature,
+            "answer": "logits of one pass without dropout, divided by the temperature",
+        },
+        formats=[FORMATS[name] for name in to],
+    )
+
+
+def _weights(run: Path, out: Path, to: list[str], network: str | None) -> None:
+    """The weights of a network that takes several arrays."""
+    names = sorted(path.stem for path in (run / "networks").glob("*.npz"))
+    if not names:
+        raise DataError(f"{run} holds no networks/*.npz: it is not finished, or keep_networks was 0")
+    if network is None and len(names) > 1:
+        raise ConfigError(f"{run} kept several networks, {', '.join(names)}; choose one: --network {names[0]}")
+    if network is not None and network not in names:
+        raise ConfigError(f"{run} kept no network {network!r}; {nearest(network, names)}")
+    if to != ["safetensors"]:
+        other = next(name for name in to if name != "safetensors")
+        raise ConfigError(
+            f"{other}: this network takes an image and a support set, and only its weights are exported, as safetensors"
+        )
+    name = network or names[0]
+    writer = require("safetensors.numpy", "export", "writing safetensors")
+    try:
+        weights = load_variables(run / "networks" / f"{name}.npz")
+    except CheckpointError as error:
+        raise DataError(f"{run} cannot be exported: {error}") from error
+
+    def fill(folder: Path) -> None:
+        writer.save_file(trees.flatten(weights), folder / SAFETENSORS)
+        card = {"network": name, "parameters": trees.count(weights), "versions": {"hyperlab": __version__}}
+        (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+    _whole(out, fill)
+
+
+def _whole(out: Path, fill: Callable[[Path], Any]) -> None:
+    """A folder that is there with all its files, or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        fill(temporary)
+        temporary.chmod(0o755)  # mkdtemp lets nobody else read
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+STUDIES: dict[str, Callable[[Path, Path, list[str], str | None], None]] = {
+    "in_context": _weights,
+    "rescaling": _exported,
+    "stochastic": _weights,
+    "uncertainty": _kept,
+}

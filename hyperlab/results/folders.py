@@ -1,0 +1,167 @@
+"""Run folders below a root, and what one of them says: where it comes from, what became of it, its results.
+
+Nothing here raises on what a folder holds: what cannot be read becomes the reason why the run is `broken`.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from hyperlab.errors import DataError
+from hyperlab.train import config as configs
+from hyperlab.train.run_folder import CONFIG, RUN
+
+TABLE = "results.csv"
+# Large folders of a run, in which no other run lies.
+OWN = {"checkpoints", "figures", "generated", "network", "networks", "profile", "tasks", "units"}
+# Columns that are measures, of studies whose table has no column `metric`.
+MEASURES = ("dice", "ged", "ged_usual", "best", "mean", "diversity", "coverage", "frequency_error", "hungarian")
+
+Marks = dict[str, list[int]]
+
+
+class Folder(NamedTuple):
+    """A run folder.
+
+    Attributes:
+      path: where it is.
+      marks: `{file: [time of the last change in ns, bytes]}` of the files that are read.
+    """
+
+    path: Path
+    marks: Marks
+
+
+def find(root: Path) -> dict[str, Folder]:
+    """Every run folder below a root, or the root itself, by its path from there (`.` for the root), in order.
+
+    >>> find(Path("no/such/folder"))
+    {}
+    """
+    found = {}
+    for place, folders, files in os.walk(root):
+        path, is_run = Path(place), RUN in files or (CONFIG in files and _names_a_study(Path(place) / CONFIG))
+        if is_run:
+            found[str(path.relative_to(root))] = Folder(path, dict(_marks(path)))
+        folders[:] = [name for name in folders if name[0] != "." and not (is_run and name in OWN)]
+    return dict(sorted(found.items()))
+
+
+def read(path: Path) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """What a run folder says.
+
+    Args:
+      path: the folder.
+
+    Returns:
+      A record that JSON can hold (`exit_reason` is None where no end was noted, `broken` is empty or the reason,
+      `config` holds the leaves by dotted key), and the table of results as `tidy` leaves it, None without one.
+    """
+    record: dict[str, Any] = {"broken": "", "config": {}, "exit_reason": None, "started": None}
+    try:
+        config = _json(path / CONFIG)
+        record["config"] = {key: _leaf(value) for key, value in configs.flat(config).items()}
+        record["study"] = str(config["study"])
+        if (path / RUN).exists():
+            record |= _provenance(_json(path / RUN))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        record["broken"] = _reason(error)
+        return record, None
+    try:
+        table = tidy(pd.read_csv(path / TABLE, low_memory=False))
+    except FileNotFoundError:
+        if record["exit_reason"] == "finished":
+            record["broken"] = f"it finished, but {TABLE} is missing"
+        return record, None
+    except (OSError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
+        record["broken"] = f"{TABLE}: {_reason(error)}"
+        return record, None
+    return record, table
+
+
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of results with `metric` and `value`: as it is, or with its measures one below the other.
+
+    Raises:
+      DataError: it has neither `metric` and `value` nor a measure that is known, or values that are no numbers.
+
+    >>> tidy(pd.DataFrame({"arm": ["tyche"], "seed": [100], "ged": [0.3], "best": [0.7]})).values.tolist()
+    [['tyche', 100, 'ged', 0.3], ['tyche', 100, 'best', 0.7]]
+    """
+    if {"metric", "value"} <= set(table.columns):
+        if not pd.api.types.is_numeric_dtype(table["value"]):
+            raise DataError("the column value holds text, expected numbers")
+        return table
+    measures = [name for name in MEASURES if name in table.columns]
+    if not measures:
+        raise DataError(f"columns {', '.join(table.columns[:8])}; expected metric and value, or one of {MEASURES}")
+    others = [name for name in table.columns if name not in measures]
+    return table.melt(others, measures, "metric", "value")
+
+
+def _marks(path: Path) -> Iterator[tuple[str, list[int]]]:
+    for name in (RUN, CONFIG, TABLE):
+        try:
+            status = (path / name).stat()
+        except OSError:
+            continue
+        yield name, [status.st_mtime_ns, status.st_size]
+
+
+def _names_a_study(path: Path) -> bool:
+    """Other programs call their files config.json too."""
+    try:
+        return "study" in _json(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path.name} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path.name} holds a {type(content).__name__}, expected an object")
+    return content
+
+
+def _provenance(record: dict[str, Any]) -> dict[str, Any]:
+    starts = record["starts"]
+    last, devices = starts[-1], starts[-1].get("devices") or {}
+    git, count = last.get("git") or {}, devices.get("count", 1)
+    ended = [start for start in starts if "ended" in start]
+    return {
+        "digest": last.get("config_digest"),
+        "fingerprint": ", ".join(f"{name}={value}" for name, value in sorted((record.get("data") or {}).items()))
+        or None,
+        "git": (git.get("commit") or "")[:10] or None,
+        "dirty": git.get("dirty"),
+        "version": last.get("hyperlab"),
+        "jax": (last.get("packages") or {}).get("jax"),
+        "device": f"{devices.get('kind')}{f' x {count}' if count > 1 else ''}" if devices else None,
+        "started": starts[0].get("started"),
+        "seconds": sum((_time(s["ended"]) - _time(s["started"])).total_seconds() for s in ended) if ended else None,
+        "exit_reason": last.get("exit_reason"),
+    }
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _leaf(value: Any) -> Any:
+    """A leaf of a config as a cell: lists as the tuples that a command line takes."""
+    return repr(tuple(value)) if isinstance(value, list) else value if not isinstance(value, dict) else repr(value)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{Path(error.filename).name} is missing"
+    shown = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+    return (shown.splitlines() or [type(error).__name__])[0][:300]

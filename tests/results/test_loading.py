@@ -1,0 +1,251 @@
+"""All runs under a folder as one table, with and without the cache."""
+
+import importlib
+import json
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from run_folders import table, write_run
+
+import hyperlab as hl
+from hyperlab.errors import ConfigError, DataError
+from hyperlab.results import results, runs
+from hyperlab.results.cache import FILE
+from hyperlab.train.run_folder import RunFolder
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "grid" / "gamma=1", table(("mip",)), config={"gamma": {"dim": 1}})
+    write_run(tmp_path / "grid" / "gamma=4", table(("mip",), seeds=(100,)), config={"gamma": {"dim": 4}})
+    return tmp_path
+
+
+def statuses(root):
+    frame = runs(root, cache=False)
+    return dict(zip(frame["run"], frame["status"], strict=True))
+
+
+def test_a_row_for_each_run_seed_arm_and_metric_with_where_it_comes_from(root):
+    frame = results(root)
+    assert frame.groupby("run", observed=True).size().to_dict() == {"a": 6, "grid/gamma=1": 3, "grid/gamma=4": 1}
+    first = frame.iloc[0]
+    assert first[["run", "study", "name", "status", "digest", "git", "version", "jax", "device"]].tolist() == [
+        "a", "stability", "a", "finished", "73cbe3e26c00f24f", "0123456789", "0.1.0", "0.10.2", "cpu",
+    ]  # fmt: skip
+    assert (first["fingerprint"], first["seconds"], bool(first["dirty"])) == ("digits=of digits", 90.0, False)
+    assert first["started"] == pd.Timestamp("2026-11-25T04:00:00Z")
+    written = pd.concat([table(), table(("mip",)), table(("mip",), seeds=(100,))])
+    pd.testing.assert_frame_equal(
+        frame[["arm", "seed", "value"]].astype({"arm": object}).reset_index(drop=True),
+        written[["arm", "seed", "value"]].astype({"arm": object, "seed": float}).reset_index(drop=True),
+    )
+
+
+def test_one_row_for_each_run(root):
+    frame = runs(root)
+    assert frame["run"].tolist() == ["a", "grid/gamma=1", "grid/gamma=4"] and frame["rows"].tolist() == [6, 3, 1]
+
+
+def test_keys_of_configs_become_columns(root):
+    frame = results(root, config="varied")
+    assert [name for name in frame.columns if name.startswith("config.")] == ["config.gamma.dim"]
+    assert frame.groupby("run", observed=True)["config.gamma.dim"].first().tolist()[1:] == [1.0, 4.0]
+    assert runs(root, config=["arms"])["config.arms"].tolist() == ["('mip', 'plain')"] * 3
+    with pytest.raises(ConfigError, match=r"'gama.dim'; did you mean 'gamma.dim'"):
+        results(root, config=["gama.dim"])
+
+
+def test_a_folder_that_is_itself_a_run(tmp_path):
+    frame = results(write_run(tmp_path / "only"))
+    assert set(frame["run"]) == {"."} and set(frame["name"]) == {"only"}
+    assert not (tmp_path / "only" / FILE).exists(), "nothing is left in a run's own folder"
+
+
+def test_tables_of_measures_become_tidy_and_columns_of_others_stay_empty(tmp_path):
+    wide = pd.DataFrame({"arm": ["tyche"], "seed": [100], "task": ["cells"], "ged": [0.4], "best": [0.8]})
+    write_run(tmp_path / "wide", wide, study="stochastic")
+    write_run(tmp_path / "long", table(compression=4.0), study="pruning")
+    frame = results(tmp_path)
+    found = frame[frame["study"] == "stochastic"]
+    assert found[["task", "metric", "value"]].values.tolist() == [["cells", "ged", 0.4], ["cells", "best", 0.8]]
+    assert found["compression"].isna().all() and frame.loc[frame["study"] == "pruning", "task"].isna().all()
+
+
+def test_numbers_beside_text_and_booleans(tmp_path):
+    write_run(tmp_path / "a", table(trained_at=0.25, finite=True))
+    write_run(tmp_path / "b", table(trained_at="prior", finite=False))
+    frame = results(tmp_path)
+    assert list(frame["trained_at"].unique()) == ["0.25", "prior"] and list(frame["finite"].unique()) == [1.0, 0.0]
+
+
+def test_a_column_with_a_name_of_provenance_keeps_its_values(tmp_path):
+    frame = results(write_run(tmp_path / "a", table(status="odd")))
+    assert set(frame["status"]) == {"finished"} and set(frame["result_status"]) == {"odd"}
+
+
+# -- what is not as it should be -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("run.json", '{"starts": [', "run.json is no JSON"),
+        ("run.json", '{"starts": []}', "IndexError"),
+        ("run.json", "[]", "run.json holds a list"),
+        ("run.json", '{"starts": [{"started": "yesterday", "ended": "today"}]}', "today"),
+        ("config.json", None, "config.json is missing"),
+        ("config.json", "{}", "study"),
+        ("config.json", "\xff\xfe", "config.json is no JSON"),
+        ("results.csv", None, "it finished, but results.csv is missing"),
+        ("results.csv", "", "results.csv: EmptyDataError"),
+        ("results.csv", 'arm,metric,value\na,"b', "results.csv: ParserError"),
+        ("results.csv", "arm,metric,value\na,b,much\n", "results.csv: the column value holds text"),
+        ("results.csv", "x,y\n1,2\n", "results.csv: columns x, y; expected metric and value"),
+    ],
+)
+def test_a_broken_folder_is_a_row_that_says_so(tmp_path, file, content, reason):
+    write_run(tmp_path / "sound")
+    broken = write_run(tmp_path / "broken")
+    (broken / file).unlink()
+    if content is not None:
+        (broken / file).write_text(content)
+    frame = results(tmp_path)
+    row = frame[frame["run"] == "broken"]
+    assert len(row) == 1 and row["status"].item() == "broken" and reason in row["error"].item()
+    assert np.isnan(row["value"].item()) and (frame["run"] == "sound").sum() == 6
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    write_run(tmp_path / "a")
+    real = pd.read_csv
+
+    def refused(path, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pd, "read_csv", refused)
+    assert "Permission" in runs(tmp_path, cache=False)["error"].item()
+    monkeypatch.setattr(pd, "read_csv", real)
+
+
+def test_runs_that_did_not_finish(tmp_path):
+    write_run(tmp_path / "killed", False, exit_reason=None)
+    write_run(tmp_path / "signal", False, exit_reason="stopped: SIGTERM")
+    write_run(tmp_path / "error", False, exit_reason="failed: ValueError: no")
+    (write_run(tmp_path / "never", False) / "run.json").unlink()
+    assert statuses(tmp_path) == {"error": "failed", "killed": "stopped", "never": "stopped", "signal": "stopped"}
+    assert runs(tmp_path)["error"].tolist() == [
+        "ValueError: no", "it ended without a word", "it never started", "SIGTERM",
+    ]  # fmt: skip
+
+
+def test_a_run_that_runs_is_seen_to_end_through_the_cache(tmp_path):
+    folder = RunFolder.open(tmp_path / "now", {"study": "stability"})
+    try:
+        assert runs(tmp_path)["status"].item() == "running" and (tmp_path / FILE).exists()
+    finally:
+        folder.finish("stopped: SIGTERM")
+    assert runs(tmp_path)["status"].item() == "stopped"
+
+
+def test_other_folders_are_no_runs(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"layers": 3}')
+    table().to_csv(tmp_path / "results.csv")
+    assert runs(tmp_path).empty and list(results(tmp_path).columns[:2]) == ["run", "study"]
+    write_run(write_run(tmp_path / "a") / "units" / "b")  # what a study keeps for itself
+    write_run(tmp_path / "a" / "c")
+    assert runs(tmp_path)["run"].tolist() == ["a", "a/c"]
+    with pytest.raises(DataError, match="is no folder"):
+        results(tmp_path / "nowhere")
+
+
+# -- the cache -------------------------------------------------------------------------------------------------------
+
+
+def same(root):
+    """What the cache gives is what the files hold."""
+    cached = results(root, config="varied")
+    pd.testing.assert_frame_equal(cached, results(root, config="varied", cache=False), check_categorical=False)
+    return cached
+
+
+def test_what_is_known_is_not_read_again(root, monkeypatch):
+    first = results(root)
+    monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("read again"))
+    pd.testing.assert_frame_equal(results(root), first)
+
+
+def test_new_changed_and_deleted_runs_are_seen(root):
+    same(root)
+    write_run(root / "b", table(("new",), extra="yes", seeds=(0.1 + 0.2,), trained_at="prior"))
+    write_run(root / "c", table(("c",), trained_at=0.1 + 0.2))
+    assert set(same(root)["arm"]) == {"mip", "plain", "new", "c"}
+    write_run(root / "a", table(("changed",)))
+    shutil.rmtree(root / "grid" / "gamma=1")
+    frame = same(root)
+    assert list(frame["run"].unique()) == ["a", "b", "c", "grid/gamma=4"] and "plain" not in set(frame["arm"])
+    shutil.rmtree(root / "b")
+    assert same(root)["trained_at"].max() == 0.1 + 0.2, "a number again, and to the last digit"
+    shutil.rmtree(root / "c")
+    write_run(root / "0", False, exit_reason=None)
+    assert same(root)["run"].tolist() == ["0", *["a"] * 3, "grid/gamma=4"]
+    shutil.rmtree(root / "grid")
+    shutil.rmtree(root / "a")
+    assert len(same(root)) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "form", "codes", "empty"])
+def test_a_damaged_cache_is_made_anew(root, damage):
+    expected = results(root)
+    path = root / FILE
+    whole = path.read_bytes()
+    if damage in ("form", "codes"):
+        with np.load(path) as file:
+            arrays = dict(file)
+        head = json.loads(arrays["head"].tobytes())
+        head["form"] += damage == "form"
+        for column in head["columns"]:
+            column[1] = column[1] and (column[1][:0] if damage == "codes" else column[1])
+        with path.open("wb") as file:
+            np.savez(file, **arrays | {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
+    else:
+        path.write_bytes(
+            {"cut": whole[: len(whole) // 2], "noise": whole[:40] + b"x" * 99 + whole[139:], "empty": b""}[damage]
+        )
+    pd.testing.assert_frame_equal(results(root), expected)
+    with np.load(path) as file:
+        assert json.loads(file["head"].tobytes())["form"] == 1
+
+
+def test_a_kill_while_the_cache_is_written_leaves_the_old_one(root, monkeypatch):
+    results(root)
+    before = (root / FILE).read_bytes()
+    write_run(root / "b")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        results(root)
+    assert (root / FILE).read_bytes() == before and sorted(p.name for p in root.iterdir() if p.name[0] == ".") == [FILE]
+
+
+def test_a_root_that_cannot_be_written_works_without(root, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.mkstemp", refused)
+    assert len(results(root)) == 10 and not (root / FILE).exists()
+
+
+def test_the_function_is_there_whatever_was_imported(root):
+    importlib.import_module("hyperlab.results.loading")
+    assert len(hl.results(root)) == 10
