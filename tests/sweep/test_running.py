@@ -81,7 +81,7 @@ def test_children_that_were_stopped_continue_to_the_results_of_one_process(toy, 
     folder, trained = tmp_path / "cut", ("default", "seed=1")
     command = ["--config", file, "--workdir", folder, "--parallel", 2]
     # The pause changes nothing that is trained: the folders are made with it, and continue without.
-    child = toy_sweep.start(*command, "--config.pause=0.05")
+    child = toy_sweep.start(*command, "--config.pause=0.4")
     wait_for(lambda: all((folder / row / "reached.txt").exists() for row in trained))
     time.sleep(0.3)
     child.send_signal(signal.SIGTERM)
