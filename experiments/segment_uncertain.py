@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     predict.check_samples(options.samples)
+    if options.scale is not None and not options.scale > 0:
+        raise ConfigError(f"--scale {options.scale:g}, expected a number above 0")
     if not 0 <= options.overlap < 1 or options.batch < 1 or options.smallest < 1:
         raise ConfigError(
             f"--overlap {options.overlap}, --batch {options.batch} and --smallest {options.smallest}; expected 0 or "
@@ -48,6 +50,7 @@ def _run(options: argparse.Namespace) -> None:
     saved = load(options.model)
     window = saved.window if options.window is None else as_size(options.window, 2)
     normalisation = options.normalise or saved.normalisation
+    scale = saved.scale if options.scale is None else options.scale
     paths = microscopy.files(options.images)
     depth = depth_of(paths[0])  # of all of them
     if depth.channels != saved.channels:
@@ -56,7 +59,13 @@ def _run(options: argparse.Namespace) -> None:
             f"channel{'s' * (saved.channels > 1)}"
         )
     maps_of = predict.predictor(
-        saved, samples=options.samples, seed=options.seed, window=window, overlap=options.overlap, batch=options.batch
+        saved,
+        samples=options.samples,
+        seed=options.seed,
+        window=window,
+        scale=scale,
+        overlap=options.overlap,
+        batch=options.batch,
     )
     settings = {
         "network": fingerprint(*(np.asarray(leaf) for leaf in trees.flatten(saved.variables).values())),
@@ -64,6 +73,7 @@ def _run(options: argparse.Namespace) -> None:
         "samples": options.samples,
         "seed": options.seed,
         "window": window,
+        "scale": scale,
         "overlap": options.overlap,
         "normalisation": normalisation,
         "score": saved.score,
@@ -74,13 +84,13 @@ def _run(options: argparse.Namespace) -> None:
     done = len(paths) - len(left)
     print(
         f"{len(paths)} images{f' ({done} finished already)' if done else ''}, {options.samples} samples, classes "
-        f"{', '.join(saved.classes)}, images by {normalisation}, into {options.out}"
+        f"{', '.join(saved.classes)}, images by {normalisation} at scale {scale:.3g}, into {options.out}"
     )
     warning = predict.window_warning(saved, window)
     with Progress(len(left), "segment", unit="image") as progress:
         for number, path in enumerate(left, 1):
             picture = microscopy.read(path, normalisation)
-            tiled = any(n > w for n, w in zip(picture.pixels.shape, window, strict=False))
+            tiled = any(scale * n > w for n, w in zip(picture.pixels.shape, window, strict=False))
             if warning and tiled:
                 print(f"warning: {warning}", file=sys.stderr)
                 warning = ""
@@ -103,7 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", type=int, default=predict.SAMPLES,
         help=f"draws of the network, 2 or more (default {predict.SAMPLES})")  # fmt: skip
     add("--seed", type=int, default=0, help="of the draws")
-    add("--window", type=int, help="side of the windows in pixels; by default that of the training")
+    add("--window", type=int, help="side of the windows, in the network's pixels; by default that of the training")
+    add("--scale", type=float,
+        help="the network's pixels for each pixel of these images; by default as for the images it was trained on: "
+        "times 2 if a pixel of yours shows twice as much")  # fmt: skip
     add("--overlap", type=float, default=0.5, help="share of a window that its neighbour covers too (default 0.5)")
     add("--batch", type=int, default=4, help="windows at a time (default 4)")
     add("--smallest", type=int, default=predict.SMALLEST,

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, refuse
-from hyperlab.data.microscopy import full_range
+from hyperlab.data.microscopy import FULL_RANGE, OWN_RANGE, PERCENTILES, full_range
 from hyperlab.data.readers.cases import Layout, Problem
 from hyperlab.data.readers.scan import Scan
-from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, unit_range
+from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, scale_of, unit_range
 from hyperlab.data.segmentation import largest_slice
 from hyperlab.data.similarity import copy_groups, joined
 from hyperlab.data.source import Source
@@ -140,7 +140,7 @@ def _source(
     refuse(layout.root, [*layout.problems, *depth_problems(layout)])
     cases = [case for case in layout.cases if case.label is not None]
     problems: list[Problem] = []
-    images, masks, spacings = [], [], []
+    images, masks, spacings, pictures = [], [], [], True
     for case in cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
@@ -149,6 +149,7 @@ def _source(
             images.append(pixels)
             masks.append(labels)
             spacings.append(spacing)
+            pictures &= _is_picture(image)
     refuse(layout.root, problems)
     if not cases:
         raise DataError(f"{layout.root} holds no case with a mask")
@@ -176,7 +177,21 @@ def _source(
     )
     how = {"resample": "resampled to", "centre": "centred in"}[fit]
     notes = (f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split.",)
-    return Source(examples, classes, official_test=is_test if is_test.any() else None, notes=notes)
+    return Source(
+        examples,
+        classes,
+        official_test=is_test if is_test.any() else None,
+        notes=notes,
+        scale=scale_of(shapes, size) if fit == "resample" else 1.0,
+        normalisation=_of_files(normalize, pictures),
+    )
+
+
+def _of_files(normalize: str, pictures: bool) -> str:
+    """What `microscopy.read` calls a normalisation; of several channels, which it takes together, the nearest."""
+    if normalize == "auto":
+        return FULL_RANGE if pictures else PERCENTILES
+    return {"percentiles": PERCENTILES, "min_max": OWN_RANGE}.get(normalize, FULL_RANGE)
 
 
 def _normalized(name: str, image: Scan, normalize: str) -> np.ndarray:
@@ -192,9 +207,14 @@ def _normalized(name: str, image: Scan, normalize: str) -> np.ndarray:
         return unit_range(image.values)
     if normalize == "full_range":
         return image.values.astype(np.float32) / np.float32(full_range(image.values, f"case {name}"))
-    if normalize == "auto" and image.values.dtype == np.uint8 and image.affine is None:
+    if normalize == "auto" and _is_picture(image):
         return image.values.astype(np.float32) / np.float32(255)
     return unit_range(image.values, 0.5, 99.5)
+
+
+def _is_picture(image: Scan) -> bool:
+    """Whether it came from a file of 8 bits that is no scan: its white is 255."""
+    return image.values.dtype == np.uint8 and image.affine is None
 
 
 def _planes(pixels: np.ndarray, labels: np.ndarray, image: Scan, slice_axis: int | None):

@@ -13,8 +13,8 @@ from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture, read_image
 from hyperlab.data.resample import unit_range
 from hyperlab.errors import DataError, nearest
 
-FULL_RANGE, PERCENTILES = "full range", "percentiles"
-NORMALISATIONS = (FULL_RANGE, PERCENTILES)
+FULL_RANGE, OWN_RANGE, PERCENTILES = "full range", "own range", "percentiles"
+NORMALISATIONS = (FULL_RANGE, OWN_RANGE, PERCENTILES)
 _LOW, _HIGH = 0.5, 99.5  # of `PERCENTILES`
 
 
@@ -76,8 +76,8 @@ def read(path: str | Path, normalisation: str = FULL_RANGE) -> Picture:
     Args:
       path: an image file.
       normalisation: `"full range"` divides by the largest number of the file's type (255 or 65,535; floating point
-        values are taken as they are, and must lie in 0..1); `"percentiles"` maps the percentiles .5 and 99.5 of the
-        image, over its channels together, to 0 and 1.
+        values are taken as they are, and must lie in 0..1); `"own range"` maps the smallest and the largest value of
+        the image, over its channels together, to 0 and 1, `"percentiles"` its percentiles .5 and 99.5.
 
     Raises:
       DataError: an unknown normalisation; the file cannot be read, holds values that are not finite, or numbers of 32
@@ -89,9 +89,10 @@ def read(path: str | Path, normalisation: str = FULL_RANGE) -> Picture:
     values = read_image(path)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{path} holds values that are not finite (NaN or infinite); mend the file")
-    if normalisation == PERCENTILES:
-        low, high = (float(value) for value in np.percentile(values, (_LOW, _HIGH)))
-        return Picture(path.stem, unit_range(values, _LOW, _HIGH, joint=True), low, high)
+    if normalisation != FULL_RANGE:
+        ends = (_LOW, _HIGH) if normalisation == PERCENTILES else (0, 100)
+        low, high = (float(value) for value in np.percentile(values, ends))
+        return Picture(path.stem, unit_range(values, *ends, joint=True), low, high)
     low, high = 0.0, full_range(values, str(path))
     return Picture(path.stem, values.astype(np.float32) / np.float32(high), low, high)
 

@@ -45,6 +45,16 @@ def resample_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def scale_of(shapes: Sequence[Sequence[int]], size: Sequence[int]) -> float:
+    """Pixels of a size for each pixel of shapes that were resampled to it: the mean over axes, the median over shapes.
+
+    >>> scale_of([(256, 256), (256, 256), (512, 512)], (64, 64))
+    0.25
+    """
+    volumes = np.prod(np.asarray(shapes, float), 1)
+    return float(np.median((np.prod(size) / volumes) ** (1 / len(size))))
+
+
 def resample_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """The label of the nearest pixel, with half-pixel centres: `[*spatial]` to `[*size]`.
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperlab.data.microscopy import OWN_RANGE, PERCENTILES
 from hyperlab.data.readers.cases import subject_of
 from hyperlab.data.readers.images import read_image, read_mask
 from hyperlab.data.readers.nifti import read_nifti
 from hyperlab.data.readers.scan import read_labels, read_npz
-from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, unit_range
+from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, scale_of, unit_range
 from hyperlab.data.similarity import copy_groups, joined, near_copies, thumbnail
 from hyperlab.data.source import Source
 from hyperlab.data.splits import Split
@@ -48,6 +49,7 @@ def wbc(root: str | Path, size: Size = (64, 64), subset: int = 1) -> Source:
         _examples(images, masks, size, copy_groups(images), [path.stem for path in paths], white=255),
         ("background", "cytoplasm", "nucleus"),
         notes=(f"Images were resampled to {size[0]}x{size[1]}; near-copies of a cell share a split.",),
+        scale=scale_of([mask.shape for mask in masks], size),
     )
 
 
@@ -89,6 +91,8 @@ def dsb2018_nuclei(root: str | Path, size: Size = (128, 128), kind: str | None =
         ("background", "nucleus"),
         kinds=kinds,
         notes=(f"Images were resampled to {size[0]}x{size[1]}, each stretched to its own range.",),
+        scale=scale_of([mask.shape for mask in masks], size),
+        normalisation=OWN_RANGE,
     )
 
 
@@ -129,6 +133,7 @@ def isbi2012_membrane(root: str | Path, size: Size | None = None, tiles: int = 4
         _examples(images, masks, size, sections, names, white=255),
         ("cell", "membrane"),
         sections=sections,
+        scale=scale_of([mask.shape for mask in masks], size),
     )
 
 
@@ -187,6 +192,7 @@ def brain_t1_ptbp(root: str | Path, size: Size = (112, 96), slices: Sequence[int
             f"Slices were resampled to {size[0]}x{size[1]}; the {len(image)} scans are taken to show "
             f"{len(np.unique(children))} children, whose slices share a split.",
         ),
+        scale=scale_of([mask.shape for mask in masks], size),
     )
 
 
@@ -222,6 +228,7 @@ def chasedb1(root: str | Path, size: Size = (256, 256), annotator: int = 1) -> S
         ("background", "vessel"),
         official_test=children > 10,
         notes=(f"Images were resampled to {size[0]}x{size[1]}; both eyes of a child share a split.",),
+        scale=scale_of([mask.shape for mask in masks], size),
     )
 
 
@@ -274,6 +281,7 @@ def _hippocampus(root: str | Path, size: tuple[int, ...]) -> Source:
         examples,
         ("background", "anterior", "posterior"),
         notes=("Each image was centred in " + "x".join(map(str, size)) + "; both sides of a scan share a split.",),
+        normalisation=PERCENTILES,
     )
 
 

@@ -33,6 +33,8 @@ class Source:
       kinds: the names of the kinds of image, where a set mixes several.
       notes: what was done to the source, in sentences.
       copies: what training examples that share a group with an official test example are called.
+      scale: see `Splits`.
+      normalisation: see `Splits`.
     """
 
     examples: Split
@@ -44,6 +46,8 @@ class Source:
     kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     copies: str = "of the subject or near-copies of a test image"
+    scale: float = 1.0
+    normalisation: str = "full range"
 
 
 def cut(
@@ -76,7 +80,7 @@ def cut(
         white = np.float32(source.top)
         parts = {key: replace(part, images=part.images.astype(np.float32) / white) for key, part in parts.items()}
     splits = Splits(name, **parts, classes=source.classes, fingerprint=digest, notes=source.notes + notes,
-                    kinds=source.kinds)  # fmt: skip
+                    kinds=source.kinds, scale=source.scale, normalisation=source.normalisation)  # fmt: skip
     check_splits(splits)
     return splits
 

@@ -60,6 +60,9 @@ class Splits:
       fingerprint: a hash of the contents and of the partition; a resumed run refuses another one.
       notes: what was done to the source, in sentences for the report.
       kinds: the names of the kinds of image, where a set mixes several.
+      scale: pixels along an axis for each pixel of the files, the median over images: what is segmented with a network
+        that was trained on these images has to be brought to this scale first.
+      normalisation: how values of the files became 0..1, a name that `hyperlab.data.microscopy.read` takes.
     """
 
     name: str
@@ -70,6 +73,8 @@ class Splits:
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
     kinds: tuple[str, ...] = field(default=())
+    scale: float = 1.0
+    normalisation: str = "full range"
 
     def parts(self) -> dict[str, Split]:
         """The three splits by name."""

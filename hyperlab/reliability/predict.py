@@ -1,5 +1,8 @@
 """A saved network on an image of any size: maps of its draws, from overlapping windows of one size.
 
+An image is brought to the scale of the training images first, and what is found goes back to the image's own pixels: a
+network that saw cells of 10 pixels does not know those of 40.
+
 Every window is drawn with the same keys, and a draw drops the same for all windows: draw t is one network, whatever the
 place. Where windows overlap, their moments are averaged, and maps are made of those: so where windows disagree
 about the mean, this is part of the epistemic map. The sums over windows are on the host.
@@ -12,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab.data.resample import as_size
+from hyperlab.data.resample import as_size, resample_image
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.inference.tiles import tiled
 from hyperlab.models import UNet
@@ -44,6 +47,7 @@ def predictor(
     samples: int = SAMPLES,
     seed: int = 0,
     window: int | Sequence[int] | None = None,
+    scale: float | None = None,
     overlap: float = 0.5,
     batch: int = 4,
 ) -> Callable[[np.ndarray], Maps]:
@@ -54,6 +58,7 @@ def predictor(
       samples: draws, 2 or more.
       seed: of the draws.
       window: `(height, width)`, or one number for both; by default the network's own.
+      scale: of the images that are given: the network's pixels for each of theirs; by default as in its training.
       overlap: the share of a window that its neighbour covers too.
       batch: windows a call.
 
@@ -66,6 +71,7 @@ def predictor(
     """
     check_samples(samples)
     window = saved.window if window is None else as_size(window, 2)
+    scale = saved.scale if scale is None else scale
 
     def moments_of(variables: Any, windows: jax.Array) -> jax.Array:
         draws = dropout(saved.module.apply, variables, share_masks=True)
@@ -80,7 +86,10 @@ def predictor(
     def predict(pixels: np.ndarray) -> Maps:
         if pixels.shape[-1] != saved.channels:
             raise DataError(f"the image has {pixels.shape[-1]} channels, the network was trained on {saved.channels}")
+        own = pixels.shape[:2]
+        pixels = resample_image(pixels, [max(1, round(scale * n)) for n in own])
         packed = tiled(lambda each: compiled(saved.variables, each), pixels, window, overlap=overlap, batch=batch)
+        packed = resample_image(packed, own)
         mean, deviations, entropy, votes = np.split(packed, np.cumsum([classes, classes, 1]), axis=-1)
         averaged = Moments(np.float32(samples), mean, deviations, entropy[..., 0], votes)
         return Maps(*map(np.asarray, maps(averaged)))

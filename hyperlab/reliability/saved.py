@@ -22,7 +22,18 @@ from hyperlab.train.checkpoints import load_variables, save_variables
 from hyperlab.train.run_folder import write_atomically
 
 FOLDER, FILE = "networks", "model.json"
-_KEYS = ("module", "arguments", "file", "channels", "classes", "temperature", "normalisation", "window", "score")
+_KEYS = (
+    "module",
+    "arguments",
+    "file",
+    "channels",
+    "classes",
+    "temperature",
+    "normalisation",
+    "window",
+    "scale",
+    "score",
+)
 
 
 class Saved(NamedTuple):
@@ -36,6 +47,7 @@ class Saved(NamedTuple):
       temperature: divides the logits of every draw.
       normalisation: of images; see `hyperlab.data.microscopy.read`.
       window: `(height, width)` that the network is given.
+      scale: of its training images: their pixels for each pixel of the files.
       score: the image score that sorts images; see `hyperlab.uncertainty.image_scores`.
     """
 
@@ -46,6 +58,7 @@ class Saved(NamedTuple):
     temperature: float
     normalisation: str
     window: tuple[int, int]
+    scale: float
     score: str
 
 
@@ -58,6 +71,7 @@ def save(
     channels: int,
     classes: Sequence[str],
     window: Sequence[int],
+    scale: float = 1.0,
     temperature: float = 1.0,
     normalisation: str = FULL_RANGE,
     score: str = "foreground",
@@ -69,7 +83,7 @@ def save(
       module: a network of `hyperlab.models` whose attributes JSON can hold, in float32.
       variables: of the module.
       name: of the file of the variables, for instance `spatial_0`.
-      channels, classes, window, temperature, normalisation, score: see `Saved`.
+      channels, classes, window, scale, temperature, normalisation, score: see `Saved`.
 
     Returns:
       The file of the description, written last.
@@ -93,6 +107,7 @@ def save(
         "temperature": float(temperature),
         "normalisation": normalisation,
         "window": [int(n) for n in window],
+        "scale": float(scale),
         "score": score,
     }
     folder = Path(run) / FOLDER
@@ -146,6 +161,7 @@ def load(run: str | os.PathLike) -> Saved:
         described["temperature"],
         described["normalisation"],
         window,
+        described["scale"],
         described["score"],
     )
 
@@ -156,11 +172,14 @@ def _check(described: Any, where: str) -> None:
         raise ConfigError(f"{where} does not say {', '.join(missing)}")
     if len(described["window"]) != 2 or min(described["window"]) < 1:
         raise ConfigError(f"{where}: window {described['window']}, expected [height, width] in pixels")
-    if described["channels"] < 1 or len(described["classes"]) < 2 or not described["temperature"] > 0:
+    if described["channels"] < 1 or len(described["classes"]) < 2:
         raise ConfigError(
-            f"{where}: {described['channels']} channels, {len(described['classes'])} classes, temperature "
-            f"{described['temperature']}; expected 1 or more, 2 or more, and above 0"
+            f"{where}: {described['channels']} channels, {len(described['classes'])} classes; expected 1 or more, and "
+            "2 or more"
         )
+    for key in ("temperature", "scale"):
+        if not described[key] > 0:
+            raise ConfigError(f"{where}: {key} {described[key]}, expected a number above 0")
     if described["normalisation"] not in NORMALISATIONS:
         given = str(described["normalisation"])
         raise ConfigError(f"{where}: unknown normalisation {given!r}; {nearest(given, NORMALISATIONS)}")

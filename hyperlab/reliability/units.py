@@ -248,6 +248,8 @@ class Units(StudyUnits):
             channels=self.material.shape[-1],
             classes=splits.classes,
             window=self.material.shape[:2],
+            scale=splits.scale,
+            normalisation=splits.normalisation,
             score=self.judging.score,
         )
 

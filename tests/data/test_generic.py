@@ -69,7 +69,9 @@ def test_sizes_slices_and_normalisations(tmp_path):
     image, mask = files.blob(1, (11, 14, 9))
     best = int((mask > 0).sum((0, 1)).argmax())
     np.testing.assert_array_equal(whole(planes)["labels"][0][2:13, 1:15], mask[:, :, best])
+    assert (planes.scale, planes.normalisation) == (1.0, "percentiles")
     resampled = load("folder", tmp_path, size=8, normalize="min_max")
+    assert resampled.normalisation == "own range" and 0.5 < resampled.scale < 1
     assert resampled.image_shape == (8, 8, 8, 1)
     np.testing.assert_allclose(whole(resampled)["spacing"][0], [11 / 8, 14 / 8, 9 / 8], rtol=1e-6)
     for options, message in (

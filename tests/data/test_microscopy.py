@@ -39,6 +39,12 @@ def test_floating_point_values_are_taken_as_they_are_where_they_lie_in_the_range
         microscopy.read(picture(tmp_path / "c.tif", np.where(FLOAT > 0.5, np.nan, FLOAT)))
 
 
+def test_an_images_own_range_is_that_of_all_channels_together(tmp_path):
+    found = microscopy.read(picture(tmp_path / "a.png", COLOUR), "own range")
+    assert (found.low, found.high) == (COLOUR.min(), COLOUR.max())
+    np.testing.assert_allclose(found.pixels, (COLOUR - found.low) / (found.high - found.low), atol=1e-6)
+
+
 def test_percentiles_are_those_of_all_channels_together(tmp_path):
     found = microscopy.read(picture(tmp_path / "a.png", COLOUR), "percentiles")
     low, high = np.percentile(COLOUR, (0.5, 99.5))

@@ -87,6 +87,8 @@ def test_nuclei(tmp_path):
                    if kind == 0)  # fmt: skip
     part = next(p for p in splits.parts().values() if "n02" in p.names)
     np.testing.assert_array_equal(part.labels[part.names == "n02"][0], files.blob(2, (32, 32), labels=6)[1] > 0)
+    assert (splits.scale, splits.normalisation) == (1.0, "own range")  # most of the files are of 32x32
+    assert load("dsb2018_nuclei", tmp_path, size=16).scale == 0.5
     fluo = load("dsb2018_nuclei", tmp_path, kind="fluo")
     assert fluo.kinds == ("fluo",) and sum(map(len, fluo.parts().values())) == 10
     with pytest.raises(DataError, match="unknown kind 'color'; did you mean 'colour'"):

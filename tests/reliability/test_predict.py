@@ -22,7 +22,7 @@ def run(tmp_path_factory):
 
 def test_a_network_comes_back_with_all_that_using_it_needs(run):
     found = saved.load(run)
-    assert found.module == NET and found[2:] == (1, ABOUT["classes"], 1.5, "full range", (16, 12), "foreground")
+    assert found.module == NET and found[2:] == (1, ABOUT["classes"], 1.5, "full range", (16, 12), 1.0, "foreground")
     jax.tree.map(np.testing.assert_array_equal, found.variables, VARIABLES)
     assert saved.load(run / "networks").module == NET
 
@@ -36,6 +36,22 @@ def test_maps_of_an_image_that_a_window_holds_are_those_of_the_whole_image(run):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other[0], atol=1e-5)
     assert found.epistemic.max() > 0
+
+
+def test_an_image_is_brought_to_the_scale_of_the_training_images_and_back(run):
+    """An image of twice the resolution has the same answer, a quarter of a pixel wide interpolation apart."""
+    network, image = saved.load(run), np.zeros((16, 12, 1), np.float32)
+    image[5:11, 3:9] = 0.8
+    options = {"samples": 3, "seed": 5, "batch": 1}
+    own = predict.predictor(network, **options)(image)
+    fine = np.repeat(np.repeat(image, 2, 0), 2, 1)
+    scaled = predict.predictor(network._replace(scale=0.5), **options)(fine)
+    asked = predict.predictor(network, scale=0.5, **options)(fine)
+    assert scaled.mean.shape == (32, 24, 2) and scaled.epistemic.shape == (32, 24)
+    np.testing.assert_allclose(scaled.mean.sum(-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(scaled.mean, asked.mean)
+    inside = np.s_[14:18, 10:14]  # far from edges, which the resampling blurs
+    np.testing.assert_allclose(scaled.mean[inside], np.repeat(np.repeat(own.mean[7:9, 5:7], 2, 0), 2, 1), atol=0.02)
 
 
 def test_windows_of_a_large_image_agree_where_borders_are_far(run):
@@ -87,5 +103,5 @@ def test_descriptions_that_do_not_fit_are_refused(run, tmp_path):
 
     with pytest.raises(ConfigError, match="Mine is no network of hyperlab.models"):
         saved.save(tmp_path, Mine((3,)), VARIABLES, name="a", **ABOUT)
-    with pytest.raises(ConfigError, match=r"1 channels, 1 classes, temperature 1.0"):
+    with pytest.raises(ConfigError, match="1 channels, 1 classes; expected"):
         saved.save(tmp_path, NET, VARIABLES, name="a", channels=1, classes=("all",), window=(8, 8))
