@@ -16,14 +16,12 @@ def get_config():
         "tyche_mean",
         "tyche_apart",
         "tyche_one",
-        "tyche_four",
         "universeg_noise",
         "universeg_augmented",
         "universeg_augmented_target",
         "universeg_augmented_context",
     )
-    config.contrasts = ("tyche - tyche_mean", "tyche - tyche_apart", "tyche - tyche_one")
-    config.train_candidates = 8
+    config.contrasts = ("tyche - universeg_noise", "tyche - tyche_mean", "tyche - tyche_apart")
     config.report_seeds = 5
     config.train_length = "480 steps"
     return config
