@@ -16,12 +16,11 @@ from typing import Any
 import ml_collections
 
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, nearest
+from hyperlab.studies import studies
 from hyperlab.train import config as configs
 from hyperlab.train.run_folder import RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
-# modules of experiments/ that are no study
-COMMANDS = ("segment", "segment_uncertain", "pruning_survey", "pruning_suite")
 USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--workdir FOLDER]
 
   --config FILE          a config file with get_config(); without it the study's embedded default
@@ -222,13 +221,8 @@ def installed_root() -> Path:
 
 
 def _study(name: Any):
-    import pkgutil
-
-    import experiments
-
-    names = [found.name for found in pkgutil.iter_modules(experiments.__path__) if found.name not in COMMANDS]
-    if name not in names:
-        raise ConfigError(f"config.study is {name!r}; {nearest(str(name), names)}")
+    if name not in (known := studies()):
+        raise ConfigError(f"config.study is {name!r}; {nearest(str(name), known)}")
     main_module = sys.modules.get("__main__")
     if getattr(getattr(main_module, "__spec__", None), "name", None) == f"experiments.{name}":
         return main_module  # python -m experiments.<name>: do not import it a second time

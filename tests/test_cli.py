@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from run_folders import table, write_run
 
-from hyperlab import launch
 from hyperlab.cli import command, main
 from hyperlab.errors import DataError, WorkdirError
 from hyperlab.report.again import write_again
+from hyperlab.studies import studies
 from hyperlab.train.run_folder import RunFolder
 
 pytestmark = pytest.mark.fast
@@ -65,10 +65,11 @@ def test_bad_input_is_one_message_and_code_2(capsys, words, message):
 
 
 def test_studies_are_those_that_can_be_launched(capsys):
-    experiments = {path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")}
-    assert set(command.studies()) == experiments - set(launch.COMMANDS)
+    known = studies()
+    tools = {"pruning_suite", "pruning_survey", "segment", "segment_uncertain"}
+    assert set(known) == {path.stem for path in (ROOT / "experiments").glob("[a-z]*.py")} - tools
     listed = said(capsys, "run", "--help")[1]
-    assert all(f"  {name} " in listed and line and line in listed for name, line in command.studies().items())
+    assert all(f"  {name} " in listed and line and line in listed for name, line in known.items())
 
 
 def test_words_are_those_of_the_modules(capsys, monkeypatch):

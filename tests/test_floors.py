@@ -20,7 +20,7 @@ FLOORS = [
     {"in_context"},
     {"stability", "rescaling", "registration", "few_shot", "compression", "replicas", "reliability"},
     {"report"},
-    {"launch", "exports"},
+    {"studies", "launch", "exports"},
     {"sweep"},
     {"cli"},
 ]

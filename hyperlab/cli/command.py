@@ -4,9 +4,7 @@ Nothing heavy is imported here, so that help and a mistyped word answer at once;
 """
 
 import argparse
-import ast
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, nearest
+from hyperlab.studies import studies
 
 CODES = """exit codes:
   0    done, or stopped by a signal and saved: the same command goes on
@@ -95,22 +94,6 @@ def _help() -> str:
 
 
 # -- commands that are another module's, with its own help ----------------------------------------------------------
-
-
-def studies() -> dict[str, str]:
-    """The studies by name, with the first line of what they say of themselves; nothing is imported.
-
-    >>> "stability" in studies(), "segment" in studies()
-    (True, False)
-    """
-    (folder,) = importlib.util.find_spec("experiments").submodule_search_locations
-    found = {}
-    for path in sorted(Path(folder).glob("*.py")):
-        module = ast.parse(path.read_text())
-        functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
-        if {"get_config", "run"} <= functions:
-            found[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
-    return found
 
 
 def _study(words: list[str]) -> int | None:

@@ -19,21 +19,6 @@ from hyperlab.train.run_folder import LOG, REQUEUE
 ROWS = ({}, {"fails": "no such image"}, {"seed": 1})
 
 
-@pytest.fixture
-def toy(monkeypatch):
-    """The package of the studies, without the toy when the test has ended."""
-    import sys
-
-    import experiments
-
-    path = list(experiments.__path__)
-    yield toy_sweep.write
-    experiments.__path__[:] = path
-    sys.modules.pop("experiments.toy", None)
-    if hasattr(experiments, "toy"):
-        del experiments.toy
-
-
 def starts(folder):
     return json.loads((folder / "run.json").read_text())["starts"]
 
@@ -50,8 +35,8 @@ def steps_of(folder):
     return int(reached.read_text() or 0) if reached.exists() else 0
 
 
-def test_a_failed_row_stops_no_other_and_is_tried_again(toy, tmp_path, capsys):
-    command = ["--config", str(toy(tmp_path, ROWS)), "--workdir", str(tmp_path / "all")]
+def test_a_failed_row_stops_no_other_and_is_tried_again(tmp_path, capsys):
+    command = ["--config", str(toy_sweep.write(tmp_path, ROWS)), "--workdir", str(tmp_path / "all")]
     for attempt in (1, 2):
         with pytest.raises(SystemExit) as ended:
             sweep.main(command)
@@ -70,8 +55,8 @@ def test_a_failed_row_stops_no_other_and_is_tried_again(toy, tmp_path, capsys):
     assert "ConfigError: no such image" in (tmp_path / "all" / "report.html").read_text()
 
 
-def test_a_row_whose_folder_holds_another_config_is_not_passed_off_as_done(toy, tmp_path, capsys):
-    command = ["--config", str(toy(tmp_path, [{}])), "--workdir", str(tmp_path / "all")]
+def test_a_row_whose_folder_holds_another_config_is_not_passed_off_as_done(tmp_path, capsys):
+    command = ["--config", str(toy_sweep.write(tmp_path, [{}])), "--workdir", str(tmp_path / "all")]
     sweep.main(command)
     with pytest.raises(SystemExit):
         sweep.main([*command, "--config.steps=7"])
@@ -81,8 +66,8 @@ def test_a_row_whose_folder_holds_another_config_is_not_passed_off_as_done(toy, 
 
 
 @pytest.mark.slow
-def test_children_that_were_stopped_continue_to_the_results_of_one_process(toy, tmp_path):
-    file = toy(tmp_path, [{}, {"seed": 1}, {"fails": "no such image"}], steps=60)
+def test_children_that_were_stopped_continue_to_the_results_of_one_process(tmp_path):
+    file = toy_sweep.write(tmp_path, [{}, {"seed": 1}, {"fails": "no such image"}], steps=60)
     folder, trained = tmp_path / "cut", ("default", "seed=1")
     command = ["--config", file, "--workdir", folder, "--parallel", 2]
     # The pause changes nothing that is trained: the folders are made with it, and continue without.
@@ -109,8 +94,8 @@ def test_children_that_were_stopped_continue_to_the_results_of_one_process(toy, 
 
 
 @pytest.mark.slow
-def test_a_row_that_runs_is_left_alone_and_a_killed_one_continues(toy, tmp_path, capsys):
-    file = toy(tmp_path, [{}], steps=40, pause=0.05)
+def test_a_row_that_runs_is_left_alone_and_a_killed_one_continues(tmp_path, capsys):
+    file = toy_sweep.write(tmp_path, [{}], steps=40, pause=0.05)
     command = ["--config", str(file), "--workdir", str(tmp_path / "all")]
     child = toy_sweep.start(*command, "--only", 0)
     wait_for((tmp_path / "all" / "default" / "reached.txt").exists)
