@@ -56,13 +56,14 @@ def run(
     study = _study(config.get("study"))
     configs.validate(config, study.get_config())
     enable_compilation_cache()
-    from hyperlab.train import distributed
+    from hyperlab.train import compiler, distributed, provenance
 
     distributed.initialize({"distributed": config.get("distributed")})
     folder = RunFolder.open(workdir or default_workdir(config.study), config, allow_config_change=allow_config_change)
     reason = "failed"
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopFlag()) if stop is None else stop
+        compiled = stack.enter_context(compiler.compilations())
         try:
             study.run(ml_collections.FrozenConfigDict(config), folder, stop)
             reason = f"stopped: {getattr(stop, 'reason', '')}" if stop.requested else "finished"
@@ -70,6 +71,10 @@ def run(
             reason = f"failed: {type(error).__name__}: {error}".splitlines()[0][:300]
             raise
         finally:
+            folder.note(
+                compiled={"programs": compiled.programs, "seconds": round(compiled.seconds, 2)},
+                peak_bytes=provenance.peak_memory(),
+            )
             folder.finish(reason)
     return folder.path
 

@@ -150,6 +150,8 @@ def test_from_python_the_same_folder_twice_does_the_work_once(tmp_path):
     starts = json.loads((folder / "run.json").read_text())["starts"]
     assert [start["exit_reason"] for start in starts] == ["finished", "finished"]
     assert [start["runs_measured_on_the_test_split"] for start in starts] == [4, 0]
+    assert starts[0]["compiled"]["programs"] > 0 and starts[0]["compiled"]["seconds"] > 0
+    assert starts[0]["peak_bytes"]["process"] > 2**26
     with pytest.raises(WorkdirError, match="report_seeds is 2 there and 3 here"):
         hl.run(tiny(report_seeds=3), folder)
 

@@ -1,15 +1,19 @@
 """Compiler options that were measured to pay, and what a compilation costs."""
 
+import contextlib
 import functools
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 # XLA gives convolutions, products and sums on a CPU to YNNPACK where its type of fusion is in this list.
 YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
+# What jax.monitoring calls the two parts of a compilation: to XLA's input, and from it to a program.
+LOWERED, COMPILED = "/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration"
 
 
 def options() -> dict[str, str] | None:
@@ -65,3 +69,39 @@ def timed_compile(function: Any, *example: Any) -> tuple[Any, float]:
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     return program, time.perf_counter() - begun + sum(saved)
+
+
+class Compilations:
+    """What was compiled so far, by all threads.
+
+    Attributes:
+      programs: how many, those that came from the persistent cache included.
+      seconds: that lowering and compiling them took; tracing is not in it.
+    """
+
+    programs: int = 0
+    seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[Compilations]:
+    """Counts the programs that are compiled inside the block.
+
+    >>> with compilations() as compiled:
+    ...     _ = jax.jit(lambda x: 3 * x)(1.0)
+    >>> compiled.programs >= 1 and compiled.seconds > 0
+    True
+    """
+    compiled, lock = Compilations(), threading.Lock()
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if event in (LOWERED, COMPILED):
+            with lock:
+                compiled.programs += event == COMPILED
+                compiled.seconds += seconds
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

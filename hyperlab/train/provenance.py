@@ -55,6 +55,29 @@ def seconds_since_process_start() -> float:
     return time.time() - psutil.Process().create_time()
 
 
+def peak_memory() -> dict[str, int]:
+    """Bytes that were in use at most: by this process since its start, and on a device where that is counted.
+
+    >>> peak_memory()["process"] > 2**20
+    True
+    """
+    import jax
+
+    peak = {"process": _peak_resident()}
+    on_device = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+    return peak | ({"device": max(filter(None, on_device))} if any(on_device) else {})
+
+
+def _peak_resident() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: getrusage would report the parent's size where that was larger before the fork
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return 1024 * int(line.split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def _packages() -> dict[str, str]:
     found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))

@@ -32,3 +32,14 @@ def test_an_xla_without_the_option_keeps_its_defaults(monkeypatch):
 def test_other_platforms_keep_their_defaults(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert compiler.options() is None
+
+
+def test_programs_are_counted_once_each_and_only_inside():
+    double = jax.jit(lambda x: 2 * x)
+    with compiler.compilations() as compiled:
+        double(jnp.ones(3)), double(jnp.zeros(3))
+    once = compiled.programs
+    double(jnp.ones(4))
+    with compiler.compilations() as again:
+        double(jnp.ones(3))
+    assert compiled.programs == once >= 1 and compiled.seconds > 0 and again.programs <= 1  # jnp.ones
