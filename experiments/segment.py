@@ -1,23 +1,25 @@
-"""Masks for a folder of images from a few examples, with a network that is trained already.
+"""Masks for a folder of images from a few examples.
 
-    python -m experiments.segment --images DIR --support DIR --out DIR --params FILE
+    python -m experiments.segment --images DIR --support DIR --out DIR [--params FILE]
 
 `--support` holds pairs of image and mask (`images/` beside `labels/`, or files such as a.png with a_mask.png).
 Masks have the examples' label values and the form of their images: NIfTI with its geometry, TIFF, else PNG. Volumes are
 segmented slice by slice. An overlay of each image is written beside, as PNG.
 
-`--params` is a `.npz` file of `hyperlab.train.checkpoints.save_variables`, or the `.pt` file of the published UniverSeg
-weights, which are not part of this library and have a licence of their own.
+Without `--params` a U-Net is trained on the examples, and first on three quarters of them, to say what it is worth on
+the rest. With it nothing is trained: the network is shown the examples. The file is a `.npz` of
+`hyperlab.train.checkpoints.save_variables`, such as the in-context study keeps, or the `.pt` file of the published
+UniverSeg weights, which are not part of this library and have a licence of their own.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hyperlab import interop, launch
+from hyperlab import in_context, interop, launch
 from hyperlab.data.layouts import case_problems, detect, refuse
 from hyperlab.data.readers.cases import Problem, visible
 from hyperlab.data.readers.images import SUFFIXES
@@ -28,6 +30,8 @@ from hyperlab.in_context import Segmentation, network_of, segment
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.progress import Progress
 
+FOR_PARAMS = ("support_size", "select", "ensemble", "average", "threshold")
+MOST_EXAMPLES, STEPS = 64, 400
 NORMALIZATIONS = ("auto", "min_max", "percentiles")
 _MOST_CLASSES = 32  # more values are instances
 _COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132, 145, 180), (255, 200, 60))
@@ -48,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out} is a file, expected a folder")
-    module, params = load_network(options.params)
+    network = _network(options)
     paths = image_files(options.images)
     images, labels, values = load_support(options.support, options.normalize, options.binary)
     classes = tuple(options.classes) if options.classes else values
@@ -63,12 +67,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.slice_axis is not None and dims == 2:
         raise ConfigError("--slice-axis is for volumes, and these are images")
     slice_axis = (2 if options.slice_axis is None else options.slice_axis) if dims == 3 else None
-    pool = len(images) if slice_axis is None else sum(_labelled_slices(each, classes, slice_axis) for each in labels)
-    settings = {
-        name: getattr(options, name) for name in ("aspect", "select", "ensemble", "average", "threshold", "seed")
-    }
-    settings |= {"module": module, "classes": classes, "size": options.size or None, "slice_axis": slice_axis}
-    settings["support_size"] = min(options.support_size, pool)
+    answer = _shown if network else _fitted
+    answer = answer(options, network, images, labels, classes, slice_axis)
     masks, overlays = options.out / "masks", options.out / "overlays"
     for folder in (masks, overlays):
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,24 +76,90 @@ def _run(options: argparse.Namespace) -> None:
     with Progress(len(paths), "segment", unit="image") as progress:
         for done, path in enumerate(paths, 1):
             image = load_image(path, options.normalize)
-            result = segment([image], images, labels, params, **settings)
+            result = answer(image)
             write_mask(masks, path, result.masks[0])
             write_overlay(overlays / f"{stem_of(path)}.png", image, result, classes, slice_axis)
             progress.update(done, foreground=float((result.masks[0] > 0).mean()))
 
 
-def load_network(path: Path | None):
+def _network(options: argparse.Namespace):
+    """Module and parameters of the file that was named, or None."""
+    if options.params is not None:
+        if options.steps is not None:
+            raise ConfigError("--steps is for training on the examples; with --params nothing is trained")
+        return load_network(options.params)
+    for name in FOR_PARAMS:
+        if getattr(options, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is for a network that is shown the examples, which --params names")
+    return None
+
+
+def _shown(options, network, images, labels, classes, slice_axis) -> Callable[[np.ndarray], Segmentation]:
+    """Answers of a network that sees the examples beside each image."""
+    module, params = network
+    pool = len(images) if slice_axis is None else sum(_labelled_slices(each, classes, slice_axis) for each in labels)
+    settings = {name: getattr(options, name) for name in FOR_PARAMS if getattr(options, name) is not None}
+    settings |= {"module": module, "classes": classes, "size": options.size or None, "slice_axis": slice_axis}
+    settings |= {"aspect": options.aspect, "seed": options.seed}
+    settings["support_size"] = min(settings.get("support_size", MOST_EXAMPLES), pool)
+    return lambda image: segment([image], images, labels, params, **settings)
+
+
+def _fitted(options, network, images, labels, classes, slice_axis) -> Callable[[np.ndarray], Segmentation]:
+    """Answers of a U-Net that is trained on the examples, after a word on what it is worth."""
+    steps = STEPS if options.steps is None else options.steps
+    settings = {"classes": classes, "size": options.size or None, "aspect": options.aspect, "slice_axis": slice_axis}
+    settings |= {"steps": steps, "seed": options.seed}
+    enough = len(images) >= in_context.LEAST
+    with Progress((1 + enough) * steps, "train", unit="step") as progress:
+        if enough:
+            print(_worth(in_context.held_out(images, labels, progress=progress, **settings), len(images), classes))
+        else:
+            print(f"{len(images)} examples are too few to say what a network is worth: look at the overlays")
+        fitted = in_context.fit(images, labels, progress=Later(progress, enough * steps), **settings)
+    return lambda image: fitted.segment([image])
+
+
+def _worth(found: in_context.HeldOut, count: int, classes: Sequence[int]) -> str:
+    aside = len(found.aside)
+    lines = [
+        f"Dice on {aside} of the {count} examples, by a network from the others, and by a copy of the nearest mask:"
+    ]
+    for value, dice, copied in zip(classes, found.dice.T, found.copied.T, strict=True):
+        dice, copied = dice[~np.isnan(dice)], copied[~np.isnan(copied)]
+        shown = f"{dice.mean():.2f} ({dice.min():.2f} to {dice.max():.2f})" if dice.size else "in none of them"
+        lines.append(f"  class {value}: {shown}" + (f"; copy {copied.mean():.2f}" if copied.size else ""))
+    return "\n".join(lines)
+
+
+class Later:
+    """The progress of a training that begins when others have done some steps.
+
+    Args:
+      progress: of all of them.
+      before: steps that were done before it.
+    """
+
+    def __init__(self, progress: Progress, before: int):
+        self._progress, self._before = progress, before
+
+    def update(self, done: int, **shown: float) -> None:
+        """Steps that this training has done."""
+        self._progress.update(self._before + done, **shown)
+
+    def pause(self, name: str):
+        """A pause of all of them."""
+        return self._progress.pause(name)
+
+
+def load_network(path: Path):
     """Module and parameters of a file.
 
     Raises:
-      ConfigError: no file was named, or its format is unknown.
+      ConfigError: its format is unknown.
       HyperlabError: it cannot be read, or holds another network.
     """
-    if path is None:
-        raise ConfigError(
-            "no weights come with the library; name a file: --params FILE.npz of your own training "
-            "(hyperlab.train.checkpoints.save_variables), or --params FILE.pt with the published UniverSeg weights"
-        )
     if not path.is_file():
         raise DataError(f"--params {path} does not exist")
     if path.suffix == ".npz":
@@ -232,7 +298,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", type=Path, required=True, help="folder of images or volumes to segment")
     add("--support", type=Path, required=True, help="folder of images with masks")
     add("--out", type=Path, required=True, help="folder for masks and overlays")
-    add("--params", type=Path, help="weights: .npz or .pt")
+    add("--params", type=Path, help="weights of an in-context network: .npz or .pt; by default one is trained")
+    add("--steps", type=int, help=f"of training, without --params (default {STEPS})")
     add("--classes", type=int, nargs="+", help="label values to segment; by default all that occur")
     add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
     add("--normalize", choices=NORMALIZATIONS, default="auto",
@@ -240,12 +307,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=128, help="what the network works at; 0 keeps the images' own (default 128)")
     add("--aspect", choices=("keep", "stretch"), default="keep", help="pad to the working proportions, or distort")
     add("--slice-axis", type=int, choices=(0, 1, 2), help="of volumes; by default 2")
-    add("--support-size", type=int, default=64, help="examples a pass (default 64, or all there are)")
-    add("--select", choices=("random", "similar"), default="random", help="which examples")
-    add("--ensemble", type=int, default=1, help="passes with different random examples (default 1)")
-    add("--average", choices=("probabilities", "logits"), default="probabilities", help="what an ensemble averages")
-    add("--threshold", type=float, default=0.5, help="probability above which a pixel is foreground")
-    add("--seed", type=int, default=0, help="of the random examples")
+    add("--seed", type=int, default=0, help="of the training, or of the random examples")
+    shown = parser.add_argument_group("with --params")
+    add = shown.add_argument
+    add("--support-size", type=int, help=f"examples a pass (default {MOST_EXAMPLES}, or all there are)")
+    add("--select", choices=("random", "similar"), help="which examples (default random)")
+    add("--ensemble", type=int, help="passes with different random examples (default 1)")
+    add("--average", choices=("probabilities", "logits"), help="what an ensemble averages (default probabilities)")
+    add("--threshold", type=float, help="probability above which a pixel is foreground (default 0.5)")
     return parser
 
 

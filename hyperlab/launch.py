@@ -53,7 +53,7 @@ def run(
       HyperlabError: a config, a folder or data that cannot be used, before anything is compiled.
     """
     config = ml_collections.ConfigDict(config)
-    study = _study(config.get("study"))
+    study = load_study(config.get("study"))
     configs.validate(config, study.get_config())
     enable_compilation_cache()
     from hyperlab.train import compiler, distributed, provenance
@@ -89,7 +89,7 @@ def main(module: str, arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = module.rpartition(".")[2]
     if {"-h", "--help", "-help"} & set(arguments):
-        print(USAGE.format(study=name) + "\nDefaults:\n" + _listed(_study(name).get_config()))
+        print(USAGE.format(study=name) + "\nDefaults:\n" + _listed(load_study(name).get_config()))
         return
     try:
         options, config = parse(name, arguments)
@@ -137,13 +137,13 @@ def parse(study: str, arguments: Sequence[str]) -> tuple[dict[str, Any], ml_coll
         else:
             flags = ["--config", "--workdir", "--allow_config_change", "--print_config"]
             raise ConfigError(f"unknown argument {word!r}; {nearest(flag, flags)}; keys go as --config.KEY=VALUE")
-    defaults = _study(study).get_config()
+    defaults = load_study(study).get_config()
     config = defaults if file is None else _read_config(file)
     if config.get("study") != study:
         raise ConfigError(f"{file} is a config of study {config.get('study')!r}, not of {study!r}")
     for key, text in overrides:
         override(config, key, text)
-    configs.validate(config, _study(study).get_config())
+    configs.validate(config, load_study(study).get_config())
     return options, config
 
 
@@ -225,7 +225,12 @@ def installed_root() -> Path:
     return Path(importlib.import_module("configs").__file__).parent.parent
 
 
-def _study(name: Any):
+def load_study(name: Any):
+    """The module of a study.
+
+    Raises:
+      ConfigError: there is none of this name.
+    """
     if name not in (known := studies()):
         raise ConfigError(f"config.study is {name!r}; {nearest(str(name), known)}")
     main_module = sys.modules.get("__main__")
@@ -235,7 +240,7 @@ def _study(name: Any):
 
 
 def _announce(name: str, config: ml_collections.ConfigDict) -> None:
-    changed = configs.difference(_study(name).get_config(), config)
+    changed = configs.difference(load_study(name).get_config(), config)
     shown = ", ".join(f"{key}={new!r}" for key, (_, new) in changed.items()) or "the embedded default"
     print(f"{name}: {shown}", file=sys.stderr)
 

@@ -1,5 +1,6 @@
-"""Segmentation from a few examples with networks that are trained already, and several answers instead of one."""
+"""Segmentation from a few examples, by a network that is shown them or trained on them; several answers for one."""
 
+from hyperlab.in_context.fitted import LEAST, Fitted, HeldOut, fit, held_out
 from hyperlab.in_context.segment import Segmentation, network_of, segment
 from hyperlab.in_context.stochastic import (
     IntensityChanges,
@@ -11,12 +12,17 @@ from hyperlab.in_context.stochastic import (
 from hyperlab.in_context.support import Context, draws, most_similar
 
 __all__ = [
+    "LEAST",
     "Context",
+    "Fitted",
+    "HeldOut",
     "IntensityChanges",
     "Segmentation",
     "augmented_candidates",
     "change_intensity",
     "draws",
+    "fit",
+    "held_out",
     "matching_scale",
     "most_similar",
     "network_of",

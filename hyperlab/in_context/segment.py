@@ -6,7 +6,7 @@ checks, resizing and back, classes one by one, volumes slice by slice, and ensem
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,25 +16,13 @@ import numpy as np
 from hyperlab.data.resample import as_size, pad_or_crop
 from hyperlab.errors import ConfigError, DataError, ParameterTreeError, nearest
 from hyperlab.in_context import support as supports
-from hyperlab.in_context.inputs import check_images, check_labels, from_working_size, to_working_size
+from hyperlab.in_context.inputs import check_images, check_labels
+from hyperlab.in_context.planes import Segmentation, assembled, labelled_slices, restored, slices, stacks
 from hyperlab.inference import multiple_of
 from hyperlab.models import UniverSeg
 from hyperlab.train import compiler
 
 CHOICES = {"select": ("random", "similar"), "average": ("probabilities", "logits"), "indivisible": ("pad", "refuse")}
-
-
-class Segmentation(NamedTuple):
-    """Masks and what they rest on; arrays where all images have one size, else lists with an entry an image.
-
-    Attributes:
-      masks: int32 `[n, *spatial]`, class values, 0 for background.
-      probabilities: float32 `[n, *spatial]` of the foreground; with `classes`, `[n, *spatial, classes]` in their
-        order, each from a pass of its own, so they need not sum to 1.
-    """
-
-    masks: Any
-    probabilities: Any
 
 
 def segment(
@@ -120,11 +108,11 @@ def segment(
     examples = check_images(support_images, "support_images", dims, rescale)
     labels, wanted = check_labels(support_labels, examples, classes)
     if slice_axis is not None:
-        examples, labels = _labelled_slices(examples, labels, wanted, slice_axis)
-    planes = scans if slice_axis is None else [plane for scan in scans for plane in np.moveaxis(scan, slice_axis, 0)]
+        examples, labels = labelled_slices(examples, labels, wanted, slice_axis)
+    planes = slices(scans, slice_axis)
 
     working = None if size is None else as_size(size, 2)
-    targets, pool, maps = _stacks(planes, examples, labels, working, aspect)
+    targets, pool, maps = stacks(planes, examples, labels, working, aspect)
     plane_size = targets.shape[1:]
     targets, pool, maps = (_divisible(each, module, indivisible) for each in (targets, pool, maps))
     chosen = _chosen(targets, pool, support_size, select, ensemble, seed)
@@ -138,11 +126,8 @@ def segment(
         results.append([pad_or_crop(each, plane_size) for each in mean])
     per_plane = [np.stack(of_classes, -1) for of_classes in zip(*results, strict=True)]
     if working is not None:
-        per_plane = [
-            np.stack([from_working_size(each, plane.shape, aspect) for each in np.moveaxis(found, -1, 0)], -1)
-            for found, plane in zip(per_plane, planes, strict=True)
-        ]
-    return _assembled(per_plane, scans, wanted, slice_axis, classes is not None, threshold)
+        per_plane = restored(per_plane, planes, aspect)
+    return assembled(per_plane, scans, wanted, slice_axis, classes is not None, threshold)
 
 
 def network_of(params: Any) -> UniverSeg:
@@ -182,31 +167,6 @@ def network_of(params: Any) -> UniverSeg:
 
 
 # -- parts ----------------------------------------------------------------------------------------------------------
-
-
-def _labelled_slices(volumes, labels, wanted, axis: int):
-    """The slices of volumes that hold a wanted class, with their labels."""
-    pairs = [
-        (image, label)
-        for volume, mask in zip(volumes, labels, strict=True)
-        for image, label in zip(np.moveaxis(volume, axis, 0), np.moveaxis(mask, axis, 0), strict=True)
-        if np.isin(label, wanted).any()
-    ]
-    return tuple(map(list, zip(*pairs, strict=True)))
-
-
-def _stacks(planes, examples, labels, working, aspect: str):
-    """Targets `[n, h, w]`, examples and label maps `[pool, h, w]`, all of one size."""
-    if working is None:
-        shapes = sorted({plane.shape for plane in [*planes, *examples]})
-        if len(shapes) > 1:
-            raise DataError(
-                f"images and examples have {len(shapes)} sizes, from {shapes[0]} to {shapes[-1]}, and size=None keeps "
-                "them; give the size that the network works at, for instance size=128"
-            )
-    return [
-        np.stack([to_working_size(each, working, aspect) for each in group]) for group in (planes, examples, labels)
-    ]
 
 
 def _divisible(stack: np.ndarray, module: Any, indivisible: str) -> np.ndarray:
@@ -262,17 +222,3 @@ def _program(module):
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return (1 + np.tanh(logits / 2)) / 2  # which cannot overflow
-
-
-def _assembled(per_plane, scans, wanted, slice_axis, multiple: bool, threshold: float) -> Segmentation:
-    """Planes put together to what was given, and merged into label maps."""
-    if slice_axis is not None:
-        ends = np.cumsum([scan.shape[slice_axis] for scan in scans])[:-1]
-        parts = np.split(np.arange(len(per_plane)), ends)
-        per_plane = [np.stack([per_plane[i] for i in part], slice_axis) for part in parts]
-    values = np.array(wanted, np.int32)
-    masks = [np.where(each.max(-1) > threshold, values[each.argmax(-1)], 0).astype(np.int32) for each in per_plane]
-    probabilities = per_plane if multiple else [each[..., 0] for each in per_plane]
-    if len({mask.shape for mask in masks}) == 1:
-        return Segmentation(np.stack(masks), np.stack(probabilities))
-    return Segmentation(masks, probabilities)

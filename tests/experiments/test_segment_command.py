@@ -51,7 +51,7 @@ def test_pictures_get_masks_in_their_form_with_the_label_values_of_the_examples(
         image, truths[f"q{index}"] = picture(10 + index)
         Image.fromarray(image).save(images / f"q{index}{ending}", **({"quality": 95} if ending == ".jpg" else {}))
     code = segment.main([f"--images={images}", f"--support={tmp_path / 'support'}", f"--out={tmp_path / 'out'}",
-                         "--size=0"])  # fmt: skip
+                         "--size=0", "--params=any"])  # fmt: skip
     assert code == 0 and "4 images, 3 examples, classes 255" in capsys.readouterr().out
     written = sorted(path.name for path in (tmp_path / "out" / "masks").iterdir())
     assert written == ["q0.png", "q1.tif", "q2.png", "q3.png"]
@@ -76,13 +76,26 @@ def test_a_nifti_mask_lies_on_the_voxels_and_the_affine_of_its_image(tmp_path, s
         for name, values in (("images", 50 * volume), ("labels", 2 * volume)):
             nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / part / name / "a.nii.gz")
     code = segment.main([f"--images={tmp_path / 'query'}", f"--support={tmp_path / 'support'}", "--slice-axis=1",
-                         f"--out={tmp_path / 'out'}", "--size=0"])  # fmt: skip
+                         f"--out={tmp_path / 'out'}", "--size=0", "--params=any"])  # fmt: skip
     assert code == 0
     mask = nibabel.load(tmp_path / "out" / "masks" / "a.nii.gz")
     image = nibabel.load(tmp_path / "query" / "images" / "a.nii.gz")
     np.testing.assert_array_equal(mask.affine, image.affine)
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.where(image.get_fdata() > 25, 2, 0))
     assert (tmp_path / "out" / "overlays" / "a.png").stat().st_size > 0
+
+
+def test_without_weights_a_network_is_trained_and_its_worth_is_said_first(tmp_path, capsys):
+    write_pairs(tmp_path / "support", count=5)
+    image, truth = picture(10)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(image).save(tmp_path / "images" / "q.png")
+    code = segment.main([f"--images={tmp_path / 'images'}", f"--support={tmp_path / 'support'}",
+                         f"--out={tmp_path / 'out'}", "--size=24", "--steps=30"])  # fmt: skip
+    out = capsys.readouterr().out
+    assert code == 0 and "Dice on 1 of the 5 examples" in out and "  class 255: " in out and "; copy " in out
+    mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "q.png"))
+    assert mask.shape == truth.shape and (mask == truth).mean() > 0.95
 
 
 def test_weights_from_a_file(tmp_path):
@@ -107,7 +120,8 @@ def test_weights_of_the_reference_are_converted(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({}, "no weights come with the library"),
+        ({"select": "similar"}, "--select is for a network that is shown the examples, which --params names"),
+        ({"params": "weights.npz", "steps": "9"}, "with --params nothing is trained"),
         ({"params": "absent.npz"}, "absent.npz does not exist"),
         ({"params": "support/images/case_0.png"}, "of no known format, expected .npz or .pt"),
         ({"params": "weights.npz", "images": "nowhere"}, "is no folder"),
