@@ -1,8 +1,9 @@
 """Masks for a folder of images from a few examples.
 
-    python -m experiments.segment --images DIR --support DIR --out DIR [--params FILE]
+    python -m experiments.segment --support DIR --out DIR [--images DIR] [--params FILE]
 
-`--support` holds pairs of image and mask (`images/` beside `labels/`, or files such as a.png with a_mask.png).
+`--support` holds pairs of image and mask (`images/` beside `labels/`, or files such as a.png with a_mask.png); its
+images without a mask are segmented, or those of `--images`.
 Masks have the examples' label values and the form of their images: NIfTI with its geometry, TIFF, else PNG. Volumes are
 segmented slice by slice. An overlay of each image is written beside, as PNG.
 
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab import in_context, interop, launch
-from hyperlab.data.layouts import case_problems, detect, refuse
+from hyperlab.data.layouts import Layout, case_problems, detect, refuse
 from hyperlab.data.readers.cases import Problem, visible
 from hyperlab.data.readers.images import SUFFIXES
 from hyperlab.data.readers.scan import is_readable, read_scan, stem_of, suffix_of
@@ -31,7 +32,7 @@ from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.progress import Progress
 
 FOR_PARAMS = ("support_size", "select", "ensemble", "average", "threshold")
-MOST_EXAMPLES, STEPS = 64, 400
+MOST_EXAMPLES = 64
 NORMALIZATIONS = ("auto", "min_max", "percentiles")
 _MOST_CLASSES = 32  # more values are instances
 _COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132, 145, 180), (255, 200, 60))
@@ -53,7 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out} is a file, expected a folder")
     network = _network(options)
-    paths = image_files(options.images)
+    paths = image_files(options.images) if options.images else without_mask(options.support)
     images, labels, values = load_support(options.support, options.normalize, options.binary)
     classes = tuple(options.classes) if options.classes else values
     missing = [value for value in classes if value not in values]
@@ -108,7 +109,7 @@ def _shown(options, network, images, labels, classes, slice_axis) -> Callable[[n
 
 def _fitted(options, network, images, labels, classes, slice_axis) -> Callable[[np.ndarray], Segmentation]:
     """Answers of a U-Net that is trained on the examples, after a word on what it is worth."""
-    steps = STEPS if options.steps is None else options.steps
+    steps = in_context.STEPS if options.steps is None else options.steps
     settings = {"classes": classes, "size": options.size or None, "aspect": options.aspect, "slice_axis": slice_axis}
     settings |= {"steps": steps, "seed": options.seed}
     enough = len(images) >= in_context.LEAST
@@ -190,6 +191,25 @@ def image_files(folder: Path) -> list[Path]:
     return paths
 
 
+def without_mask(folder: Path) -> list[Path]:
+    """The images of a folder of examples that have no mask yet, by name.
+
+    Raises:
+      DataError: there is none, or the folder holds no pairs.
+    """
+    paths = _without_mask(detect(folder))
+    if not paths:
+        raise DataError(f"--support {folder}: every image has a mask; say with --images DIR what to segment")
+    return paths
+
+
+def _without_mask(layout: Layout) -> list[Path]:
+    labelled = [case for case in layout.cases if case.label is not None]
+    known = {path for case in labelled for path in (*case.images, case.label)}
+    beside = {path.parent for case in layout.cases for path in case.images}
+    return sorted(path for part in beside for path in visible(part) if is_readable(path) and path not in known)
+
+
 def load_image(path: Path, normalize: str) -> np.ndarray:
     """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images."""
     return _grey(read_scan(path).values, str(path), normalize)
@@ -202,7 +222,8 @@ def load_support(folder: Path, normalize: str, binary: bool):
       DataError: no pairs, damaged files, or masks that look like instances.
     """
     cases = detect(folder)
-    problems: list[Problem] = list(cases.problems)
+    unlabelled = {stem_of(path) for path in _without_mask(cases)}  # they are to be segmented, and no examples
+    problems: list[Problem] = [problem for problem in cases.problems if problem.case not in unlabelled]
     images, labels = [], []
     for case in cases.cases:
         if case.label is None:
@@ -295,11 +316,11 @@ def _grey(values: np.ndarray, name: str, normalize: str) -> np.ndarray:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.segment", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--images", type=Path, required=True, help="folder of images or volumes to segment")
     add("--support", type=Path, required=True, help="folder of images with masks")
+    add("--images", type=Path, help="folder of images or volumes to segment; by default those without a mask")
     add("--out", type=Path, required=True, help="folder for masks and overlays")
     add("--params", type=Path, help="weights of an in-context network: .npz or .pt; by default one is trained")
-    add("--steps", type=int, help=f"of training, without --params (default {STEPS})")
+    add("--steps", type=int, help=f"of training, without --params (default {in_context.STEPS})")
     add("--classes", type=int, nargs="+", help="label values to segment; by default all that occur")
     add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
     add("--normalize", choices=NORMALIZATIONS, default="auto",

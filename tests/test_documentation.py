@@ -1,4 +1,4 @@
-"""What the documentation says runs: every example in a docstring, and the README's code from top to bottom."""
+"""What the documentation says runs: every example in a docstring, and the code of the README and of each page."""
 
 import doctest
 import importlib
@@ -11,8 +11,16 @@ import pytest
 
 import hyperlab
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 MODULES = [found.name for found in pkgutil.walk_packages(hyperlab.__path__, "hyperlab.")]
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+PAGES = [page for page in (README, *sorted((ROOT / "docs").rglob("*.md"))) if blocks(page)]
 
 
 @pytest.fixture(autouse=True)
@@ -29,14 +37,14 @@ def test_docstring_examples_run(name):
     assert outcome.failed == 0
 
 
-def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) >= 3
     namespace = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
-    assert (tmp_path / "diagnosis.png").stat().st_size > 0
+    for block in blocks(page):
+        exec(compile(block, page.name, "exec"), namespace)
+    if page == README:
+        assert (tmp_path / "diagnosis.png").stat().st_size > 0
 
 
 def test_pictures_and_pages_that_the_readme_shows_exist():

@@ -1,6 +1,6 @@
 """Segmentation from a few examples, by a network that is shown them or trained on them; several answers for one."""
 
-from hyperlab.in_context.fitted import LEAST, Fitted, HeldOut, fit, held_out
+from hyperlab.in_context.fitted import LEAST, STEPS, Fitted, HeldOut, fit, held_out
 from hyperlab.in_context.segment import Segmentation, network_of, segment
 from hyperlab.in_context.stochastic import (
     IntensityChanges,
@@ -13,6 +13,7 @@ from hyperlab.in_context.support import Context, draws, most_similar
 
 __all__ = [
     "LEAST",
+    "STEPS",
     "Context",
     "Fitted",
     "HeldOut",

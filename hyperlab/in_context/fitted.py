@@ -24,8 +24,9 @@ from hyperlab.metrics.segmentation import dice
 from hyperlab.models import UNet
 from hyperlab.train import compiler, state
 from hyperlab.train.loop import fit as train
-from hyperlab.train.step import Aux, make_train_step
+from hyperlab.train.step import Aux, make_train_step, means
 
+STEPS = 300  # of training, by default
 LEAST = 4  # examples, of which a quarter can be kept aside
 
 
@@ -100,8 +101,8 @@ def fit(
     aspect: str = "keep",
     rescale: bool = False,
     slice_axis: int | None = None,
-    widths: Sequence[int] = (16, 32, 32, 32),
-    steps: int = 400,
+    widths: Sequence[int] = (8, 16, 32, 32),
+    steps: int = STEPS,
     batch: int = 8,
     learning_rate: float = 3e-3,
     augmentation: Augmentation | None = None,
@@ -160,6 +161,7 @@ def fit(
         lambda at: (pool[order[at]], numbered[order[at]]),
         total_steps=steps,
         root_key=jax.random.clone(key),
+        summarize=lambda metrics: {"loss": means(metrics)["loss"]},
         progress=progress,
         stop=stop,
     )

@@ -83,7 +83,13 @@ def save(
       module: a network of `hyperlab.models` whose attributes JSON can hold, in float32.
       variables: of the module.
       name: of the file of the variables, for instance `spatial_0`.
-      channels, classes, window, scale, temperature, normalisation, score: see `Saved`.
+      channels: of an image; this and what follows is what `Saved` says of it.
+      classes: their names, background first.
+      window: size of a tile.
+      scale: pixels of the training images for one of the file.
+      temperature: that divides the logits.
+      normalisation: of the grey values.
+      score: of an image.
 
     Returns:
       The file of the description, written last.

@@ -109,7 +109,7 @@ def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers:
       stop: asked to stop the others when one fails.
 
     Raises:
-      whatever `measure` raised first.
+      Exception: whatever `measure` raised first.
     """
     cores = len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
     with ThreadPoolExecutor(workers or min(4, cores)) as pool:

@@ -88,14 +88,27 @@ def test_a_nifti_mask_lies_on_the_voxels_and_the_affine_of_its_image(tmp_path, s
 def test_without_weights_a_network_is_trained_and_its_worth_is_said_first(tmp_path, capsys):
     write_pairs(tmp_path / "support", count=5)
     image, truth = picture(10)
-    (tmp_path / "images").mkdir()
-    Image.fromarray(image).save(tmp_path / "images" / "q.png")
-    code = segment.main([f"--images={tmp_path / 'images'}", f"--support={tmp_path / 'support'}",
-                         f"--out={tmp_path / 'out'}", "--size=24", "--steps=30"])  # fmt: skip
+    Image.fromarray(image).save(tmp_path / "support" / "images" / "q.png")  # it has no mask, so that is what is wanted
+    code = segment.main([f"--support={tmp_path / 'support'}", f"--out={tmp_path / 'out'}", "--size=24", "--steps=30"])
     out = capsys.readouterr().out
     assert code == 0 and "Dice on 1 of the 5 examples" in out and "  class 255: " in out and "; copy " in out
     mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "q.png"))
     assert mask.shape == truth.shape and (mask == truth).mean() > 0.95
+
+
+def test_images_without_a_mask_are_those_that_no_pair_has(tmp_path):
+    write_pairs(tmp_path / "pairs")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for index in range(3):
+        image, mask = picture(index)
+        Image.fromarray(image).save(flat / f"a{index}.png")
+        if index:
+            Image.fromarray(mask).save(flat / f"a{index}_mask.png")
+    assert segment.without_mask(flat) == [flat / "a0.png"]
+    (tmp_path / "pairs" / "labels" / "case_1.png").unlink()
+    assert segment.without_mask(tmp_path / "pairs") == [tmp_path / "pairs" / "images" / "case_1.png"]
+    assert len(segment.load_support(tmp_path / "pairs", "auto", False)[0]) == 2
 
 
 def test_weights_from_a_file(tmp_path):
@@ -125,6 +138,7 @@ def test_weights_of_the_reference_are_converted(tmp_path, monkeypatch):
         ({"params": "absent.npz"}, "absent.npz does not exist"),
         ({"params": "support/images/case_0.png"}, "of no known format, expected .npz or .pt"),
         ({"params": "weights.npz", "images": "nowhere"}, "is no folder"),
+        ({"params": "weights.npz", "images": ""}, "every image has a mask; say with --images DIR"),
         ({"params": "weights.npz", "images": "empty"}, "holds no images"),
         ({"params": "weights.npz", "support": "empty"}, "holds no pairs"),
         ({"params": "weights.npz", "classes": "7"}, "--classes 7: no mask"),
@@ -141,6 +155,6 @@ def test_bad_input_is_one_message_before_any_work(tmp_path, monkeypatch, capsys,
     stand_in = lambda path: (above, 0) if path and path.name == "weights.npz" else load(path)  # noqa: E731
     monkeypatch.setattr(segment, "load_network", stand_in)
     options = {"images": "support", "support": "support", "out": "out"} | change
-    assert segment.main([f"--{name}={value}" for name, value in options.items()]) == 2
+    assert segment.main([f"--{name}={value}" for name, value in options.items() if value]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -26,7 +26,7 @@ def test_products_of_weights_and_gradients():
     expected |= {"magnitude": np.abs(WEIGHTS["a/kernel"]), "squared": WEIGHTS["a/kernel"] ** 2}
     for name, value in expected.items():
         np.testing.assert_allclose(evaluate(name, WEIGHTS, of)["a/kernel"], value, rtol=1e-12, err_msg=name)
-    assert set(expected) | {"random", "activation", "wanda"} == set(SCORES)
+    assert set(expected) | {"random", "activation", "wanda"} <= set(SCORES)
 
 
 def test_low_precision_is_widened_and_infinity_refused():
