@@ -4,10 +4,11 @@
     python -m experiments.uncertainty --config configs/uncertainty/nuclei.py --config.data.root=DIR
 
 One U-Net, trained without dropout, with dropout of single activations, with dropout of whole channels at several rates,
-and as a deep ensemble; beside them Otsu's threshold and a logistic classifier of pixels. Learning rates and dropout
-rates are chosen by the likelihood of the validation split on tuning seeds, with as many trials for every arm. Fresh
-seeds are judged on the test split and on graded shifts away from it, and every map of uncertainty stands beside what
-needs none: the entropy of one pass, the distance to the predicted boundary, the mean intensity.
+and as a deep ensemble; with parameters generated from a latent; and Tyche, which draws candidates from noise and
+examples (configs/uncertainty/compared.py). Beside them Otsu's threshold and a logistic classifier of pixels. Learning
+rates and dropout rates are chosen by the likelihood of the validation split on tuning seeds, with as many trials for
+every arm. Fresh seeds are judged on the test split and on graded shifts away from it, and every map of uncertainty
+stands beside what needs none: the entropy of one pass, the distance to the predicted boundary, the mean intensity.
 """
 
 import json
@@ -42,6 +43,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.dropout_rates = (0.1, 0.3)  # the curve of every arm that drops
     config.train_shares = (1.0,)  # of the training images; smaller ones at the chosen dropout rate
     config.members = 3  # of the deep ensemble
+    # Arms of other networks; Tyche's widths are its own, its support the labelled training images beside each image.
+    config.bayesian = {"latent": 4, "hidden": (16, 64), "encoding": "cos_sin"}
+    config.tyche = {"widths": (8, 16, 16), "support": 4, "candidates": 4}
+    config.noise = {"smoothness": 2.0}  # pixels, of the control whose diversity is Tyche's
     config.draws = (5, 10, 20)  # the last stands for an arm
     config.tuning_draws = 5
     # Named before running; higher is better in each. `error_detection` is the AUROC of the map in a band round the
@@ -82,6 +87,8 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
         if complete:
             units.files.measure("floors", lambda: floors.measure(made, units.judging))
             units.files.measure("images", lambda: _shown(units))
+            for arm in config.arms:
+                units.cost(*_chosen(chosen, arm), FIRST_REPORT_SEED, _like(chosen, arm))
             for seed in _seeds(units):
                 units.untrained(seed)
             write_atomically(folder.path / "data.json", json.dumps(_described(units), indent=1) + "\n")
@@ -129,12 +136,12 @@ def _tune(units: Units) -> dict[str, dict] | None:
         best = min(rates, key=lambda rate: rates[rate]["nll"])
         chosen[arm] = {"label": find(arm).label, "definition": find(arm).definition(), "source": find(arm).source}
         chosen[arm] |= {"dropout_rate": float(best), "rates": rates}
-    return _with_matched(chosen) | _ensembles(units, chosen)
+    return _with_matched(chosen) | _of_others(units, chosen)
 
 
 def _learned(units: Units) -> list[str]:
-    """Arms that are tuned; an ensemble is of networks without dropout, with their learning rate."""
-    return [arm for arm in units.config.arms if find(arm).answers != "members"]
+    """Arms that are tuned; the others use the networks of one of these, with their learning rate."""
+    return [arm for arm in units.config.arms if not find(arm).learner]
 
 
 def _grid(units: Units, arm: str) -> list[float]:
@@ -159,18 +166,16 @@ def _with_matched(chosen: dict[str, dict]) -> dict[str, dict]:
     return chosen
 
 
-def _ensembles(units: Units, chosen: dict[str, dict]) -> dict[str, dict]:
-    ensembles = {}
-    for arm in units.config.arms:
-        if find(arm).answers == "members":
-            like = chosen["none"]
-            ensembles[arm] = {
-                "label": find(arm).label,
-                "definition": find(arm).definition(),
-                "source": find(arm).source,
-            }
-            ensembles[arm] |= {name: like[name] for name in ("dropout_rate", "rates", "matched_rate") if name in like}
-    return ensembles
+def _of_others(units: Units, chosen: dict[str, dict]) -> dict[str, dict]:
+    """The choices of arms that use another's networks."""
+    result = {}
+    for name in units.config.arms:
+        arm = find(name)
+        if arm.learner:
+            like = chosen[arm.learner]
+            result[name] = {"label": arm.label, "definition": arm.definition(), "source": arm.source}
+            result[name] |= {key: like[key] for key in ("dropout_rate", "rates", "matched_rate") if key in like}
+    return result
 
 
 # -- fresh seeds --------------------------------------------------------------------------------------------------
@@ -181,8 +186,9 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     tasks = [(point, _rate(chosen, point), seed) for point in _points(units, chosen) for seed in _seeds(units)]
 
     def measure(task):
-        chosen_rate = task[0].dropout_rate == chosen[task[0].arm]["dropout_rate"]
-        return units.measure(*task, shifted=chosen_rate)
+        arm = task[0].arm
+        chosen_rate = task[0].dropout_rate == chosen[arm]["dropout_rate"]
+        return units.measure(*task, shifted=chosen_rate, like=_like(chosen, arm))
 
     results = units.in_parallel(measure, tasks)
     for (point, _, seed), result in zip(tasks, results, strict=True):
@@ -202,6 +208,17 @@ def _points(units: Units, chosen: dict[str, dict]) -> list[Point]:
 
 def _rate(chosen: dict[str, dict], point: Point) -> float:
     return chosen[point.arm]["rates"][f"{point.dropout_rate:g}"]["learning_rate"]
+
+
+def _chosen(chosen: dict[str, dict], arm: str) -> tuple[Point, float]:
+    """An arm at its chosen dropout rate, and the learning rate there."""
+    point = Point(arm, chosen[arm]["dropout_rate"])
+    return point, _rate(chosen, point)
+
+
+def _like(chosen: dict[str, dict], arm: str) -> tuple[Point, float] | None:
+    """The networks whose diversity an arm is given."""
+    return _chosen(chosen, find(arm).like) if find(arm).like else None
 
 
 def _seeds(units: Units) -> range:
@@ -244,8 +261,8 @@ def _planned(units: Units) -> int:
     config, total = units.config, 0
     for arm in config.arms:
         points = len(units.points(arm)) + sum(share != 1 for share in config.train_shares)
-        # the first member of an ensemble is the network without dropout
-        members = units.members(arm) - (find(arm).answers == "members" and "none" in config.arms)
+        # the first network of an arm that uses another's is trained already
+        members = units.members(arm) - bool(find(arm).learner)
         total += points * config.report_seeds * members * units.steps(REPORT)
         if arm in _learned(units):
             total += len(units.points(arm)) * len(_grid(units, arm)) * config.tuning_seeds * units.steps(TUNE)
@@ -261,8 +278,10 @@ def _check(config: ml_collections.ConfigDict) -> None:
         find(arm)
     if len(set(config.arms)) < len(config.arms) or not config.arms:
         raise ConfigError(f"arms are {tuple(config.arms)}, expected some arms, each once")
-    if any(find(arm).answers == "members" for arm in config.arms) and "none" not in config.arms:
-        raise ConfigError("an ensemble has the learning rate of networks without dropout: add 'none' to arms")
+    for arm in config.arms:
+        for needed in (find(arm).learner, find(arm).like):
+            if needed and needed not in config.arms:
+                raise ConfigError(f"{arm!r} depends on the networks of {needed!r}: add {needed!r} to arms")
     for contrast in config.contrasts:
         metric, _, pair = contrast.partition(": ")
         if metric not in ("dice", "error_detection", "independence", "likelihood"):
@@ -273,6 +292,8 @@ def _check(config: ml_collections.ConfigDict) -> None:
         for arm in pair.split(" - "):
             if arm not in config.arms:
                 raise ConfigError(f"contrast {contrast!r} names {arm!r}; {nearest(arm, config.arms)}")
+            if metric == "independence" and find(arm).network == "tyche":
+                raise ConfigError(f"contrast {contrast!r}: the feature maps of {arm!r} are not those of a U-Net")
     if any(not 0 < rate < 1 for rate in config.dropout_rates) or not config.dropout_rates:
         raise ConfigError(f"dropout_rates are {tuple(config.dropout_rates)}, expected shares above 0 and below 1")
     if any(not 0 < share <= 1 for share in config.train_shares) or 1 not in config.train_shares:

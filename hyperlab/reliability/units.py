@@ -3,136 +3,68 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab import trees
-from hyperlab.data import batch_indices
 from hyperlab.data.splits import permutation
-from hyperlab.reliability import judging
+from hyperlab.errors import ConfigError
+from hyperlab.in_context.stochastic import matching_scale
+from hyperlab.metrics.candidates import sample_diversity
+from hyperlab.nn.dropout import DROPOUTS
+from hyperlab.reliability import costs, judging
 from hyperlab.reliability.arms import Point, find
 from hyperlab.reliability.material import Material
-from hyperlab.reliability.trial import Maps, Trial, of_passes
-from hyperlab.train import durations
-from hyperlab.train.loop import fit
-from hyperlab.train.study import REPORT, TUNE, StudyUnits
-from hyperlab.train.units import Measurements, kept
+from hyperlab.reliability.networks import Bayesian
+from hyperlab.reliability.training import Training
+from hyperlab.reliability.trial import Maps, of_passes
+from hyperlab.train.study import REPORT, TUNE
+from hyperlab.train.units import Measurements
 
 MEMBER = 1000  # between the seeds of an ensemble's members
+LOUDEST = 1000.0  # scale of noise beside which no logit counts
+Like = tuple[Point, float]  # another arm's point, and its learning rate
 
 
-class Units(StudyUnits):
+class Units(Training):
     """Trains and judges the networks of one study.
 
-    Args:
-      config: the study's config.
-      material: its images.
-      folder: the run's folder.
-      progress: a `train.progress.Progress` over training steps.
-      stop: an object with `.requested`.
+    Args: those of `Training`.
     """
 
     def __init__(self, config: Any, material: Material, folder: Any, progress: Any, stop: Any):
-        super().__init__(config, folder, progress, stop)
-        self.material, splits = material, material.splits
-        self.trial = Trial(
-            config.network,
-            material.shape,
-            len(splits.classes),
-            config.optimizer,
-            augment=config.augment,
-            evaluation_batch=config.evaluation_batch,
-            chunk=config.chunk,
-        )
-        self.images, self.labels = jnp.asarray(splits.train.images), jnp.asarray(splits.train.labels)
+        super().__init__(config, material, folder, progress, stop)
         self.judging = judging.settings_of(config.judging)
-        self.shapes = jax.eval_shape(self.trial.module("spatial").init, jax.random.key(0), self.images[:1])["params"]
 
-    # -- what there is to do -----------------------------------------------------------------------------------
+    # -- what is given beside parameters -----------------------------------------------------------------------
 
-    def steps(self, phase: str) -> int:
-        """Training steps of one network; the same on every share of the training images."""
-        length = self.config.tuning_length if phase == TUNE else self.config.train_length
-        return durations.steps(length, batch_size=self.config.batch_size, examples=len(self.images))
+    def _beside(self, point: Point, params: Any, seed: int, like: Like | None) -> Any:
+        """What a network that answers is given beside images and parameters."""
+        network = find(point.arm).network
+        if network == "tyche":
+            rows = self.rows(point.share)
+            examples = rows[permutation(len(rows), seed)[: self.config.tyche.support]]
+            return self.images[examples], self.labels[examples][..., None].astype(self.images.dtype)
+        if network == "noise":
+            return self._scale(point, params, seed, *like)
+        return self.rates(point) if network in DROPOUTS else ()
 
-    @property
-    def size(self) -> int:
-        """Parameters of a network."""
-        return trees.count(self.shapes)
+    def _scale(self, point: Point, params: Any, seed: int, other: Point, rate: float) -> np.ndarray:
+        """The scale at which noise is as diverse on the validation split as the draws of another arm's network."""
 
-    def members(self, arm: str) -> int:
-        """Networks that answer together."""
-        return self.config.members if find(arm).answers == "members" else 1
+        def compute() -> Measurements:
+            images, draws = self.material.parts["validation"].images, self.config.draws[-1]
+            params_of_other = self.params(other.arm, self.network(other, rate, seed, REPORT))
+            masks = self._answers(other, [params_of_other], images, seed, (draws,))[1]
+            wanted = float(sample_diversity(jnp.asarray(masks), unbiased=True).mean())
+            probabilities = self.trial.predict("noise", params, images)[..., 1:]
+            key, smoothness = self.key("scale", seed), self.config.noise.smoothness
+            try:
+                scale = matching_scale(key, probabilities, wanted, count=draws, smoothness=smoothness)
+            except ConfigError:  # masks of noise alone are less diverse, which an untrained network's can be
+                scale = LOUDEST
+            return {"scale": np.float32(scale), "diversity": np.float32(wanted)}
 
-    def points(self, arm: str) -> list[Point]:
-        """What is reported of an arm: every dropout rate on all images."""
-        rates = self.config.dropout_rates if find(arm).drops else (0.0,)
-        return [Point(arm, rate) for rate in rates]
-
-    # -- networks ----------------------------------------------------------------------------------------------
-
-    def network(self, point: Point, rate: float, seed: int, phase: str) -> Measurements | None:
-        """Trains a network, or reads what is known; None after a stop.
-
-        Returns:
-          `params/<path>`, `loss` of every twentieth of the training, `seed`, `learning_rate`.
-        """
-        # networks that drop nothing are the same in all arms
-        arm = find(point.arm)
-        name = point.arm if arm.drops else "none"
-        unit = f"network/{point._replace(arm=name).name}/{phase}/{rate:.3g}/{seed}"
-        return self.unit(unit, self.steps(phase), lambda: self._train(point, rate, seed, phase))
-
-    def params(self, network: Measurements) -> Any:
-        """The parameters of a network."""
-        leaves = {path: jnp.asarray(network[f"params/{path}"]) for path in trees.flatten(self.shapes)}
-        return trees.unflatten(leaves, self.shapes)
-
-    def _train(self, point: Point, rate: float, seed: int, phase: str) -> Measurements | None:
-        if self.stop.requested:
-            return None
-        arm, steps, losses = find(point.arm), self.steps(phase), []
-        draws = seed + 10_000 * arm.stream
-        rows, key = self._rows(point.share), self.key("initial", draws)
-        step, rates = self.trial.step(arm.dropout), self._rates(point)
-
-        def advance(current, indices, root_key):
-            current, metrics = step(current, (self.images, self.labels, indices, rates), root_key)
-            losses.append(metrics["loss"].total)
-            return current, metrics
-
-        trained = fit(
-            self.trial.start(key, rate * (arm.rate_factor if phase == REPORT else 1.0)),
-            advance,
-            lambda index: rows[batch_indices(draws, index, len(rows), self.config.batch_size)],
-            total_steps=steps,
-            root_key=jax.random.clone(key),
-            stop=self.stop,
-            place=lambda indices: indices,
-            progress=self.counter(),
-            on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN is right nowhere
-        )
-        if self.stop.requested:
-            return None
-        flat = trees.flatten(jax.device_get(trained.params))
-        parts = np.array_split(np.array(jax.device_get(losses), np.float32), min(20, steps))
-        result = {f"params/{path}": leaf for path, leaf in flat.items()}
-        return result | {
-            "loss": np.array([part.mean() for part in parts]),
-            "seed": np.array(seed),
-            "learning_rate": np.array(rate),
-        }
-
-    @kept
-    def _rows(self, share: float) -> np.ndarray:
-        """Training images: a smaller share is part of a larger one."""
-        count = max(1, round(share * len(self.images)))
-        return np.sort(permutation(len(self.images), self.config.data.split_seed)[:count])
-
-    def _rates(self, point: Point) -> Any:
-        arm = find(point.arm)
-        return self.trial.module(arm.dropout).rates(point.dropout_rate, arm.places)
+        return self.files.measure(f"scale/{point.name}/{seed}", compute)["scale"]
 
     # -- answers -----------------------------------------------------------------------------------------------
 
@@ -149,12 +81,14 @@ class Units(StudyUnits):
 
         def compute() -> Measurements:
             counts, part = (self.config.tuning_draws,), self.material.parts["validation"]
-            answers, _ = self._answers(point, [self.params(network)], part.images, seed, counts)
+            answers, _ = self._answers(point, [self.params(point.arm, network)], part.images, seed, counts)
             return judging.score(answers[self.final(point.arm, counts)].mean, part)
 
         return self.files.measure(f"score/{point.name}/{rate:.3g}/{seed}", compute)
 
-    def measure(self, point: Point, rate: float, seed: int, *, shifted: bool = True) -> Measurements | None:
+    def measure(
+        self, point: Point, rate: float, seed: int, *, shifted: bool = True, like: Like | None = None
+    ) -> Measurements | None:
         """Trains under a fresh seed and judges, or reads what is known; None after a stop.
 
         Args:
@@ -162,6 +96,7 @@ class Units(StudyUnits):
           rate: of learning.
           seed: fresh.
           shifted: on every part; otherwise on the validation and test split alone.
+          like: the point and learning rate of the arm whose diversity it is given, where there is one.
 
         Returns:
           `<part>/<answer>/<measure>`, see `judging.judged`, where an answer is `pass` (without dropout) or a number of
@@ -170,10 +105,10 @@ class Units(StudyUnits):
 
         seeds = [seed + MEMBER * member for member in range(self.members(point.arm))]
         networks = [self.network(point, rate, one, REPORT) for one in seeds]
-        if None in networks:
+        if None in networks or (like and self.network(*like, seed, REPORT) is None):
             return None
         name = f"judged/{point.name}/{rate:.3g}/{seed}"
-        return self.files.measure(name, lambda: self._judge(point, networks, seed, shifted))
+        return self.files.measure(name, lambda: self._judge(point, networks, seed, shifted, like))
 
     def final(self, arm: str, counts: tuple[int, ...] | None = None) -> str:
         """The answer that stands for an arm: of the most draws or members, or the pass."""
@@ -182,24 +117,31 @@ class Units(StudyUnits):
         return "pass" if answers == "pass" else str(counts[-1] if answers == "draws" else self.members(arm))
 
     def _answers(
-        self, point: Point, params: list[Any], images: np.ndarray, seed: int, counts: tuple[int, ...]
+        self,
+        point: Point,
+        params: list[Any],
+        images: np.ndarray,
+        seed: int,
+        counts: tuple[int, ...],
+        like: Like | None = None,
     ) -> tuple[dict[str, Maps], np.ndarray | None]:
         """Maps by answer, and the masks of draws or members."""
-        arm = find(point.arm)
-        passes = [self.trial.predict(one, images) for one in params]
+        arm, key = find(point.arm), self.key("pass", seed)
+        beside = self._beside(point, params[0], seed, like)
+        passes = [self.trial.predict(arm.network, one, images, key, beside) for one in params]
         answers = {"pass": of_passes(np.stack(passes[:1]))}
         if arm.answers == "members":
             answers[str(len(passes))] = of_passes(np.stack(passes))
             return answers, np.stack(passes, 1).argmax(-1) > 0
         if arm.answers == "pass":
             return answers, None
-        found, masks = self.trial.sample(
-            arm.dropout, params[0], self._rates(point), self.key("draws", seed), images, counts
-        )
+        found, masks = self.trial.sample(arm.network, params[0], beside, self.key("draws", seed), images, counts)
         return answers | {str(count): maps for count, maps in found.items()}, masks
 
-    def _judge(self, point: Point, networks: list[Measurements], seed: int, shifted: bool) -> Measurements:
-        params = [self.params(one) for one in networks]
+    def _judge(
+        self, point: Point, networks: list[Measurements], seed: int, shifted: bool, like: Like | None
+    ) -> Measurements:
+        params = [self.params(point.arm, one) for one in networks]
         self.reads_test(REPORT)
         result: Measurements = {"learning_rate": networks[0]["learning_rate"], "seed": np.array(seed)}
         settings, final = self.judging, self.final(point.arm)
@@ -207,7 +149,7 @@ class Units(StudyUnits):
         for name, part in self.material.parts.items():  # validation first
             if not shifted and name not in ("validation", "test"):
                 continue
-            answers, masks = self._answers(point, params, part.images, seed, tuple(self.config.draws))
+            answers, masks = self._answers(point, params, part.images, seed, tuple(self.config.draws), like)
             answers = {answer: judging.finite(maps) for answer, maps in answers.items()}
             one_pass = answers["pass"].total
             for answer, maps in answers.items():
@@ -227,23 +169,42 @@ class Units(StudyUnits):
                 result |= {f"{name}/{answer}/{key}": value for key, value in measured.items()}
                 if name == "test" and answer == final:
                     result |= {f"shown/{key}": value for key, value in judging.shown(maps, settings.shown).items()}
-        return result | {f"probe/{key}": value for key, value in self._probed(params[0], seed).items()}
+        return result | {f"probe/{key}": value for key, value in self._probed(point, params[0], seed).items()}
 
     def untrained(self, seed: int) -> Measurements:
-        """The probe of feature maps of a network before its first step, `probe/<measure>`."""
-        params = self.trial.start(self.key("initial", seed), 0.0).params
-        return self.files.measure(
-            f"untrained/{seed}", lambda: {f"probe/{key}": value for key, value in self._probed(params, seed).items()}
-        )
+        """The probe of feature maps of a U-Net before its first step, `probe/<measure>`."""
+
+        def compute() -> Measurements:
+            params = self.trial.start("spatial", self.key("initial", seed), 0.0).params
+            return {f"probe/{key}": value for key, value in self._probed(Point("none"), params, seed).items()}
+
+        return self.files.measure(f"untrained/{seed}", compute)
+
+    def cost(self, point: Point, rate: float, seed: int, like: Like | None = None) -> Measurements:
+        """What a reported network costs, see `costs.measure`; measured while nothing else of the study runs."""
+        arm, counts = find(point.arm), tuple(self.config.draws)
+        params = self.params(point.arm, self.network(point, rate, seed, REPORT))
+
+        def compute() -> Measurements:
+            rows = self.rows(point.share)[: self.config.batch_size]
+            learner = point._replace(arm=arm.learner or point.arm)
+            batch = (self.images, self.labels, rows, self.beside_training(learner))
+            images = self.material.parts["test"].images[: self.config.evaluation_batch]
+            beside = self._beside(point, params, seed, like)
+            draws = counts if arm.answers == "draws" else ()
+            names = (find(learner.arm).network, arm.network)
+            return costs.measure(self.trial, names, params, batch, beside, images, draws)
+
+        return self.files.measure(f"cost/{point.name}", compute)
 
     def keep(self, point: Point, rate: float, seed: int, save: Callable) -> None:
         """Hands a reported network to `save`, see `reliability.saved.save`."""
         arm, splits = find(point.arm), self.material.splits
-        module = self.trial.module(arm.dropout).clone(rate=point.dropout_rate, places=arm.places)
+        module = self.trial.module(arm.network).clone(rate=point.dropout_rate, places=arm.places)
         save(
             self.folder.path,
             module,
-            {"params": self.params(self.network(point, rate, seed, REPORT))},
+            {"params": self.params(point.arm, self.network(point, rate, seed, REPORT))},
             name=f"{point.arm}_{seed}",
             channels=self.material.shape[-1],
             classes=splits.classes,
@@ -253,5 +214,14 @@ class Units(StudyUnits):
             score=self.judging.score,
         )
 
-    def _probed(self, params: Any, seed: int) -> Measurements:
-        return judging.probed(self.trial.module("spatial"), params, self.material.parts["test"], self.judging, seed)
+    def _probed(self, point: Point, params: Any, seed: int) -> Measurements:
+        """The probes of a network that is a U-Net, and of one that is generated how far its draws differ."""
+        name, part = find(point.arm).network, self.material.parts["test"]
+        network, found = self.trial.network(name), {}
+        plain = network.plain(params, self.key("pass", seed))
+        if plain is not None:
+            found |= judging.probed(self.trial.module("spatial"), plain, part, self.judging, seed)
+        if isinstance(network, Bayesian):
+            spread = self.trial.spread(name, params, self.key("spread", seed), part.images)
+            found |= {"base_dice": judging.score(spread.pop("base"), part)["dice"], **spread}
+        return found

@@ -11,13 +11,17 @@ from hyperlab.reliability.floors import FLOORS
 from hyperlab.report import sections
 from hyperlab.report import uncertainty_figures as draw
 from hyperlab.report import uncertainty_results as measured
+from hyperlab.report import uncertainty_sources as doubt
 from hyperlab.report.page import Page
 
 number = sections.number
 
 
 def write(folder: Path) -> Path:
-    """Writes `report.html`, figures, and `results`, `contrasts`, `gains`, `acceptance`, `shifts`, `kinds` as CSV."""
+    """Writes `report.html`, figures, and tables as CSV.
+
+    Tables are `results`, `contrasts`, `gains`, `acceptance`, `shifts`, `kinds`, `sources`.
+    """
     folder = Path(folder)
     study = measured.read(folder)
     measured.results(study).to_csv(folder / "results.csv", index=False)
@@ -26,13 +30,15 @@ def write(folder: Path) -> Path:
     tables = {name: getattr(measured, name)(study) for name in ("gains", "acceptance", "shifts", "kinds")}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
+    doubt.table(study).to_csv(folder / "sources.csv", index=False)
     figures = draw.all_figures(folder / "figures", study, compared)
     return _page(folder, study, compared, tables, figures).write(folder / "report.html")
 
 
 def _page(folder: Path, study: measured.Study, compared, tables, figures) -> Page:
     config, data = study.config, study.data
-    page = Page("Does a segmentation network know where it is wrong, and does dropping whole channels help it know?")
+    asked = "which source of doubt knows best" if doubt.sources(study) else "does dropping whole channels help it know"
+    page = Page(f"Does a segmentation network know where it is wrong, and {asked}?")
     page.paragraph(
         f"{data['name']}, images of {' x '.join(map(str, data['shape']))}, {data['sizes']['train']} to train on, "
         f"{data['sizes']['validation']} to choose on, {data['sizes']['test']} to report; a U-Net of "
@@ -42,8 +48,11 @@ def _page(folder: Path, study: measured.Study, compared, tables, figures) -> Pag
         "lead",
     )
     page.findings(_findings(study, compared, tables))
-    if "maps" in figures:
-        page.figure(*figures["maps"])
+    for name in ("sources", "maps"):
+        if name in figures:
+            page.figure(*figures[name])
+    page.heading("Every arm side by side, and what it costs")
+    page.table(doubt.shown(study), doubt.note(study))
     page.heading("Segmentation and probabilities")
     page.table(_quality(study), _quality_note(study))
     page.figure(*figures["calibration"])
@@ -98,7 +107,7 @@ def _page(folder: Path, study: measured.Study, compared, tables, figures) -> Pag
 
 
 def _findings(study: measured.Study, compared, tables) -> list[str]:
-    sentences = []
+    sentences = doubt.findings(study)
     for family, named in compared.items():
         metric = family.split("/")[0]
         for pair, one in named.items():
@@ -107,7 +116,7 @@ def _findings(study: measured.Study, compared, tables) -> list[str]:
                 f"{_QUESTIONS[metric].format(first=first, second=second)} {_verdict(one)}: "
                 f"{one.mean:+.3g} [{one.low:+.3g}, {one.high:+.3g}] ({measured.NAMES[metric]})."
             )
-    if len(tables["gains"]):
+    if len(tables["gains"]) and not doubt.sources(study):
         sentences.append(_adds(study, tables["gains"]))
     if len(tables["kinds"]):
         sentences.append(_kinds(study, tables["kinds"]))
@@ -216,7 +225,7 @@ def _quality_note(study: measured.Study) -> str:
 
 def _counted(study: measured.Study) -> str:
     return (
-        f"Dropout answers with the mean of {max(study.config.draws)} draws, the ensemble with that of "
+        f"Arms that draw answer with the mean of {max(study.config.draws)} draws, an ensemble with that of "
         f"{study.config.members} networks."
     )
 
@@ -302,7 +311,8 @@ def _arms(study: measured.Study) -> pd.DataFrame:
     for arm in study.arms:
         choice = study.choices[arm]
         for rate, one in choice["rates"].items():
-            trials = "as without dropout" if find(arm).answers == "members" else str(one["trials"])
+            learner = find(arm).learner
+            trials = f"as {study.label(learner)}" if learner else str(one["trials"])
             edge = " (edge of its grid)" if one["at_edge"] else ""
             rows.append(
                 {

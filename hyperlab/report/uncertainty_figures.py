@@ -9,6 +9,7 @@ from hyperlab.data.shifts import SHIFTS
 from hyperlab.reliability import find
 from hyperlab.report import figures
 from hyperlab.report import uncertainty_results as measured
+from hyperlab.report import uncertainty_sources as doubt
 from hyperlab.uncertainty import selective
 
 Figures = dict[str, tuple[Path, str]]
@@ -27,6 +28,8 @@ def all_figures(folder: Path, study: measured.Study, compared) -> Figures:
     if sampled:
         first = "spatial" if "spatial" in sampled else sampled[0]
         drawn["maps"] = _maps(folder / "maps.png", study, first)
+    if doubt.sources(study):
+        drawn["sources"] = doubt.figure(folder / "sources.png", study)
     if compared:
         drawn["contrasts"] = figures.contrasts(
             folder / "contrasts.png", compared, "difference, higher is better; every point is a seed"
@@ -134,7 +137,7 @@ def _score(path: Path, study: measured.Study) -> tuple[Path, str]:
                 scores, dice, s=7, alpha=0.5, color=figures.COLOURS[index % len(figures.COLOURS)], linewidths=0
             )
         rho = study.value(point, "test", f"spearman/{study.map(arm)}")
-        axis.set_title(f"{study.label(arm)}\nSpearman {np.nanmean(rho):+.2f}", fontsize=8)
+        axis.set_title(f"{study.label(arm)}\nSpearman {measured.means(rho[None])[0]:+.2f}", fontsize=8)
         axis.set_xlabel(f"{study.map(arm)}, nats", fontsize=8)
     axes[0].set_ylabel("Dice")
     return figures.save(figure, path), (
@@ -183,7 +186,7 @@ def _draws(path: Path, study: measured.Study) -> tuple[Path, str]:
         for arm in drawn:
             point = study.chosen(arm)
             values = np.stack([study.value(point, "test", measure, str(count)) for count in study.config.draws])
-            axis.plot(study.config.draws, np.nanmean(values, 1), label=study.label(arm), markersize=4, **marks[arm])
+            axis.plot(study.config.draws, measured.means(values), label=study.label(arm), markersize=4, **marks[arm])
             if not measure.startswith("auroc"):
                 one = study.value(point, "test", measure, "pass").mean()
                 axis.axhline(one, linestyle=":", color=marks[arm]["color"], linewidth=1)
@@ -195,7 +198,7 @@ def _draws(path: Path, study: measured.Study) -> tuple[Path, str]:
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4)
     return figures.save(figure, path), (
         "Against the number of draws whose mean is the answer; fewer draws are the first of many. Dotted: one pass in "
-        "which nothing is dropped, which is another prediction than the mean of the draws."
+        "which nothing is dropped (one draw of a network that always draws), which is another prediction than the mean."
     )
 
 
@@ -230,7 +233,8 @@ def _shifts(path: Path, study: measured.Study) -> tuple[Path, str]:
 
 def _features(path: Path, study: measured.Study) -> tuple[Path, str]:
     figure, axes = figures.grid(1, 3, width=3.6, height=2.9, sharey=True)
-    rows = ["untrained", *study.arms]
+    arms = [arm for arm in study.arms if study.probed(arm)]
+    rows = ["untrained", *arms]
     for axis, region in zip(axes[:2], ("foreground", "background"), strict=True):
         for row, arm in enumerate(rows):
             runs = study.untrained if arm == "untrained" else study.runs[study.chosen(arm)]
@@ -245,7 +249,7 @@ def _features(path: Path, study: measured.Study) -> tuple[Path, str]:
         axes[2].plot(kept - whole, [row] * len(kept), "o", markersize=4, alpha=0.6, color=figures.COLOURS[row % 10])
         axes[2].plot((kept - whole).mean(), row, "k|", markersize=14)
     axes[2].set_xlabel(f"Dice lost by removing {study.config.judging['removed']:.0%} of the channels", fontsize=8)
-    axes[0].set_yticks(range(len(rows)), ["untrained", *(study.label(arm) for arm in study.arms)], fontsize=8)
+    axes[0].set_yticks(range(len(rows)), ["untrained", *(study.label(arm) for arm in arms)], fontsize=8)
     axes[0].invert_yaxis()
     return figures.save(figure, path), (
         "Correlation between the feature maps of a block, mean over blocks and pairs of live channels, nothing "

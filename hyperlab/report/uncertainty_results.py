@@ -15,7 +15,7 @@ from hyperlab.reliability import Point, find
 from hyperlab.reliability.floors import FLOORS
 from hyperlab.report.finished import Finished
 from hyperlab.train.study import FIRST_REPORT_SEED
-from hyperlab.train.units import Measurements
+from hyperlab.train.units import Measurements, UnitFiles
 from hyperlab.uncertainty import detection, selective
 
 NAMES = {  # what contrasts may be of; higher is better
@@ -38,6 +38,7 @@ class Study:
       floors: of `reliability.floors.measure`.
       untrained: probes of networks before their first step, by seed.
       images: the first test images and their labels, as `shown/images` and `shown/labels`.
+      costs: of every arm, see `reliability.costs`; those of runs before there were any are not there.
     """
 
     config: Any
@@ -47,6 +48,7 @@ class Study:
     floors: Measurements
     untrained: list[Measurements]
     images: Measurements
+    costs: dict[str, Measurements]
 
     @property
     def arms(self) -> list[str]:
@@ -83,7 +85,7 @@ class Study:
     def value(self, point: Point, part: str, measure: str, answer: str = "") -> np.ndarray:
         """A measure of every seed, `[seeds]`; of what every image has, the mean of where it is defined."""
         values = self.each(point, part, measure, answer)
-        return _mean(values.reshape(len(values), -1))
+        return means(values.reshape(len(values), -1))
 
     def metric(self, point: Point, name: str) -> np.ndarray:
         """What contrasts are of, `[seeds]`; see `NAMES`. What is undefined counts as knowing nothing."""
@@ -95,18 +97,21 @@ class Study:
             return np.nan_to_num(self.value(point, "test", f"auroc/band/{self.map(point.arm)}"), nan=0.5)
         return np.nan_to_num(1 - self.correlation(point))
 
+    def probed(self, arm: str) -> bool:
+        """Whether there are feature maps of an arm that could be looked at."""
+        return "probe/kept_dice" in self.runs[self.chosen(arm)][0]
+
     def correlation(self, point: Point) -> np.ndarray:
         """Mean |R| between feature maps, over blocks, foreground and background: `[seeds]`."""
         return _correlation(self.runs[point])
 
 
 def _correlation(runs: list[Measurements]) -> np.ndarray:
-    return np.array(
-        [_mean(np.array([[one[f"probe/{r}/mean_absolute"] for r in ("foreground", "background")]]))[0] for one in runs]
-    )
+    keys = [f"probe/{region}/mean_absolute" for region in ("foreground", "background")]
+    return np.array([means(np.array([[one.get(key, np.nan) for key in keys]]))[0] for one in runs])
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def means(values: np.ndarray) -> np.ndarray:
     """Means of rows over what is defined; NaN where nothing is."""
     known = ~np.isnan(values)
     count = known.sum(-1)
@@ -129,6 +134,8 @@ def read(folder: Path) -> Study:
         for point in points:
             rate = choice["rates"][f"{point.dropout_rate:g}"]["learning_rate"]
             runs[point] = [finished.unit(f"judged/{point.name}/{rate:.3g}/{seed}") for seed in seeds]
+    files = UnitFiles(Path(folder) / "units")
+    costs = {arm: files.read(f"cost/{Point(arm, one['dropout_rate']).name}") for arm, one in finished.choices.items()}
     return Study(
         config,
         json.loads((Path(folder) / "data.json").read_text()),
@@ -137,6 +144,7 @@ def read(folder: Path) -> Study:
         finished.unit("floors"),
         [finished.unit(f"untrained/{seed}") for seed in seeds],
         finished.unit("images"),
+        {arm: cost for arm, cost in costs.items() if cost is not None},
     )
 
 
@@ -157,7 +165,7 @@ def results(study: Study) -> pd.DataFrame:
                 continue
             values = np.ravel(measured[key]).astype(float)
             several = values.size > 1
-            value = _mean(values[None])[0]
+            value = means(values[None])[0]
             n = int((~np.isnan(values)).sum()) if several else 0
             rows.append({**where, "part": part, "answer": answer, "metric": name, "value": value, "n": n})
 
@@ -168,7 +176,7 @@ def results(study: Study) -> pd.DataFrame:
             for (part, answer), keys in _grouped(one).items():
                 add(where, one, part, answer, keys)
             for key in (key for key in one if key.startswith("probe/")):
-                value = _mean(np.ravel(one[key]).astype(float)[None])[0]
+                value = means(np.ravel(one[key]).astype(float)[None])[0]
                 rows.append({**where, "part": "probe", "answer": "pass", "metric": key[6:], "value": value, "n": 0})
     for floor in FLOORS:
         measured = {key[len(floor) + 1 :]: v for key, v in study.floors.items() if key.startswith(f"{floor}/")}
@@ -221,7 +229,7 @@ def gains(study: Study) -> pd.DataFrame:
                 first, second = (study.value(point, "test", f"auroc/{where}/{name}") for name in (own, over))
                 known = ~np.isnan(first) & ~np.isnan(second)
                 row = {"arm": arm, "where": where, "over": over, "seeds": int(known.sum())}
-                row |= {"auroc": _mean(first[None])[0], "auroc_of_trivial": _mean(second[None])[0]}
+                row |= {"auroc": means(first[None])[0], "auroc_of_trivial": means(second[None])[0]}
                 if known.any():
                     c = statistics.paired_contrast(first[known], second[known])
                     row |= {"mean": c.mean, "low": c.low, "high": c.high, "verdict": c.verdict}
@@ -253,8 +261,8 @@ def acceptance(study: Study) -> pd.DataFrame:
                 "coverage_low": first.low,
                 "coverage_high": first.high,
                 "coverage_sd_over_seeds": float(np.std(coverage, ddof=1)) if len(found) > 1 else np.nan,
-                "mean_dice": _mean(np.array([[one.mean_dice.estimate for one in found]]))[0],
-                "below": _mean(np.array([[one.below.estimate for one in found]]))[0],
+                "mean_dice": means(np.array([[one.mean_dice.estimate for one in found]]))[0],
+                "below": means(np.array([[one.below.estimate for one in found]]))[0],
                 "oracle_coverage": float(np.mean([one.oracle_coverage for one in found])),
                 "lot_mean_dice": float(np.mean([one.random_mean_dice for one in found])),
                 "lot_below": float(np.mean([one.random_below for one in found])),
@@ -279,7 +287,7 @@ def shifts(study: Study) -> pd.DataFrame:
             point, own = study.chosen(arm), study.map(arm)
             names = {own: f"score/{own}", "one_pass": "score/one_pass"}
             row = {"shift": shift, "severity": int(severity), "arm": arm}
-            row["dice"] = _mean(study.value(point, part, "dice")[None])[0]
+            row["dice"] = means(study.value(point, part, "dice")[None])[0]
             for name, measure in names.items():
                 inside, outside = study.each(point, "test", measure), study.each(point, part, measure)
                 row["map" if name == own else name] = _shift(inside, outside)

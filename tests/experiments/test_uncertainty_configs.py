@@ -29,8 +29,13 @@ SMALL = {
     "widenings": 0,
     "rates": (0.01, 0.03),
     "judging.shown": 2,
+    "bayesian.latent": 2,
+    "bayesian.hidden": (4,),
+    "tyche.widths": (4, 4),
+    "tyche.support": 2,
+    "tyche.candidates": 2,
 }
-NAMES = ("epistemic", "instrument", "membrane", "nuclei", "places", "wbc")
+NAMES = ("compared", "epistemic", "instrument", "membrane", "nuclei", "places", "wbc")
 
 
 def small(**changes):
@@ -66,10 +71,49 @@ def test_it_runs_to_a_report(finished):
 
 @pytest.mark.slow
 def test_a_finished_study_is_not_computed_again(finished, monkeypatch):
-    monkeypatch.setattr("hyperlab.reliability.units.fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("hyperlab.reliability.training.fit", lambda *a, **k: pytest.fail("trained again"))
     before = pd.read_csv(finished / "results.csv")
     hl.run(small(train_shares=(0.5, 1.0), **{"data.borders": (0, 2)}), finished)
     pd.testing.assert_frame_equal(before, pd.read_csv(finished / "results.csv"))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    contrasts = ("error_detection: tyche - noise", "likelihood: bayesian - none")
+    fewer = {"data.shifts": (), "draws": (2,), "network.widths": (4,), "tyche.widths": (4,), "rates": (0.01,)}
+    config = small(arms=("none", "bayesian", "tyche", "noise"), contrasts=contrasts, **fewer)
+    return hl.run(config, tmp_path_factory.mktemp("compared") / "run")
+
+
+@pytest.mark.slow
+def test_sources_of_doubt_are_compared_on_the_same_images(compared):
+    table = pd.read_csv(compared / "sources.csv").set_index("arm")
+    assert list(table.index) == ["none", "bayesian", "tyche", "noise"]
+    assert list(table["draws"]) == [1, 2, 2, 2]
+    own = table.loc["none", "parameters"]
+    assert table.loc["noise", "parameters"] == own < table.loc["bayesian", "parameters"]
+    assert table.loc["noise", "macs"] == table.loc["none", "macs"] < table.loc["bayesian", "macs"]
+    assert table.loc["tyche", "macs"] > 2 * table.loc["none", "macs"]  # of a whole pass
+    assert (table[["step_seconds", "draw_seconds"]] > 0).all(axis=None)
+    trials = {arm: sum(r["trials"] for r in c["rates"].values()) for arm, c in _choices(compared).items()}
+    assert len(set(trials.values())) == 1
+    trained = {path.name.split("--")[1] for path in (compared / "units").glob("network--*")}
+    assert trained == {"none", "bayesian", "tyche"}  # the control trains nothing
+    page = (compared / "report.html").read_text()
+    for words in ("Which source of doubt finds errors best", "no posterior is claimed", "one draw where a network"):
+        assert words in page
+
+
+@pytest.mark.slow
+def test_the_control_is_as_diverse_as_tyche_and_the_spread_over_the_latent_is_kept(compared):
+    results = pd.read_csv(compared / "results.csv")
+    spread = results[(results["arm"] == "bayesian") & (results["part"] == "probe")].groupby("metric")["value"].mean()
+    assert spread["theta_spread"] > 0 and spread["logit_spread"] > 0
+    assert 0 <= spread["base_dice"] <= 1
+    for seed in (100, 101):
+        with np.load(compared / "units" / f"scale--noise--0--1--{seed}.npz") as scale:
+            assert 0 <= scale["diversity"] <= 1
+            assert scale["scale"] > 0
 
 
 @pytest.mark.slow
@@ -102,6 +146,8 @@ def test_configs_are_whole(name):
     [
         ({"arms": ("none", "spatail")}, "spatial"),
         ({"arms": ("spatial", "ensemble"), "contrasts": ()}, "'none'"),
+        ({"arms": ("none", "noise"), "contrasts": ()}, "add 'tyche'"),
+        ({"arms": ("none", "tyche"), "contrasts": ("independence: tyche - none",)}, "not those of a U-Net"),
         ({"contrasts": ("dise: spatial - none",)}, "dice"),
         ({"contrasts": ("dice: spatial - places",)}, "places"),
         ({"dropout_rates": (0.0,)}, "above 0"),
@@ -115,3 +161,10 @@ def test_what_cannot_be_is_refused_before_anything_is_read(changes, message, tmp
     with pytest.raises(ConfigError, match=message):
         hl.run(small(**changes), tmp_path / "run")
     assert not (tmp_path / "run" / "units").exists()
+
+
+@pytest.mark.fast
+def test_more_examples_than_other_images_are_refused(tmp_path):
+    config = small(arms=("none", "tyche"), contrasts=(), **{"tyche.support": 24})
+    with pytest.raises(ConfigError, match="fewer than the 24 training images"):
+        hl.run(config, tmp_path / "run")
