@@ -19,7 +19,7 @@ import jax
 import ml_collections
 
 from hyperlab import launch, local_sgd, trees
-from hyperlab.compression import load
+from hyperlab.compression import load, settings
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics.statistics import MOST_CONTRASTS
 from hyperlab.replicas import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
@@ -36,14 +36,15 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.study = "local_sgd"
     config.seed = 0
-    config.task = "classification"  # or "hypernetwork", or "image_folder": files in data.root, read as they are needed
+    # Or "hypernetwork", "scale_space", "in_context"; or "image_folder": files in data.root, read as they are needed.
+    config.task = "classification"
     config.data = {"name": "digits", "root": "", "split_seed": 0, "limit": 0}
     # Replicas draw alike ("iid"), have few classes ("shards") or class shares from Dir(alpha) ("dirichlet").
     config.data.partition = {"kind": "iid", "shards": 2, "alpha": 0.5}
     # Of "image_folder": side of an image, share of `train` that is the validation split, threads (0: all cores).
     config.folder = {"size": 224, "validation": 0.02, "threads": 0}
     config.network = {"kind": "lenet_300_100", "depth": 20, "width": 1.0, "normalization": "group"}
-    config.hypernet = {"hidden": (16, 32)}  # of the task `hypernetwork`
+    config.update(settings())  # of the other tasks
     config.arms = ("synchronous", "large_batch", "local", "post_local", "slowmo", "control", "diloco", "lookahead")
     config.periods = (1, 4, 16)  # H
     config.replicas = (8,)
@@ -217,7 +218,23 @@ def _described(units: Units) -> dict:
         "compute_seconds": compute,
         "links": {name: list(link) for name, link in links(config).items()},
         "cells": cells,
+        "predicted": _predicted(units, compute),
     }
+
+
+def _predicted(units: Units, compute: float) -> list[dict]:
+    """Seconds of a step of what sends less than 32 bits a number, for 2 to 1024 replicas; of the rest reports know."""
+    largest, rows = max(units.config.replicas), []
+    for cell in units.cells:
+        sent_as = find(cell.arm).compression
+        if sent_as is None or cell.replicas != largest:
+            continue
+        for count in local_sgd.cost_model.REPLICAS:
+            for name, link in links(units.config).items():
+                seconds = _step_seconds(compute, link, units.traffic(cell, count))
+                rows.append({"replicas": count, "link": name, "period": cell.period, "seconds": seconds})
+                rows[-1] |= {"arm": cell.arm, "sent_as": sent_as}
+    return rows
 
 
 def _step_seconds(compute: float, link: local_sgd.Link, sent: local_sgd.Traffic) -> float:

@@ -17,7 +17,18 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch, trees
-from hyperlab.compression import DENSE, FIRST_REPORT_SEED, METHODS, REPORT, TUNE, Units, find, load, with_controls
+from hyperlab.compression import (
+    DENSE,
+    FIRST_REPORT_SEED,
+    METHODS,
+    REPORT,
+    TUNE,
+    Units,
+    find,
+    load,
+    settings,
+    with_controls,
+)
 from hyperlab.errors import ConfigError
 from hyperlab.train import config as configs
 from hyperlab.train import tuning
@@ -32,12 +43,10 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.study = "pruning"
     config.seed = 0
-    config.task = "classification"  # or "hypernetwork", "in_context"
+    config.task = "classification"  # or "hypernetwork", "in_context", "scale_space", "in_context_scales"
     config.data = {"name": "digits", "root": "", "split_seed": 0, "limit": 0}
     config.network = {"kind": "lenet_300_100", "depth": 20, "width": 1.0, "normalization": "batch"}
-    config.hypernet = {"hidden": (16, 32)}  # of the task `hypernetwork`
-    config.tasks = {"store": "", "size": (32, 32), "development": ("further-synthetic",), "queries": 40}
-    config.tasks.update({"held_out": ("held-out-synthetic",), "widths": (8, 8, 8), "support": 8})  # of `in_context`
+    config.update(settings())  # of the other tasks
     config.arms = ("global_magnitude", "layer_magnitude", "global_gradient", "random", "snip")
     config.controls = True  # adds those of `compression.methods.with_controls`
     config.compressions = (2.0, 4.0, 8.0, 16.0, 32.0)  # the point at 1 is the parent itself
@@ -76,7 +85,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     writer = open_record(folder, config)
     with Progress(1, "pruning", unit="step") as progress:
         units = Units(config, task, folder, progress, stop)
-        _check_compressions(config, units)
+        _check_task(config, names, units)
         progress.total = _planned(units, names)
         chosen = _tune(units, names)
         if chosen is None:
@@ -192,7 +201,11 @@ def _check(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
             raise ConfigError(f"{compression:g} is compared or tuned at, but not in compressions {config.compressions}")
 
 
-def _check_compressions(config: ml_collections.ConfigDict, units: Units) -> None:
+def _check_task(config: ml_collections.ConfigDict, names: tuple[str, ...], units: Units) -> None:
+    """Refuses what the task's network cannot be asked."""
+    for name in names:
+        if not units.networks(units.method(name)):
+            raise ConfigError(f"method {name!r} prunes each point of a front by itself, and {config.task} has no front")
     beyond = [c for c in config.compressions if c >= units.ceiling]
     if beyond:
         raise ConfigError(
@@ -204,7 +217,7 @@ def _check_compressions(config: ml_collections.ConfigDict, units: Units) -> None
 
 def _described(units: Units) -> dict:
     """What the report has to know of the task."""
-    task, params = units.task, units.variables["params"]
+    task, params = units.task, units.pruned
     kernels, total = units.macs()
     return {
         **task.described(),
@@ -212,6 +225,7 @@ def _described(units: Units) -> dict:
         "prunable": units.prunable,
         "ceiling": units.ceiling,
         "macs": total,
+        "front": {point: count for point, (_, count) in units.front().items()},
         "kernel_macs": kernels,
         "parent_steps": units.parent_steps,
         "tuning_steps": units.tuning_steps,
@@ -226,7 +240,8 @@ def _planned(units: Units, names: tuple[str, ...]) -> int:
     for name in names:
         compressions = 1 if name in DENSE.values() else len(config.compressions)
         networks = len(_rates(units, name)) * config.tuning_seeds + config.report_seeds * compressions
-        total += networks * units.steps(units.method(name))
+        method = units.method(name)
+        total += networks * units.steps(method) * units.networks(method)
     return total
 
 

@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.data import load
+from hyperlab.data.labelled_pixels import load_segmented
 from hyperlab.errors import ConfigError
 from hyperlab.nn import check_sizes, level_sizes
 from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, cases, costs, deploy
@@ -152,13 +152,7 @@ def _load(config: ml_collections.ConfigDict):
                 f"factor {factor} is outside the prior ({prior.low}, {prior.high}]; widen the prior, or list it in "
                 "outside"
             )
-    data = config.data
-    options = {"size": tuple(data.size)} if data.size else {}
-    if data.name == "shapes":
-        options |= {"count": data.count, "difficulty": data.difficulty}
-    splits = load(data.name, data.root or None, split_seed=data.split_seed, limit=data.limit or None, **options)
-    if splits.train.labels.ndim == 1:
-        raise ConfigError(f"data.name is {data.name!r}, which has one class an image; the study segments images")
+    splits = load_segmented(config.data)
     for factor in (*config.factors, *config.front, *config.outside):
         sizes = level_sizes(splits.image_shape[:-1], factor, len(config.primary.widths))
         check_sizes(sizes[:1])  # deeper levels may shrink to one pixel: that is what a small factor means

@@ -1,7 +1,7 @@
 """The room of the pruning study: methods and controls, tasks, masks of a method, units of training on disk."""
 
 from hyperlab.compression.methods import METHODS, Method, find, with_controls
-from hyperlab.compression.tasks import TASKS, Task, load
+from hyperlab.compression.tasks import TASKS, Task, load, settings
 from hyperlab.compression.units import DENSE, Units
 from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 
@@ -17,5 +17,6 @@ __all__ = [
     "Units",
     "find",
     "load",
+    "settings",
     "with_controls",
 ]

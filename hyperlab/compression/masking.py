@@ -12,13 +12,22 @@ from hyperlab import pruning
 from hyperlab.compression.methods import METHODS, Method
 from hyperlab.compression.tasks import Task
 from hyperlab.compression.trial import Trial
+from hyperlab.errors import ConfigError
 
 SCORING = 50_000  # added to seeds: examples that scores look at are drawn apart from those of training
 ROUNDS = 20  # of SynFlow; the paper has 100
 
 
 def make(
-    method: Method, trial: Trial, variables: Any, compression: float, *, seed: int, key: jax.Array, current: Any = None
+    method: Method,
+    trial: Trial,
+    variables: Any,
+    compression: float,
+    *,
+    seed: int,
+    key: jax.Array,
+    current: Any = None,
+    task: Task | None = None,
 ) -> Any:
     """The masks of a method at a compression.
 
@@ -30,51 +39,57 @@ def make(
       seed: of the examples that the score looks at.
       key: of what is drawn.
       current: masks to prune further; None to start from all.
+      task: the trial's, or that at one point of its front (`Task.at`).
 
     Returns:
-      A tree like the parameters, of bool arrays.
+      A tree like what the task prunes, of bool arrays; `Task.spread` makes masks of the parameters from it.
     """
-    task = trial.task
+    task = task or trial.task
+    pruned = task.pruned(variables["params"])
     if method.masks == "none" or compression == 1:
-        return pruning.dense(variables["params"])
+        return pruning.dense(pruned)
     options: dict[str, Any] = {"prunable": task.prunable, "exclude": task.exclude, "masks": current}
     own, others = jax.random.split(key)
     if method.like:
-        masks = make(METHODS[method.like], trial, variables, compression, seed=seed, key=others)
+        masks = make(METHODS[method.like], trial, variables, compression, seed=seed, key=others, task=task)
         if method.shuffled:
             return pruning.shuffle(masks, own)
         options["distribution"], compression = pruning.fractions_of(masks), None
     if method.masks == "synflow":
-        return _synflow(task, variables, compression, options)
-    evidence = _evidence(pruning.STRATEGIES[method.masks].score, trial, variables, seed, own)
-    return pruning.masks(method.masks, variables["params"], compression, evidence=evidence, **options)
+        return _synflow(task, pruned, compression, options)
+    evidence = _evidence(pruning.STRATEGIES[method.masks].score, trial, task, variables, seed, own)
+    return pruning.masks(method.masks, pruned, compression, evidence=evidence, **options)
 
 
-def gradients(trial: Trial, variables: Any, seed: int) -> Any:
-    """Gradients of the loss of one batch, a tree like the parameters."""
+def gradients(trial: Trial, task: Task, variables: Any, seed: int) -> Any:
+    """Gradients of the loss of one batch, a tree like what the task prunes."""
     params, collections = _parts(variables)
-    indices = trial.task.indices(seed + SCORING, 0)
-    return trial.gradients(params, collections, trial.task.train(), indices)
+    return trial.gradients(task)(params, collections, task.train(), task.indices(seed + SCORING, 0))
 
 
-def _evidence(score: Any, trial: Trial, variables: Any, seed: int, key: jax.Array) -> pruning.Evidence:
+def _evidence(score: Any, trial: Trial, task: Task, variables: Any, seed: int, key: jax.Array) -> pruning.Evidence:
     """What a score needs; a score of the user's own gets gradients and a key."""
     if score in ("magnitude", "squared"):
         return pruning.Evidence()
     if score == "random":
         return pruning.Evidence(key=key)
     if score == "grasp":
-        task, (params, collections) = trial.task, _parts(variables)
+        params, collections = _parts(variables)
+        if jax.tree.structure(params) != jax.tree.structure(task.pruned(params)):
+            raise ConfigError(
+                f"GraSP needs the Hessian of what is pruned, which {task.architecture} makes from its parameters; take "
+                "a method that looks at magnitudes or gradients"
+            )
         indices = task.indices(seed + SCORING, 0)
         loss = lambda p: task.still(p, collections, task.train(), indices)  # noqa: E731
         return pruning.Evidence(hessian_gradient=pruning.evidence.hessian_gradient(loss, params))
-    return pruning.Evidence(grads=gradients(trial, variables, seed), key=key)
+    return pruning.Evidence(grads=gradients(trial, task, variables, seed), key=key)
 
 
-def _synflow(task: Task, variables: Any, compression: float | None, options: dict[str, Any]) -> Any:
+def _synflow(task: Task, params: Any, compression: float | None, options: dict[str, Any]) -> Any:
     """Scored anew in every round, as entries go: one round would empty whole layers."""
     function, shapes = task.example()
-    params, where = variables["params"], {"prunable": task.prunable, "exclude": task.exclude}
+    where = {"prunable": task.prunable, "exclude": task.exclude}
     return pruning.schedules.in_rounds(
         "synflow",
         params,

@@ -33,6 +33,8 @@ class Method:
       shuffled: whether the masks of `like` are shuffled within each tensor.
       stream: another number gives other random draws under the same seeds (A/A test).
       rate_factor: multiplies the learning rate of the reported runs (a planted handicap).
+      apart: whether masks are made, and training goes on, at every point of the task's front by itself: as many
+        networks as points, an upper bound for one set of masks that serves all.
       source: where the method was published.
     """
 
@@ -45,6 +47,7 @@ class Method:
     shuffled: bool = False
     stream: int = 0
     rate_factor: float = 1.0
+    apart: bool = False
     source: str = ""
 
     def __post_init__(self):
@@ -65,6 +68,7 @@ class Method:
             parts[0] += f", as much of each tensor as {self.like}" + (", shuffled" if self.shuffled else "")
         parts += [] if self.values == "kept" else [f"values {self.values}"]
         parts += [] if self.when == "once" else [self.when]
+        parts += ["a network at each point of the front by itself"] if self.apart else []
         return "; ".join(parts)
 
 
@@ -97,6 +101,8 @@ METHODS: dict[str, Method] = {
     "set": Method("SET", "erk_random", parent="initial", when="set", source="Mocanu et al., 2018"),
     "rigl": Method("RigL", "erk_random", parent="initial", when="rigl", source="Evci et al., 2020, arXiv 1911.11134"),
     "snip_shuffled": Method("SNIP, shuffled", "snip", parent="initial", like="snip", shuffled=True),
+    # of a network with a front: as good as one set of masks for all of it can hope to be
+    "magnitude_apart": Method("global magnitude, each phi by itself", apart=True),
     # tests of the instrument
     "global_magnitude_again": Method("global magnitude, other draws", stream=1),
     "global_magnitude_slowed": Method("global magnitude, a hundredth of the rate", rate_factor=0.01),
@@ -164,5 +170,5 @@ def with_controls(names: Iterable[str]) -> tuple[str, ...]:
 def _own_shares(method: Method) -> bool:
     """Whether a method decides by itself, and at once, how much of each tensor is kept."""
     plain = method.when == "once" and method.values == "kept" and not method.like
-    copied = method.stream or method.rate_factor != 1
+    copied = method.stream or method.rate_factor != 1 or method.apart
     return plain and not copied and "random" not in method.masks and not method.masks.startswith("layer_")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
 from hyperlab import pruning
@@ -47,7 +46,7 @@ class Trial:
         *,
         rate: float,
         steps: int,
-        draws: int,
+        indices: Callable[[int], Any],
         key: jax.Array,
         events: Mapping[int, Callable[[state.TrainState], state.TrainState]],
         evaluate: Callable[[state.TrainState, int], None],
@@ -62,7 +61,7 @@ class Trial:
           masks: a tree like the parameters.
           rate: of learning, before the schedule.
           steps: how many.
-          draws: seed of the order of examples.
+          indices: of a step, which examples it sees.
           key: of augmentation and dropout.
           events: what happens to the state before a step.
           evaluate: called with a state and its step.
@@ -75,22 +74,22 @@ class Trial:
         start = optimizers.with_learning_rate(with_masks(start, masks), rate)
         examples, done = self.task.train(), iter(range(steps))
 
-        def advance(current, indices, root_key):
+        def advance(current, rows, root_key):
             event = events.get(next(done))
             if event is not None:
                 current = event(current)
-            return step(current, (examples, indices), root_key)
+            return step(current, (examples, rows), root_key)
 
         result = fit(
             start,
             advance,
-            lambda index: self.task.indices(draws, index),
+            indices,
             total_steps=steps,
             root_key=key,
             evaluate=lambda current, index, _: evaluate(current, index),
             evaluate_every=evaluate_every,
             stop=stop,
-            place=lambda indices: indices,
+            place=lambda rows: rows,
             progress=progress,
             on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN is right nowhere
         )
@@ -115,14 +114,10 @@ class Trial:
 
     # -- what scores look at ------------------------------------------------------------------------------------
 
-    @functools.cached_property
-    def gradients(self) -> Callable:
-        """`(params, collections, examples, indices) -> tree`: of the loss without dropout or batch statistics."""
-        return jax.jit(jax.grad(self.task.still), compiler_options=compiler.options())
-
-    def score(self, variables: Any, part: str) -> dict[str, np.ndarray]:
-        """See `Task.measure`."""
-        return self.task.measure(variables, part)
+    @kept
+    def gradients(self, task: Task) -> Callable:
+        """`(params, collections, examples, indices) -> tree` like what a task prunes; see `Task.gradients`."""
+        return jax.jit(task.gradients, compiler_options=compiler.options())
 
 
 def with_masks(current: state.TrainState, masks: Any) -> state.TrainState:

@@ -1,6 +1,6 @@
 """Units of work of the pruning study: parents, and networks that were pruned from them and trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -39,6 +39,7 @@ class Units(StudyUnits):
         self.task = task
         self.trial = Trial(task, config.optimizer)
         self.variables = jax.eval_shape(task.init, jax.random.key(0))
+        self.pruned = jax.eval_shape(task.pruned, self.variables["params"])
         self.parent_steps = self._steps(config.parent_length)
         self.tuning_steps = self._steps(config.tuning_length)
         self.parent_rate: float | None = None  # once it was chosen
@@ -49,8 +50,12 @@ class Units(StudyUnits):
     # -- what there is to do -----------------------------------------------------------------------------------
 
     def steps(self, method: Method) -> int:
-        """Training steps after the masks were made."""
+        """Training steps of one network after its masks were made."""
         return self.tuning_steps if method.parent == "trained" else self.parent_steps + self.tuning_steps
+
+    def networks(self, method: Method) -> int:
+        """How many networks a method trains from one parent at one compression."""
+        return len(self.task.front()) if method.apart else 1
 
     @property
     def examples_seen(self) -> int:
@@ -60,19 +65,25 @@ class Units(StudyUnits):
     @property
     def prunable(self) -> list[str]:
         """Paths of the parameters that may be pruned."""
-        return pruning.prunable_paths(self.variables["params"], self.task.prunable, self.task.exclude)
+        return pruning.prunable_paths(self.pruned, self.task.prunable, self.task.exclude)
 
     @property
     def ceiling(self) -> float:
         """The compression that cannot be reached."""
-        return pruning.ceiling(self.variables["params"], self.prunable)
+        return pruning.ceiling(self.pruned, self.prunable)
 
     @kept
     def macs(self) -> tuple[dict[str, int], int]:
         """Multiply-accumulates for one example: of each kernel, and in all."""
-        function, inputs = self.task.example()
-        params = self.variables["params"]
-        return macs_per_kernel(function, params, *inputs), macs(function, params, *inputs)
+        return self._macs(*self.task.example())
+
+    @kept
+    def front(self) -> dict[str, tuple[dict[str, int], int]]:
+        """The same at each point of the task's front."""
+        return {point: self._macs(*example) for point, example in self.task.front().items()}
+
+    def _macs(self, function: Callable, inputs: tuple) -> tuple[dict[str, int], int]:
+        return macs_per_kernel(function, self.pruned, *inputs), macs(function, self.pruned, *inputs)
 
     # -- parents -----------------------------------------------------------------------------------------------
 
@@ -103,15 +114,16 @@ class Units(StudyUnits):
         stages["initial"] = jax.device_get(variables)
         curve: list[tuple[int, float]] = []
         trained = self._fit(
-            variables, pruning.dense(variables["params"]), rate, self.parent_steps, seed, {early: remember}, curve
-        )
+            self.task, variables, pruning.dense(variables["params"]), rate, self.parent_steps, seed, {early: remember},
+            curve,
+        )  # fmt: skip
         if trained is None:
             return None
         stages["trained"] = jax.device_get(trained.variables)
         result = {
             f"{stage}/{path}": leaf for stage, tree in stages.items() for path, leaf in trees.flatten(tree).items()
         }
-        result |= _curve(curve) | self._measured(stages["trained"], "validation")
+        result |= _curve(curve) | _measured(self.task, stages["trained"], "validation")
         digest = fingerprint(*(np.asarray(leaf) for leaf in trees.flatten(stages["trained"]).values()))
         return result | {"digest": np.array(digest), "seed": np.array(seed), "learning_rate": np.array(rate)}
 
@@ -128,7 +140,8 @@ class Units(StudyUnits):
         """
         unit = f"{name}/{phase}/{compression:g}/{rate:.3g}/{seed}"
         compute = lambda: self._prune(name, compression, rate, seed, phase)  # noqa: E731
-        return self.unit(unit, self.steps(self.method(name)), compute)
+        method = self.method(name)
+        return self.unit(unit, self.steps(method) * self.networks(method), compute)
 
     def method(self, name: str) -> Method:
         """A method, a control, or what nothing is pruned of."""
@@ -147,7 +160,7 @@ class Units(StudyUnits):
                 return None
             variables = self.stage(parent, "trained")
             self.reads_test(REPORT)
-            measured = self._measured(variables, "validation") | self._measured(variables, "test")
+            measured = _measured(self.task, variables, "validation") | _measured(self.task, variables, "test")
             return measured | {"parent": parent["digest"], "seed": np.array(seed)}
 
         known = self.files.read(f"unpruned/{seed}")
@@ -157,8 +170,16 @@ class Units(StudyUnits):
 
     def _prune(self, name: str, compression: float, rate: float, seed: int, phase: str) -> Measurements | None:
         parent = self.parent(self.parent_rate, seed)
-        if parent is None or self.stop.requested:
+        method, networks = self.method(name), []
+        for task in [self.task.at(point) for point in self.task.front()] if method.apart else [self.task]:
+            if parent is None or self.stop.requested:
+                return None
+            networks.append(self._prune_one(task, name, compression, rate, seed, phase, parent))
+        if None in networks:
             return None
+        return _joined(networks) if method.apart else networks[0]
+
+    def _prune_one(self, task: Task, name, compression, rate, seed, phase, parent) -> Measurements | None:
         method = self.method(name)
         draws = seed + 10_000 * method.stream
         # Every key is fixed before a mask is made.
@@ -167,28 +188,31 @@ class Units(StudyUnits):
         )
         steps = self.steps(method)
         variables = self.stage(parent, "trained" if method.parent == "trained" else "initial")
-        masks, events = self._plan(method, variables, compression, steps, seed, keys)
+        held, events = self._plan(task, method, variables, compression, steps, seed, keys)
         variables = self._values(method, variables, parent, keys["values"])
-        result: Measurements = {"collapsed": np.array(len(pruning.collapsed(masks)))}
+        result: Measurements = {"collapsed": np.array(len(pruning.collapsed(held["masks"])))}
+        masks = task.spread(held["masks"], variables["params"])
         start = {**variables, "params": pruning.apply(variables["params"], masks)}
         parts = ("validation", "test") if phase == REPORT else ("validation",)
         if phase == REPORT:
             self.reads_test(phase)
             for part in parts:
-                result |= {f"pruned/{key}": value for key, value in self._measured(start, part).items()}
+                result |= {f"pruned/{key}": value for key, value in _measured(task, start, part).items()}
         curve: list[tuple[int, float]] = []
         best: dict[str, Any] = {}
         rate = rate * (method.rate_factor if phase == REPORT else 1.0)
-        trained = self._fit(variables, masks, rate, steps, draws, events, curve, best if phase == REPORT else None)
+        trained = self._fit(
+            task, variables, masks, rate, steps, draws, events, curve, best if phase == REPORT else None
+        )
         if trained is None:
             return None
-        last = pruning.masks_of(trained.opt_state)
+        last = held["masks"]
         for part in parts:
-            result |= self._measured(trained.variables, part)
+            result |= _measured(task, trained.variables, part)
             if phase == REPORT:
-                chosen = self._measured(best["variables"], part)
+                chosen = _measured(task, best["variables"], part)
                 result |= {f"selected/{key}": value for key, value in chosen.items()}
-        result |= _curve(curve) | self.sizes(last)
+        result |= _curve(curve) | self.sizes(last, list(task.front()))
         result |= {f"kept/{path}": np.array(count) for path, count in pruning.available(last).items()}
         flat = [np.packbits(np.asarray(mask)) for mask in trees.flatten(last).values()]
         return result | {
@@ -198,36 +222,46 @@ class Units(StudyUnits):
             "learning_rate": np.array(rate),
         }
 
-    def sizes(self, masks: Any) -> Measurements:
-        """Counts of a pruned network, `size/<field of metrics.compression.Compression.row>`."""
-        kernels, total = self.macs()
-        record = measure(self.variables["params"], masks, macs=kernels, total_macs=total, prunable=self.prunable)
-        return {f"size/{name}": np.array(value) for name, value in record.row().items() if value is not None}
+    def sizes(self, masks: Any, points: Sequence[str] = ()) -> Measurements:
+        """Counts of a pruned network, `size/<field of metrics.compression.Compression.row>`.
 
-    def _plan(self, method, variables, compression, steps, seed, keys) -> tuple[Any, dict[int, Callable]]:
-        """The masks to start with, and what happens to them between steps."""
-        config, trial = self.config, self.trial
+        At points of a front also `size/nonzero_macs_at_<point>`.
+        """
+
+        def count(kernels: dict[str, int], total: int) -> Any:
+            return measure(self.pruned, masks, macs=kernels, total_macs=total, prunable=self.prunable)
+
+        row = count(*self.macs()).row() | {
+            f"nonzero_macs_at_{point}": count(*self.front()[point]).nonzero_macs for point in points
+        }
+        return {f"size/{name}": np.array(value) for name, value in row.items() if value is not None}
+
+    def _plan(self, task, method, variables, compression, steps, seed, keys) -> tuple[dict, dict[int, Callable]]:
+        """The masks to start with as `masks` of a dict, and events between steps that change both it and the state."""
+        config, trial, held = self.config, self.trial, {}
 
         def made(current: Any, ratio: float, masks: Any = None) -> Any:
             return masking.make(
-                method, trial, current, ratio, seed=seed, key=jax.random.clone(keys["masks"]), current=masks
+                method, trial, current, ratio, seed=seed, key=jax.random.clone(keys["masks"]), current=masks, task=task
             )
+
+        def hold(current: state.TrainState, masks: Any) -> state.TrainState:
+            held["masks"] = masks
+            return with_masks(current, task.spread(masks, current.params))
 
         def remask(ratio: float) -> Callable:
             def event(current: state.TrainState) -> state.TrainState:
-                return with_masks(current, made(current.variables, ratio, pruning.masks_of(current.opt_state)))
+                return hold(current, made(current.variables, ratio, held["masks"]))
 
             return event
 
         def exchange(step: int) -> Callable:
             def event(current: state.TrainState) -> state.TrainState:
                 share = pruning.drop_fraction(step, until)
-                grads = masking.gradients(trial, current.variables, seed + step) if method.when == "rigl" else None
-                key = jax.random.fold_in(keys["grow"], step)
-                masks = pruning.masks_of(current.opt_state)
-                return with_masks(
-                    current, pruning.move(method.when, current.params, masks, share, grads=grads, key=key)
-                )
+                rigl = method.when == "rigl"
+                grads = masking.gradients(trial, task, current.variables, seed + step) if rigl else None
+                key, weights = jax.random.fold_in(keys["grow"], step), task.pruned(current.params)
+                return hold(current, pruning.move(method.when, weights, held["masks"], share, grads=grads, key=key))
 
             return event
 
@@ -239,13 +273,14 @@ class Units(StudyUnits):
             else:
                 events = dict(pruning.schedules.cubic(compression, 0, until, every))
             first = events.pop(0, None)
-            masks = pruning.dense(variables["params"]) if first is None else made(variables, first)
-            return masks, {step: remask(ratio) for step, ratio in events.items()}
+            held["masks"] = pruning.dense(self.pruned) if first is None else made(variables, first)
+            return held, {step: remask(ratio) for step, ratio in events.items()}
         moves = {}
         if method.when in ("set", "rigl"):
             every = max(1, until // (4 * config.rounds))
             moves = {step: exchange(step) for step in range(every, until, every)}
-        return made(variables, compression), moves
+        held["masks"] = made(variables, compression)
+        return held, moves
 
     def _values(self, method: Method, variables: Any, parent: Measurements, key: jax.Array) -> Any:
         """What the kept entries start from; batch statistics go with them."""
@@ -255,9 +290,9 @@ class Units(StudyUnits):
 
     # -- parts -------------------------------------------------------------------------------------------------
 
-    def _fit(self, variables, masks, rate, steps, draws, events, curve, best=None) -> state.TrainState | None:
+    def _fit(self, task, variables, masks, rate, steps, draws, events, curve, best=None) -> state.TrainState | None:
         def evaluate(current: state.TrainState, step: int) -> None:
-            score = float(np.mean(self.trial.score(current.variables, "validation")[self.task.score]))
+            score = float(np.mean(task.measure(current.variables, "validation")[task.score]))
             curve.append((step, score))
             # Before the first step there is nothing to choose but the pruned network itself.
             if best is not None and (not best or score >= best["score"]):
@@ -268,7 +303,7 @@ class Units(StudyUnits):
             masks,
             rate=rate,
             steps=steps,
-            draws=draws,
+            indices=lambda index: task.indices(draws, index),
             key=self.key("training", draws),
             events=events,
             evaluate=evaluate,
@@ -277,8 +312,23 @@ class Units(StudyUnits):
             stop=self.stop,
         )
 
-    def _measured(self, variables: Any, part: str) -> Measurements:
-        return {f"{part}/{name}": values for name, values in self.trial.score(variables, part).items()}
+
+def _measured(task: Task, variables: Any, part: str) -> Measurements:
+    return {f"{part}/{name}": values for name, values in task.measure(variables, part).items()}
+
+
+def _joined(networks: Sequence[Measurements]) -> Measurements:
+    """One of several networks, each of a point of a front: means, all that belongs to one point, counts of failures."""
+    joined = {}
+    for name in dict.fromkeys(name for one in networks for name in one):
+        values = [one[name] for one in networks if name in one]
+        if name == "mask":
+            joined[name] = np.array(fingerprint(*values))
+        elif name == "collapsed":
+            joined[name] = np.sum(values)
+        else:
+            joined[name] = values[0] if values[0].dtype.kind not in "fiu" else np.mean(values, axis=0)
+    return joined
 
 
 def _curve(points: list[tuple[int, float]]) -> Measurements:

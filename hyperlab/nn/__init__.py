@@ -5,7 +5,7 @@ from hyperlab.nn.conv import Conv
 from hyperlab.nn.cross_conv import conv_set, cross_conv, map_set, split_kernel
 from hyperlab.nn.dropout import Dropout
 from hyperlab.nn.pool import max_pool
-from hyperlab.nn.resize import check_sizes, level_sizes, mask_canvas, resize_canvas, valid_region
+from hyperlab.nn.resize import check_sizes, level_sizes, mask_canvas, resize_canvas, size_table, valid_region
 from hyperlab.nn.set_mean import mean_over_set
 from hyperlab.nn.spatial_transformer import (
     compose,
@@ -39,6 +39,7 @@ __all__ = [
     "plan",
     "resize_canvas",
     "resize_field",
+    "size_table",
     "split_kernel",
     "upsample_aligned",
     "valid_region",

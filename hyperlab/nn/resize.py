@@ -63,6 +63,24 @@ def level_sizes(shape: Sequence[int], factors: Factors, levels: int) -> Sizes:
     return tuple(sizes)
 
 
+def size_table(shape: Sequence[int], factors: np.ndarray, levels: int) -> np.ndarray:
+    """The sizes of every level at many factors, as the numbers that a network on canvases takes.
+
+    Args:
+      shape: the spatial shape of the images.
+      factors: any shape; one factor phi for all down-samplings each.
+      levels: resolutions, the images' own included.
+
+    Returns:
+      int32 `[*factors.shape, levels, dims]`; see `level_sizes`.
+
+    >>> size_table((16, 8), np.array([0.5, 0.25]), 2).tolist()
+    [[[16, 8], [8, 4]], [[16, 8], [4, 2]]]
+    """
+    sizes = np.array([level_sizes(shape, float(factor), levels) for factor in factors.ravel()], np.int32)
+    return sizes.reshape(*factors.shape, levels, len(shape))
+
+
 def check_sizes(sizes: Sequence[Sequence[int]], kernel_size: int = 3, minimum: int | None = None) -> None:
     """Refuses levels that are smaller than the window of a convolution.
 

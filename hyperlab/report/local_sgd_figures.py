@@ -182,6 +182,7 @@ def _scale(path: Path, study: measured.Study) -> tuple[Path, str]:
 
 def _predictions(path: Path, study: measured.Study) -> tuple[Path, str]:
     table = measured.predictions(study)
+    table = table[table["arm"] == ""]
     links = list(study.task["links"])
     figure, axes = figures.grid(1, len(links), width=3.6, height=3.0, sharey=True)
     for one, link in zip(axes, links, strict=True):
@@ -195,6 +196,7 @@ def _predictions(path: Path, study: measured.Study) -> tuple[Path, str]:
     axes[0].set_ylabel("predicted ms of a step")
     axes[0].legend(fontsize=7)
     return figures.save(figure, path), (
-        "Predicted time of a step for 2 to 1024 replicas, each with the same local batch. Accuracy is not drawn: it is "
-        "known only at the numbers of replicas that were trained."
+        "Predicted time of a step for 2 to 1024 replicas, each with the same local batch, that send float32; of arms "
+        "that send less it is in predictions.csv. Accuracy is not drawn: it is known only at the numbers of replicas "
+        "that were trained."
     )

@@ -175,10 +175,21 @@ def gaps(study: Study) -> pd.DataFrame:
 
 
 def predictions(study: Study) -> pd.DataFrame:
-    """Predicted seconds of a step for 2 to 1024 replicas; no accuracy, which is known only where it was trained."""
+    """Predicted seconds of a step for 2 to 1024 replicas; no accuracy, which is known only where it was trained.
+
+    Where `arm` is empty, all that is sent is float32: the same for every arm with that H. `speedup` is over synchronous
+    steps of as many replicas that send float32.
+    """
     links = {name: local_sgd.Link(*link) for name, link in study.task["links"].items()}
     payload = 4 * study.task["parameters"]
     rows = local_sgd.cost_model.table(
         study.task["compute_seconds"], payload, tuple(sorted({1, *study.config.periods})), links=links
     )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(arm="", sent_as="float32")
+    compressed = pd.DataFrame(study.task.get("predicted", []))
+    if compressed.empty:
+        return table
+    synchronous = table[table["period"] == 1].set_index(["replicas", "link"])["seconds"]
+    at = pd.MultiIndex.from_frame(compressed[["replicas", "link"]])
+    compressed["speedup"] = synchronous.loc[at].to_numpy() / compressed["seconds"]
+    return pd.concat([table, compressed], ignore_index=True)

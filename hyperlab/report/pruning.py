@@ -9,6 +9,7 @@ import pandas as pd
 from hyperlab.data.published import curves, packaged
 from hyperlab.report import pruning_checklist as checklist
 from hyperlab.report import pruning_figures as draw
+from hyperlab.report import pruning_front as front
 from hyperlab.report import pruning_results as measured
 from hyperlab.report import rank_changes, sections
 from hyperlab.report.page import Page
@@ -55,6 +56,13 @@ def _page(folder: Path, study: measured.Study, compared, figures, verdicts: pd.D
         page.heading(f"{track[0].upper()}{track[1:]}")
         page.figure(*figures.pop(f"track_{number}"))
         page.table(_scores(study, track), _scores_note(study, track))
+    if front.points(study):
+        page.heading("Along the front")
+        page.figure(*front.figure(folder / "figures" / "front.png", study))
+        page.table(
+            front.table(study),
+            f"Test {study.metric} less that of the same training without pruning, mean over seeds paired by seed.",
+        )
     page.heading("Contrasts, named before the study ran")
     page.figure(*figures.pop("contrasts"))
     page.table(sections.contrast_table(compared, "at"), _contrasts_note(study))

@@ -1,7 +1,7 @@
-"""The rescaling study's own room: its prior, its arms, their networks, and units of training on disk."""
+"""The rescaling study's own room: the prior, its arms, their networks, and units of training on disk."""
 
+from hyperlab.data.factors import Prior
 from hyperlab.rescaling.arms import ARMS, Arm, Job
-from hyperlab.rescaling.prior import Prior
 from hyperlab.rescaling.units import Units
 from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.data import batch_indices
+from hyperlab.data.factors import Prior
 from hyperlab.data.splits import Splits, philox, stratified_subset
 from hyperlab.metrics import segmentation, surface
 from hyperlab.models import UNet
 from hyperlab.nn import plan
 from hyperlab.rescaling.arms import ARMS, Arm, Job
 from hyperlab.rescaling.networks import build
-from hyperlab.rescaling.prior import Prior
 from hyperlab.rescaling.trial import Examples, Trial, pooled
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables

@@ -80,11 +80,10 @@ def test_methods_share_the_parent_of_their_seed(units):
 
 
 def test_pruned_entries_are_zero_after_training_and_the_rest_has_moved(units, monkeypatch):
-    seen = {}
-    measured = units._measured
-    monkeypatch.setattr(units, "_measured", lambda v, part: seen.update({len(seen): v}) or measured(v, part))
+    seen, measure = [], units.task.measure
+    monkeypatch.setattr(units.task, "measure", lambda v, part: seen.append(v) or measure(v, part))
     units.measure("layer_magnitude", 4.0, 0.01, 100, TUNE)
-    (trained,) = seen.values()
+    trained = seen[-1]
     parent = units.stage(units.parent(0.01, 100), "trained")
     masks = masking.make(METHODS["layer_magnitude"], units.trial, parent, 4.0, seed=100, key=jax.random.key(0))
     assert pruning.agree(trained["params"], masks)

@@ -24,7 +24,7 @@ def test_the_header_says_command_hardware_time_and_expectation(file):
     module = launch.config_module(str(file))
     assert command[1] == ("hyperlab.sweep" if hasattr(module, "sweep") else f"experiments.{study}")
     assert f"configs/{study}/{file.name}" in command[2]
-    configs.validate(module.get_config(), launch._study(study).get_config())
+    configs.validate(module.get_config(), launch.load_study(study).get_config())
 
 
 def test_every_study_has_configs():

@@ -40,7 +40,7 @@ def few_tasks():
 
 
 def small(**changes):
-    config = launch._study("in_context").get_config()
+    config = launch.load_study("in_context").get_config()
     for key, value in {**SMALL, **changes}.items():
         launch.override(config, key, str(value))
     return config

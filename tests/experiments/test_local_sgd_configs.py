@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import few_tasks
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,7 +31,7 @@ SMALL = {
 
 def small(name=None, **changes):
     config = launch.config_module(f"configs/local_sgd/{name}.py").get_config() if name else None
-    config = config or launch._study("local_sgd").get_config()
+    config = config or launch.load_study("local_sgd").get_config()
     for key, value in {**SMALL, **changes}.items():
         launch.override(config, key, str(value))
     return config
@@ -109,11 +110,35 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
 
 
 @pytest.mark.slow
-def test_replicas_of_a_hypernetwork_that_are_not_alike(tmp_path):
+def test_replicas_of_a_hypernetwork_that_are_not_alike_and_what_is_sent_in_less(tmp_path):
     changes = {"hypernet.hidden": (2, 2), "report_seeds": 1, "trials": 1, "periods": (2,), "parts": ()}
-    changes |= {"arms": ("local", "local_again"), "contrasts": ("local - local_again",)}
+    changes |= {"arms": ("local", "int8"), "contrasts": ("local - int8",)}
     run = hl.run(small("hypernetwork", **changes, **{"data.partition.kind": "dirichlet"}), tmp_path / "run")
     assert "do not see the same distribution" in (run / "report.html").read_text()
+    predicted = pd.read_csv(run / "predictions.csv").set_index(["sent_as", "replicas", "link", "period"])["seconds"]
+    compute = json.loads((run / "task.json").read_text())["compute_seconds"]
+    # messages are gathered, not summed up: of few replicas that is less to send, of many it is more
+    assert 0 < predicted["int8", 2, "low", 2] - compute < predicted["float32", 2, "low", 2] - compute
+    assert predicted["int8", 1024, "low", 2] > predicted["float32", 1024, "low", 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "score", "arms", "changes"),
+    [
+        ("scale_space", "dice_at_0.5", ("synchronous", "local"),
+         {"scale_space.widths": (2, 2), "scale_space.size": (16, 16), "scale_space.count": 40, "hypernet.hidden": [3]}),
+        ("universeg", "dice", ("synchronous",), {"tasks.widths": (2, 2), "tasks.support": 2, "tasks.queries": 3}),
+    ],
+)  # fmt: skip
+def test_replicas_of_other_networks(name, score, arms, changes, tmp_path, monkeypatch):
+    few_tasks.shrink(monkeypatch)
+    changes |= {"report_seeds": 1, "trials": 1, "periods": (2,), "parts": (), "length": "4 steps", "batch_size": 2}
+    run = hl.run(small(name, arms=arms, contrasts=(), **changes, **{"data.limit": 8}), tmp_path / "run")
+    results = pd.read_csv(run / "results.csv")
+    rows = results[(results["metric"] == score) & (results["split"] == "test")]
+    assert set(rows["arm"]) == set(arms) and rows["value"].between(0, 1).all()
+    assert results["metric"].iloc[0] == "dice"
 
 
 @pytest.mark.fast
@@ -135,6 +160,11 @@ def test_replicas_of_a_hypernetwork_that_are_not_alike(tmp_path):
         ({"rates": (0.1, 0.1)}, ConfigError, "range of 'rate'"),
         ({"rates": (0.1,)}, ConfigError, "rates is"),
         ({"data.name": "shapes"}, ConfigError, "a class a pixel"),
+        (
+            {"task": "scale_space", "data.name": "shapes", "data.partition.kind": "shards"},
+            ConfigError,
+            "no examples with classes",
+        ),
     ],
 )
 def test_bad_input_is_one_error_before_anything_is_compiled(tmp_path, changes, error, message):

@@ -2,6 +2,7 @@
 
 import json
 
+import few_tasks
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,6 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.few_shot import material
 
 SMALL = {
     "data.limit": 60,
@@ -30,7 +30,7 @@ SMALL = {
 
 def small(name=None, **changes):
     config = launch.config_module(f"configs/pruning/{name}.py").get_config() if name else None
-    config = config or launch._study("pruning").get_config()
+    config = config or launch.load_study("pruning").get_config()
     for key, value in {**SMALL, **changes}.items():
         launch.override(config, key, str(value))
     return config
@@ -38,7 +38,7 @@ def small(name=None, **changes):
 
 def counted(config):
     """Networks of a study's reported seeds: parents, what nothing is pruned of, and methods at their compressions."""
-    names = [name for name in launch._study("pruning").methods_of(config) if not name.startswith("dense")]
+    names = [name for name in launch.load_study("pruning").methods_of(config) if not name.startswith("dense")]
     return config.report_seeds * (1 + 2 + len(names) * len(config.compressions))
 
 
@@ -87,16 +87,36 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hypernetwork", "universeg"])
+@pytest.mark.parametrize("name", ["hypernetwork", "universeg_scales"])  # of which universeg is a part
 def test_other_networks_are_pruned_too(name, tmp_path, monkeypatch):
-    for key, value in {"_TEMPLATES": 2, "_FURTHER": 1, "_HELD_OUT": 1, "_SUBJECTS": 6, "_BODIES": 6}.items():
-        monkeypatch.setattr(material, key, value)
+    few_tasks.shrink(monkeypatch)
     changes = {"tasks.widths": (2, 2), "tasks.support": 2, "tasks.queries": 3, "hypernet.hidden": (2, 2)}
+    changes |= {"tasks.factors": (0.5,), "controls": True}
     run = hl.run(small(name, arms=("global_magnitude",), contrasts=("global_magnitude - random",), speedup_contrasts=(),
                        batch_size=2, **changes), tmp_path / "run")  # fmt: skip
     described = json.loads((run / "task.json").read_text())
-    assert described["score"] == {"hypernetwork": "accuracy", "universeg": "dice"}[name]
+    assert described["score"] == {"hypernetwork": "accuracy", "universeg_scales": "dice"}[name]
     assert (run / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_what_a_scale_space_hypernetwork_generates_is_pruned_over_its_front(tmp_path):
+    changes = {"scale_space.size": (16, 16), "scale_space.count": 40, "scale_space.widths": (2, 2)}
+    changes |= {"scale_space.factors": (0.25, 0.5), "hypernet.hidden": (3,), "controls": False, "data.limit": 8}
+    arms = ("global_magnitude", "magnitude_apart")
+    run = hl.run(small("scale_space", arms=arms, contrasts=("magnitude_apart - global_magnitude",), **changes,
+                       speedup_contrasts=()), tmp_path / "run")  # fmt: skip
+    results = pd.read_csv(run / "results.csv")
+    last = results[(results["stage"] == "last") & (results["split"] == "test") & results["arm"].isin(arms)]
+    assert set(last["metric"]) == {"dice", "dice_at_0.25", "dice_at_0.5"}
+    described = json.loads((run / "task.json").read_text())
+    assert last["parameters"].unique() == sum(np.prod(shape) for shape in described["shapes"].values())  # of theta
+    dense = results[results["arm"] == "dense"].iloc[0]
+    for point, count in described["front"].items():
+        assert dense[f"nonzero_macs_at_{point}"] == count
+        assert (last[f"nonzero_macs_at_{point}"] < count).all()
+    assert "Along the front" in (run / "report.html").read_text()
+    assert (run / "figures" / "front.png").stat().st_size > 8_000
 
 
 @pytest.mark.fast
@@ -114,6 +134,7 @@ def test_other_networks_are_pruned_too(name, tmp_path, monkeypatch):
         ),
         ({"network.kind": "lenet"}, ConfigError, "'lenet_300_100'"),
         ({"task": "classify"}, ConfigError, "'classification'"),
+        ({"arms": ("global_magnitude", "magnitude_apart")}, ConfigError, "has no front"),
         ({"data.name": "shapes"}, ConfigError, "a class a pixel"),
     ],
 )

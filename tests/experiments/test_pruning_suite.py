@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    config = launch._study("pruning").get_config()
+    config = launch.load_study("pruning").get_config()
     for key, value in SMALL.items():
         launch.override(config, key, str(value))
     return hl.run(config, tmp_path_factory.mktemp("run") / "first")

@@ -40,7 +40,7 @@ SMALL = {
 
 
 def small(**changes):
-    config = launch._study("rescaling").get_config()
+    config = launch.load_study("rescaling").get_config()
     for key, value in {**SMALL, **changes}.items():
         launch.override(config, key, str(value))
     return config
@@ -106,7 +106,7 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
 
 @pytest.mark.slow
 def test_the_default_is_neither_solved_nor_hopeless(tmp_path):
-    config = launch._study("rescaling").get_config()
+    config = launch.load_study("rescaling").get_config()
     changes = {
         "arms": ("fixed",),
         "contrasts": (),

@@ -46,7 +46,7 @@ def few_tasks():
 
 
 def small(**changes):
-    config = launch._study("stochastic").get_config()
+    config = launch.load_study("stochastic").get_config()
     for key, value in {**SMALL, **changes}.items():
         launch.override(config, key, str(value))
     return config

@@ -83,8 +83,12 @@ class InContext(Task):
 
     def loss(self, params, collections, examples, indices, keys: Mapping[str, jax.Array]):
         """Cross-entropy and soft Dice of augmented episodes."""
+        return self.episode_loss(self.trial, params, examples, indices, keys)
+
+    def episode_loss(self, trial: Trial, params, examples, indices, keys: Mapping[str, jax.Array]):
+        """The loss with the network of a trial."""
         keys = {"augmentation": keys["augmentation"], "network": keys["dropout"]}
-        return self.trial.episode_loss(params, collections, (examples, indices), keys)[0], None
+        return trial.episode_loss(params, {}, (examples, indices), keys)[0], None
 
     def still(self, params, collections, examples, indices) -> jax.Array:
         """Cross-entropy and soft Dice of episodes as they are."""
@@ -96,12 +100,16 @@ class InContext(Task):
 
     def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
         """`dice` of every query, one task after the other."""
+        return {"dice": self.dice(self.trial, variables, part)}
+
+    def dice(self, trial: Trial, variables: Any, part: str) -> np.ndarray:
+        """Dice of every query with the network of a trial."""
         scores = []
         for target in self.targets[part]:
             support = target.support(self.config.tasks.support, 0)
-            masks = self.trial.predict(variables["params"], target.queries, *support) > 0.5
+            masks = trial.predict(variables["params"], target.queries, *support) > 0.5
             scores.append(dice(masks, target.truth > 0.5))  # every query shows its label, so that none is undefined
-        return {"dice": np.concatenate(scores)}
+        return np.concatenate(scores)
 
     def example(self) -> tuple[Callable, tuple[Any, ...]]:
         """One query with its support set."""

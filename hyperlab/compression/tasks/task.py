@@ -92,3 +92,29 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def example(self) -> tuple[Callable, tuple[Any, ...]]:
         """`function(params, *inputs)` and shapes of the inputs of one example: what multiply-accumulates are of."""
+
+    # -- what pruning is of, where it is not of the parameters as they are -----------------------------------------
+
+    def pruned(self, params: PyTree) -> PyTree:
+        """What is pruned: a tree that masks are made of and counted on. By default the parameters.
+
+        A task whose network in use is made from its parameters gives what is made, with values that are worth what its
+        entries are worth.
+        """
+        return params
+
+    def spread(self, masks: PyTree, params: PyTree) -> PyTree:
+        """Masks of what is pruned as masks of the parameters, which keep it so in training."""
+        return masks
+
+    def gradients(self, params: PyTree, collections: PyTree, examples: PyTree, indices: PyTree) -> PyTree:
+        """Gradients of `still`, a tree like what is pruned; a pure function."""
+        return jax.grad(self.still)(params, collections, examples, indices)
+
+    def front(self) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+        """What `example` is, at each point of a front by name; empty for a network that has none."""
+        return {}
+
+    def at(self, point: str) -> "Task":
+        """The task at one point of its front: it trains, scores and measures there alone, with the same programs."""
+        raise NotImplementedError

@@ -5,6 +5,7 @@ augmentation makes new subjects: a draw of its own for every image. Butoi et al.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,21 +102,23 @@ def _augment(key, images, labels, steps):
     strength = jnp.where(faithful, shared, strength)
     keys = jax.random.split(field_key, (count, len(steps)))
 
+    impl = jax.random.key_impl(key)
     images, labels = images[..., 0], labels[..., 0]
     for place, step in enumerate(steps):
-        draws = Draws(own[:, place], strength[:, place], keys[:, place])
+        # keys as numbers: where replicas are mapped over, a branch becomes a selection, which uses up its keys twice
+        draws = Draws(own[:, place], strength[:, place], jax.random.key_data(keys[:, place]))
         # a step that fires nowhere costs nothing; also, without a border between steps a compiler fuses them and
         # computes one again for every pixel that the next one reads
         images, labels = jax.lax.cond(
-            (draws.own[:, 0] < step.p).any(), lambda *old, step=step: _step(step, *old), lambda _, *old: old,
+            (draws.own[:, 0] < step.p).any(), lambda *old, step=step: _step(step, impl, *old), lambda _, *old: old,
             draws, images, labels,
         )  # fmt: skip
     return images[..., None], labels[..., None]
 
 
-def _step(step: Step, draws: Draws, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _step(step: Step, impl: Any, draws: Draws, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     def one(draws, *old):
-        changed = step.change(draws, *old)
+        changed = step.change(draws._replace(key=jax.random.wrap_key_data(draws.key, impl=impl)), *old)
         return tuple(jnp.where(draws.own[0] < step.p, a, b) for a, b in zip(changed, old, strict=True))
 
     return jax.vmap(one)(draws, images, labels)

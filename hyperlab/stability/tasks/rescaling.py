@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import losses
-from hyperlab.data import load as load_splits
+from hyperlab.data.factors import Prior
+from hyperlab.data.labelled_pixels import load_segmented
 from hyperlab.data.splits import Splits, stratified_subset
 from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models import UNet
-from hyperlab.nn import level_sizes, plan
-from hyperlab.rescaling import Prior
+from hyperlab.nn import plan, size_table
 from hyperlab.stability.tasks.dice import at_each, mean_dice
 from hyperlab.stability.tasks.task import Examples, Gammas, Task, Wording
 
@@ -92,9 +92,8 @@ class Rescaling(Task):
         return self._at(np.linspace(*self.gamma_range, points + 1)[1:])
 
     def _at(self, factors: np.ndarray) -> Gammas:
-        sizes = [level_sizes(self.shape, float(factor), len(self.primary.widths)) for factor in factors.ravel()]
-        sizes = np.array(sizes, np.int32)
-        return Gammas(factors[..., None].astype(np.float32), sizes.reshape(*factors.shape, *sizes.shape[1:]))
+        sizes = size_table(self.shape, factors, len(self.primary.widths))
+        return Gammas(factors[..., None].astype(np.float32), sizes)
 
     def inputs(self, batch: Examples, beside: jax.Array) -> tuple:
         """The images, and the sizes of the levels."""
@@ -124,13 +123,4 @@ def load(config: Any) -> Rescaling:
       ConfigError: settings that it cannot use.
       DataError: data that it cannot use.
     """
-    data = config.rescaling.data
-    options = {"size": tuple(data.size)} if data.size else {}
-    if data.name == "shapes":
-        options |= {"count": data.count, "difficulty": data.difficulty}
-    splits = load_splits(data.name, data.root or None, split_seed=data.split_seed, limit=data.limit or None, **options)
-    if splits.train.labels.ndim == 1:
-        raise ConfigError(
-            f"rescaling.data.name is {data.name!r}, which has one class an image; the task segments images"
-        )
-    return Rescaling(config, splits)
+    return Rescaling(config, load_segmented(config.rescaling.data, "rescaling.data"))

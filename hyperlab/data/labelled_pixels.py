@@ -1,0 +1,34 @@
+"""The segmentation set that a config names: one group of settings for every study that segments images."""
+
+from typing import Any
+
+from hyperlab.data.datasets import load
+from hyperlab.data.splits import Splits
+from hyperlab.errors import ConfigError
+
+
+def load_segmented(settings: Any, group: str = "data") -> Splits:
+    """The splits of a set with a class for every pixel.
+
+    Args:
+      settings: `name`, `root` (`""` for none), `split_seed`, `limit` (0 for none), `size` (of the images, `()` for
+        their own), and, of procedural shapes, `count` and `difficulty`.
+      group: what the config calls the settings, for messages.
+
+    Raises:
+      ConfigError: a set with one class an image.
+      DataError: data that cannot be read.
+
+    >>> from types import SimpleNamespace
+    >>> shapes = SimpleNamespace(name="shapes", root="", split_seed=0, limit=4, size=(16, 16), count=30, difficulty=0.1)
+    >>> load_segmented(shapes).train.labels.shape
+    (4, 16, 16)
+    """
+    options = {"size": tuple(settings.size)} if settings.size else {}
+    if settings.name == "shapes":
+        options |= {"count": settings.count, "difficulty": settings.difficulty}
+    limit = settings.limit or None
+    splits = load(settings.name, settings.root or None, split_seed=settings.split_seed, limit=limit, **options)
+    if splits.train.labels.ndim == 1:
+        raise ConfigError(f"{group}.name is {settings.name!r}, which has one class an image; images are segmented here")
+    return splits
