@@ -35,9 +35,7 @@ class Trial:
     @functools.cached_property
     def init(self) -> Callable:
         """`key -> variables`."""
-        # Run once a network: optimising random number generators takes longer than executing them.
-        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        return jax.jit(self.task.init, compiler_options=quick)
+        return jax.jit(self.task.init, compiler_options=compiler.options_once())
 
     def train(
         self,

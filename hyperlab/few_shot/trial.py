@@ -79,9 +79,7 @@ class Trial:
             params = self.module.init(key, *inputs)["params"]
             return state.create({"params": params}, self._tx(params))
 
-        # Run once a network: optimising random number generators takes longer than executing them.
-        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        return jax.jit(start, compiler_options=quick)
+        return jax.jit(start, compiler_options=compiler.options_once())
 
     def inputs(self, image: jax.Array) -> tuple[jax.Array, ...]:
         """An example of what the module is called with, from an image `[1, height, width, 1]`."""

@@ -179,8 +179,12 @@ def _programs(network: UNet, changes: Augmentation, learning_rate: float, steps:
         images, labels = augment_batch(keys["augmentation"], *batch, changes)
         return losses.dice_cross_entropy(network.apply({"params": params}, images), labels).mean(), Aux()
 
-    start = jax.jit(lambda key, images: state.create(network.init(key, images), optimizer))
-    return start, make_train_step(loss, optimizer, streams=("augmentation",))
+    def start(key, images):
+        return state.create(network.init(key, images), optimizer)
+
+    return jax.jit(start, compiler_options=compiler.options_once()), make_train_step(
+        loss, optimizer, streams=("augmentation",)
+    )
 
 
 @lru_cache(maxsize=4)

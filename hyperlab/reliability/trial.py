@@ -85,9 +85,7 @@ class Trial:
             params = network.init(key, jnp.zeros((1, *self.shape)))
             return state.create({"params": params}, self._tx(params))
 
-        # Run once a network: optimising random number generators takes longer than executing them.
-        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        return jax.jit(start, compiler_options=quick)
+        return jax.jit(start, compiler_options=compiler.options_once())
 
     def step(self, name: str) -> Callable:
         """`(state, (images, labels, rows, beside), key) -> (state, metrics)`; the state is used up."""

@@ -126,9 +126,7 @@ class _Run:
         found = _newest(self.root, self.replicas)
         self.segments: Segments = [[0, self.replicas]] if found is None else self._read(*found)
         self._build(self.replicas)
-        # run once or twice: optimising random number generators takes longer than executing them
-        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        self.first = jax.jit(self._create, out_shardings=self.shardings, compiler_options=quick)
+        self.first = jax.jit(self._create, out_shardings=self.shardings, compiler_options=compiler.options_once())
         self.start = self.first(self._initial_key())
 
     @property

@@ -34,7 +34,7 @@ def inference(units: Units, width: float) -> Measurements:
     """
     config, primary = units.config, units.primary(width)
     images = jnp.zeros((1, *units.splits.image_shape))
-    variables = primary.init(jax.random.key(0), images)
+    variables = jax.jit(primary.init, compiler_options=compiler.options_once())(jax.random.key(0), images)
     trial = units.trial(ARMS["fixed"], next(iter(ARMS["fixed"].jobs(config))))
     factors = sorted({*config.factors, *config.front, *config.outside})
     rows: dict[str, list[float]] = {"rescaling_factor": factors}

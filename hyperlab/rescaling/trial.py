@@ -88,9 +88,7 @@ class Trial:
             params = self.network.init(key)
             return state.create({"params": params}, self._tx(params))
 
-        # Run once a network: optimising random number generators takes longer than executing them.
-        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        return jax.jit(start, compiler_options=quick)
+        return jax.jit(start, compiler_options=compiler.options_once())
 
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)

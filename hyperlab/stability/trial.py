@@ -131,8 +131,7 @@ class Trial:
             return jax.tree.map(lambda x: x[None], function(*one))
 
         # What runs a few times in a run takes longer to optimise than to execute.
-        quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        return jax.jit(stacked, compiler_options=compiler.options() if often else quick, **options)
+        return jax.jit(stacked, compiler_options=compiler.options() if often else compiler.options_once(), **options)
 
     # -- one run -----------------------------------------------------------------------------------------------
 

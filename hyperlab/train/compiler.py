@@ -33,6 +33,17 @@ def options() -> dict[str, str] | None:
     return {YNNPACK: ""} if _known(YNNPACK) else None
 
 
+def options_once() -> dict[str, int] | None:
+    """The same for a program that runs once or twice, such as that of initial parameters: on a CPU it is not optimised.
+
+    Optimising random number generators takes longer than executing them.
+
+    >>> jax.jit(lambda key: jax.random.normal(key), compiler_options=options_once())(jax.random.key(0)).shape
+    ()
+    """
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+
+
 @functools.cache
 def _known(name: str) -> bool:
     try:

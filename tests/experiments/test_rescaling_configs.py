@@ -115,7 +115,7 @@ def test_the_default_is_neither_solved_nor_hopeless(tmp_path):
         "outside": (),
         "rates": (0.01,),
     }
-    for key, value in {**changes, "tuning_seeds": 1, "curve_points": 1}.items():
+    for key, value in {**changes, "tuning_seeds": 1, "report_seeds": 2, "curve_points": 1}.items():
         launch.override(config, key, str(value))
     results = pd.read_csv(hl.run(config, tmp_path / "run") / "results.csv")
     assert 0.75 <= results[results["class"] == "mean"]["dice"].mean() <= 0.85
