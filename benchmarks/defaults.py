@@ -81,7 +81,7 @@ def measure(name: str, folder: Path, seconds: float | None) -> None:
     print(
         json.dumps(
             {
-                "first_step": start["seconds_to"]["first_step"],
+                "first_step": start.get("seconds_to", {}).get("first_step", float("nan")),
                 **start["compiled"],
                 **clock.steps(),
                 "peak_bytes": start["peak_bytes"],
@@ -115,7 +115,7 @@ class Clock:
         """So many steps were done, in all threads together."""
         now, thread = time.monotonic(), threading.get_ident()
         with self.lock:
-            self.first = self.first or now
+            self.first = self.first or (now if done else None)  # a report of no step yet does not count
             if thread in self.last and done > self.done:
                 self.times.append((now - self.last[thread], done - self.done))
             self.last[thread], self.done = now, done
