@@ -68,11 +68,15 @@ def _run(options: argparse.Namespace) -> None:
     if options.slice_axis is not None and dims == 2:
         raise ConfigError("--slice-axis is for volumes, and these are images")
     slice_axis = (2 if options.slice_axis is None else options.slice_axis) if dims == 3 else None
-    answer = _shown if network else _fitted
-    answer = answer(options, network, images, labels, classes, slice_axis)
     masks, overlays = options.out / "masks", options.out / "overlays"
     for folder in (masks, overlays):
         folder.mkdir(parents=True, exist_ok=True)
+    settings = {"classes": classes, "size": options.size or None, "aspect": options.aspect, "seed": options.seed}
+    settings["slice_axis"] = slice_axis
+    if network is None:
+        answer = _fitted(options, images, labels, settings)
+    else:
+        answer = _shown(options, network, images, labels, settings)
     print(f"{len(paths)} images, {len(images)} examples, classes {', '.join(map(str, classes))}, into {options.out}")
     with Progress(len(paths), "segment", unit="image") as progress:
         for done, path in enumerate(paths, 1):
@@ -96,29 +100,27 @@ def _network(options: argparse.Namespace):
     return None
 
 
-def _shown(options, network, images, labels, classes, slice_axis) -> Callable[[np.ndarray], Segmentation]:
+def _shown(options, network, images, labels, settings) -> Callable[[np.ndarray], Segmentation]:
     """Answers of a network that sees the examples beside each image."""
     module, params = network
-    pool = len(images) if slice_axis is None else sum(_labelled_slices(each, classes, slice_axis) for each in labels)
-    settings = {name: getattr(options, name) for name in FOR_PARAMS if getattr(options, name) is not None}
-    settings |= {"module": module, "classes": classes, "size": options.size or None, "slice_axis": slice_axis}
-    settings |= {"aspect": options.aspect, "seed": options.seed}
-    settings["support_size"] = min(settings.get("support_size", MOST_EXAMPLES), pool)
-    return lambda image: segment([image], images, labels, params, **settings)
+    classes, axis = settings["classes"], settings["slice_axis"]
+    pool = len(images) if axis is None else len(in_context.labelled_slices(images, labels, classes, axis)[0])
+    given = {name: getattr(options, name) for name in FOR_PARAMS if getattr(options, name) is not None}
+    given["support_size"] = min(given.get("support_size", MOST_EXAMPLES), pool)
+    return lambda image: segment([image], images, labels, params, module=module, **settings, **given)
 
 
-def _fitted(options, network, images, labels, classes, slice_axis) -> Callable[[np.ndarray], Segmentation]:
+def _fitted(options, images, labels, settings) -> Callable[[np.ndarray], Segmentation]:
     """Answers of a U-Net that is trained on the examples, after a word on what it is worth."""
     steps = in_context.STEPS if options.steps is None else options.steps
-    settings = {"classes": classes, "size": options.size or None, "aspect": options.aspect, "slice_axis": slice_axis}
-    settings |= {"steps": steps, "seed": options.seed}
-    enough = len(images) >= in_context.LEAST
-    with Progress((1 + enough) * steps, "train", unit="step") as progress:
-        if enough:
-            print(_worth(in_context.held_out(images, labels, progress=progress, **settings), len(images), classes))
-        else:
-            print(f"{len(images)} examples are too few to say what a network is worth: look at the overlays")
-        fitted = in_context.fit(images, labels, progress=Later(progress, enough * steps), **settings)
+    if len(images) >= in_context.LEAST:
+        with Progress(steps, "try on some of the examples") as progress:
+            found = in_context.held_out(images, labels, steps=steps, progress=progress, **settings)
+        print(_worth(found, len(images), settings["classes"]))
+    else:
+        print(f"{len(images)} examples are too few to say what a network is worth: look at the overlays")
+    with Progress(steps, "train on all of them") as progress:
+        fitted = in_context.fit(images, labels, steps=steps, progress=progress, **settings)
     return lambda image: fitted.segment([image])
 
 
@@ -132,26 +134,6 @@ def _worth(found: in_context.HeldOut, count: int, classes: Sequence[int]) -> str
         shown = f"{dice.mean():.2f} ({dice.min():.2f} to {dice.max():.2f})" if dice.size else "in none of them"
         lines.append(f"  class {value}: {shown}" + (f"; copy {copied.mean():.2f}" if copied.size else ""))
     return "\n".join(lines)
-
-
-class Later:
-    """The progress of a training that begins when others have done some steps.
-
-    Args:
-      progress: of all of them.
-      before: steps that were done before it.
-    """
-
-    def __init__(self, progress: Progress, before: int):
-        self._progress, self._before = progress, before
-
-    def update(self, done: int, **shown: float) -> None:
-        """Steps that this training has done."""
-        self._progress.update(self._before + done, **shown)
-
-    def pause(self, name: str):
-        """A pause of all of them."""
-        return self._progress.pause(name)
 
 
 def load_network(path: Path):
@@ -294,11 +276,6 @@ def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> Path:
         mask = nibabel.orientations.apply_orientation(mask, nibabel.orientations.ornt_transform(canonical, orientation))
     nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine), target)
     return target
-
-
-def _labelled_slices(label: np.ndarray, classes: Sequence[int], axis: int) -> int:
-    others = tuple(each for each in range(3) if each != axis)
-    return int(np.isin(label, classes).any(others).sum())
 
 
 def _grey(values: np.ndarray, name: str, normalize: str) -> np.ndarray:

@@ -23,10 +23,8 @@ from hyperlab.train import config as configs
 from hyperlab.train import tuning
 from hyperlab.train.progress import Progress
 from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import open_record
+from hyperlab.train.study import FIRST_REPORT_SEED, open_record
 from hyperlab.train.writers import MultiWriter
-
-FIRST_REPORT_SEED = 100  # fresh seeds: tuning seeds count from 0
 
 
 def get_config() -> ml_collections.ConfigDict:

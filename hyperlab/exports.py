@@ -6,17 +6,15 @@ Which studies keep a network is a table here; the others measure networks and th
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from hyperlab import __version__, pareto, trees
 from hyperlab.errors import CheckpointError, ConfigError, DataError, WorkdirError, nearest, require
-from hyperlab.pareto.export import CARD, ORBAX, PROGRAM, SAFETENSORS
+from hyperlab.pareto.export import CARD, ORBAX, PROGRAM, SAFETENSORS, whole_folder
 from hyperlab.reliability import saved
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.run_folder import CONFIG
@@ -97,12 +95,10 @@ def _exported(run: Path, out: Path, to: list[str], network: str | None) -> None:
     names = [FILES[name] for name in to]
     card["sha256"] = {name: digest for name, digest in card["sha256"].items() if name in names}
 
-    def fill(folder: Path) -> None:
+    with whole_folder(out) as folder:
         for name in names:
             (shutil.copytree if (source / name).is_dir() else shutil.copyfile)(source / name, folder / name)
         (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
-
-    _whole(out, fill)
 
 
 def _kept(run: Path, out: Path, to: list[str], network: str | None) -> None:
@@ -144,26 +140,10 @@ def _weights(run: Path, out: Path, to: list[str], network: str | None) -> None:
     except CheckpointError as error:
         raise DataError(f"{run} cannot be exported: {error}") from error
 
-    def fill(folder: Path) -> None:
+    with whole_folder(out) as folder:
         writer.save_file(trees.flatten(weights), folder / SAFETENSORS)
         card = {"network": name, "parameters": trees.count(weights), "versions": {"hyperlab": __version__}}
         (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
-
-    _whole(out, fill)
-
-
-def _whole(out: Path, fill: Callable[[Path], Any]) -> None:
-    """A folder that is there with all its files, or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        fill(temporary)
-        temporary.chmod(0o755)  # mkdtemp lets nobody else read
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 STUDIES: dict[str, Callable[[Path, Path, list[str], str | None], None]] = {

@@ -223,7 +223,7 @@ COMMANDS = {
     "segment": Command(
         _of("experiments.segment"),
         "masks for images, from a few examples",
-        "--images DIR --support DIR --out DIR --params FILE",
+        "--support DIR --out DIR [--images DIR] [--params FILE]",
     ),
     "segment-uncertain": Command(
         _of("experiments.segment_uncertain"),

@@ -1,7 +1,8 @@
 """Segmentation from a few examples, by a network that is shown them or trained on them; several answers for one."""
 
 from hyperlab.in_context.fitted import LEAST, STEPS, Fitted, HeldOut, fit, held_out
-from hyperlab.in_context.segment import Segmentation, network_of, segment
+from hyperlab.in_context.planes import Segmentation, labelled_slices
+from hyperlab.in_context.segment import network_of, segment
 from hyperlab.in_context.stochastic import (
     IntensityChanges,
     augmented_candidates,
@@ -24,6 +25,7 @@ __all__ = [
     "draws",
     "fit",
     "held_out",
+    "labelled_slices",
     "matching_scale",
     "most_similar",
     "network_of",

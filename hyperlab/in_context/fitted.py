@@ -18,7 +18,7 @@ from hyperlab.data.resample import as_size
 from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.in_context.inputs import check_images, check_labels
-from hyperlab.in_context.planes import Segmentation, assembled, restored, slices, stacks
+from hyperlab.in_context.planes import Segmentation, restored, segmentation, slices, stacks
 from hyperlab.in_context.support import most_similar
 from hyperlab.metrics.segmentation import dice
 from hyperlab.models import UNet
@@ -50,13 +50,12 @@ class Fitted(NamedTuple):
     slice_axis: int | None
 
     def segment(self, images: Any, *, batch: int = 8, rescale: bool = False) -> Segmentation:
-        """Masks and probabilities of images, or volumes, in the form that `hyperlab.segment` takes and gives.
+        """Masks and probabilities of images, or volumes; the latter always with an axis of classes.
 
-        Each pixel has the class with the largest probability, the background among them.
+        Each pixel has the class with the largest probability, the background among them. See `hyperlab.segment`.
         """
         scans = check_images(images, "images", 2 if self.slice_axis is None else 3, rescale)
-        planes = slices(scans, self.slice_axis)
-        targets, _, _ = stacks(planes, [], [], self.size, self.aspect)
+        (targets,) = stacks(slices(scans, self.slice_axis), size=self.size, aspect=self.aspect)
         rows, _ = evaluation_batches(len(targets), min(batch, len(targets)))
         apply = _probabilities(self.network)
         found = np.concatenate([np.asarray(apply(self.params, targets[chosen])) for chosen in rows])[: len(targets)]
@@ -69,13 +68,9 @@ class Fitted(NamedTuple):
           found: float `[height, width, 1 + classes]` for each plane.
           scans: that the planes are of.
         """
-        planes = slices(scans, self.slice_axis)
-        per_plane = restored(found, planes, self.aspect) if self.size is not None else list(found)
-        # a class is where it exceeds the background, so the threshold is another at each pixel
-        shown = [np.where(each.argmax(-1)[..., None] == 0, 0, each[..., 1:]) for each in per_plane]
-        masks = assembled(shown, scans, self.classes, self.slice_axis, True, 0.0).masks
-        foreground = [each[..., 1:] for each in per_plane]
-        return Segmentation(masks, assembled(foreground, scans, self.classes, self.slice_axis, True, 0.0).probabilities)
+        whole = restored(found, scans, size=self.size, aspect=self.aspect, slice_axis=self.slice_axis)
+        values = np.array((0, *self.classes), np.int32)
+        return segmentation([values[each.argmax(-1)] for each in whole], [each[..., 1:] for each in whole])
 
 
 class HeldOut(NamedTuple):
@@ -149,7 +144,7 @@ def fit(
     scans = check_images(images, "images", 2 if slice_axis is None else 3, rescale)
     maps, wanted = check_labels(labels, scans, classes)
     working = None if size is None else as_size(size, 2)
-    _, pool, targets = stacks([], slices(scans, slice_axis), slices(maps, slice_axis), working, aspect)
+    pool, targets = stacks(slices(scans, slice_axis), slices(maps, slice_axis), size=working, aspect=aspect)
     network = UNet(tuple(widths), classes=1 + len(wanted))
     pool, numbered = pool[..., None], _numbered(targets, wanted)
     order = batch_indices(seed, range(steps), len(pool), min(batch, len(pool)))
@@ -220,7 +215,7 @@ def held_out(images: Sequence[Any], labels: Sequence[Any], *, share: float = 0.2
     maps = [_numbered(np.reshape(label, scan.shape), fitted.classes) for label, scan in zip(labels, scans, strict=True)]
     queries, truth = ([each[i] for i in aside] for each in (scans, maps))
     examples, known = (slices([each[i] for i in others], axis) for each in (scans, maps))
-    planes, pool, pool_maps = stacks(slices(queries, axis), examples, known, fitted.size, fitted.aspect)
+    planes, pool, pool_maps = stacks(slices(queries, axis), examples, known, size=fitted.size, aspect=fitted.aspect)
     nearest = pool_maps[most_similar(planes, pool, 1)[:, 0]]
     copied = fitted.merged(np.eye(1 + len(fitted.classes), dtype=np.float32)[nearest], queries)
     return HeldOut(*(_dice(each.masks, truth, fitted.classes) for each in (fitted.segment(queries), copied)), aside)

@@ -15,7 +15,7 @@ class Segmentation(NamedTuple):
     Attributes:
       masks: int32 `[n, *spatial]`, class values, 0 for background.
       probabilities: float32 `[n, *spatial]` of the foreground; with `classes`, `[n, *spatial, classes]` in their
-        order, each from a pass of its own, so they need not sum to 1.
+        order; of an in-context network each from a pass of its own, so they need not sum to 1.
     """
 
     masks: Any
@@ -42,36 +42,46 @@ def labelled_slices(volumes: Sequence[np.ndarray], labels: Sequence[np.ndarray],
     return tuple(map(list, zip(*pairs, strict=True)))
 
 
-def stacks(planes, examples, labels, working, aspect: str):
-    """Targets `[n, h, w]`, examples and label maps `[pool, h, w]`, all of one size."""
-    if working is None:
-        shapes = sorted({plane.shape for plane in [*planes, *examples]})
+def stacks(*groups: Sequence[np.ndarray], size: tuple[int, int] | None, aspect: str) -> list[np.ndarray]:
+    """Groups of images, or of label maps, each as one array `[n, height, width]` at the working size.
+
+    Raises:
+      DataError: no size is given, and the planes have several.
+    """
+    if size is None:
+        shapes = sorted({plane.shape for group in groups for plane in group})
         if len(shapes) > 1:
             raise DataError(
                 f"images and examples have {len(shapes)} sizes, from {shapes[0]} to {shapes[-1]}, and size=None keeps "
                 "them; give the size that the network works at, for instance size=128"
             )
-    groups = (planes, examples, labels)
-    return [np.stack([to_working_size(each, working, aspect) for each in group]) if group else None for group in groups]
+    return [np.stack([to_working_size(each, size, aspect) for each in group]) for group in groups]
 
 
-def restored(per_plane: Sequence[np.ndarray], planes: Sequence[np.ndarray], aspect: str) -> list[np.ndarray]:
-    """Maps `[height, width, class]` at the working size, each back on its own plane."""
-    return [
-        np.stack([from_working_size(each, plane.shape, aspect) for each in np.moveaxis(found, -1, 0)], -1)
-        for found, plane in zip(per_plane, planes, strict=True)
-    ]
+def restored(
+    found: Sequence[np.ndarray],
+    scans: Sequence[np.ndarray],
+    *,
+    size: tuple[int, int] | None,
+    aspect: str,
+    slice_axis: int | None,
+) -> list[np.ndarray]:
+    """Maps `[height, width, channel]` of planes at the working size, put together on the scans that they are of."""
+    planes = slices(scans, slice_axis)
+    if size is not None:
+        found = [
+            np.stack([from_working_size(each, plane.shape, aspect) for each in np.moveaxis(maps, -1, 0)], -1)
+            for maps, plane in zip(found, planes, strict=True)
+        ]
+    if slice_axis is None:
+        return list(found)
+    ends = np.cumsum([scan.shape[slice_axis] for scan in scans])[:-1]
+    parts = np.split(np.arange(len(found)), ends)
+    return [np.stack([found[i] for i in part], slice_axis) for part in parts]
 
 
-def assembled(per_plane, scans, wanted, slice_axis, multiple: bool, threshold: float) -> Segmentation:
-    """Planes put together to what was given, and merged into label maps."""
-    if slice_axis is not None:
-        ends = np.cumsum([scan.shape[slice_axis] for scan in scans])[:-1]
-        parts = np.split(np.arange(len(per_plane)), ends)
-        per_plane = [np.stack([per_plane[i] for i in part], slice_axis) for part in parts]
-    values = np.array(wanted, np.int32)
-    masks = [np.where(each.max(-1) > threshold, values[each.argmax(-1)], 0).astype(np.int32) for each in per_plane]
-    probabilities = per_plane if multiple else [each[..., 0] for each in per_plane]
+def segmentation(masks: Sequence[np.ndarray], probabilities: Sequence[np.ndarray]) -> Segmentation:
+    """Masks and probabilities, as arrays where all images have one size."""
     if len({mask.shape for mask in masks}) == 1:
         return Segmentation(np.stack(masks), np.stack(probabilities))
-    return Segmentation(masks, probabilities)
+    return Segmentation(list(masks), list(probabilities))

@@ -17,7 +17,7 @@ from hyperlab.data.resample import as_size, pad_or_crop
 from hyperlab.errors import ConfigError, DataError, ParameterTreeError, nearest
 from hyperlab.in_context import support as supports
 from hyperlab.in_context.inputs import check_images, check_labels
-from hyperlab.in_context.planes import Segmentation, assembled, labelled_slices, restored, slices, stacks
+from hyperlab.in_context.planes import Segmentation, labelled_slices, restored, segmentation, slices, stacks
 from hyperlab.inference import multiple_of
 from hyperlab.models import UniverSeg
 from hyperlab.train import compiler
@@ -112,7 +112,7 @@ def segment(
     planes = slices(scans, slice_axis)
 
     working = None if size is None else as_size(size, 2)
-    targets, pool, maps = stacks(planes, examples, labels, working, aspect)
+    targets, pool, maps = stacks(planes, examples, labels, size=working, aspect=aspect)
     plane_size = targets.shape[1:]
     targets, pool, maps = (_divisible(each, module, indivisible) for each in (targets, pool, maps))
     chosen = _chosen(targets, pool, support_size, select, ensemble, seed)
@@ -125,9 +125,10 @@ def segment(
         mean = _predict(module, params, targets, pool, binary, chosen, average, batch)
         results.append([pad_or_crop(each, plane_size) for each in mean])
     per_plane = [np.stack(of_classes, -1) for of_classes in zip(*results, strict=True)]
-    if working is not None:
-        per_plane = restored(per_plane, planes, aspect)
-    return assembled(per_plane, scans, wanted, slice_axis, classes is not None, threshold)
+    found = restored(per_plane, scans, size=working, aspect=aspect, slice_axis=slice_axis)
+    values = np.array(wanted, np.int32)
+    masks = [np.where(each.max(-1) > threshold, values[each.argmax(-1)], 0).astype(np.int32) for each in found]
+    return segmentation(masks, found if classes is not None else [each[..., 0] for each in found])
 
 
 def network_of(params: Any) -> UniverSeg:

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,9 +89,7 @@ def export(
     exported = _exported(apply, variables, example, platforms)
     card = _card(exported, metadata, apply, variables, example)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with whole_folder(folder) as temporary:
         leaves = {path: np.asarray(leaf) for path, leaf in trees.flatten(variables).items()}
         if "orbax" in formats:
             _save_orbax(temporary / ORBAX, trees.nest(leaves))
@@ -105,13 +103,26 @@ def export(
             if (temporary / name).exists()
         }
         (temporary / CARD).write_text(json.dumps(card, indent=2, allow_nan=False) + "\n")
+    return folder
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder that is there with all its files, or not at all; an empty one is replaced.
+
+    Args:
+      folder: gets what was written to the folder that is given out, when the block ends without an error.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
         temporary.chmod(0o755)  # mkdtemp lets nobody else read
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return folder
 
 
 def load(folder: str | os.PathLike) -> Exported:

@@ -22,10 +22,8 @@ from hyperlab.registration.trial import Criterion, coarse_shape, draw_weights, l
 from hyperlab.train import compiler, durations, optimizers, rngs, state
 from hyperlab.train.loop import fit
 from hyperlab.train.step import compile_step, train_step
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.units import Measurements, UnitFiles, kept
-
-TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; on the test split with fresh ones
-FIRST_REPORT_SEED = 100  # tuning seeds count from 0
 
 
 class Units:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from hyperlab.report import figures
 from hyperlab.report.page import Page
+from hyperlab.results.folders import tidy
 from hyperlab.train.heartbeat import State
 
 METRICS = {
@@ -37,7 +38,7 @@ def write(folder: Path, states: Mapping[str, State]) -> Path:
     page.table(pd.DataFrame([_status(folder, row, state) for row, state in states.items()]))
     if len(results):
         results.to_csv(folder / "results.csv", index=False)
-        _results(page, _tidy(results), folder / "figures")
+        _results(page, tidy(results), folder / "figures")
     if len(contrasts):
         contrasts.to_csv(folder / "contrasts.csv", index=False)
         _contrasts(page, contrasts)
@@ -92,14 +93,6 @@ def _joined(folder: Path, rows: Sequence[str], name: str) -> pd.DataFrame:
             part.insert(0, "row", row)
             parts.append(part)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["row"])
-
-
-def _tidy(results: pd.DataFrame) -> pd.DataFrame:
-    """One measurement a line, from studies that write it so and from those that have a column for each metric."""
-    if {"metric", "value"} <= set(results):
-        return results
-    metrics = [metric for metric in METRICS if metric in results]
-    return results.melt([c for c in results if c not in metrics], metrics, "metric", "value")
 
 
 def _table(results: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

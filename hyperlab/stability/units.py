@@ -19,9 +19,8 @@ from hyperlab.stability.trial import Batches, Data, Trial
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
+from hyperlab.train.study import REPORT, TUNE
 from hyperlab.train.units import Measurements, UnitFiles, in_parallel, kept
-
-TUNE, REPORT = "tune", "report"  # on the validation split with tuning seeds; on the test split with fresh ones
 
 
 class Run(NamedTuple):

@@ -1,6 +1,7 @@
 """Compiler options that were measured to pay, and what a compilation costs."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import threading
@@ -82,6 +83,7 @@ def timed_compile(function: Any, *example: Any) -> tuple[Any, float]:
     return program, time.perf_counter() - begun + sum(saved)
 
 
+@dataclasses.dataclass
 class Compilations:
     """What was compiled so far, by all threads.
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 from hyperlab import cli, launch
 from hyperlab.cli.command import COMMANDS
+from hyperlab.errors import HyperlabError
 from hyperlab.studies import studies
 from hyperlab.sweep import slurm
 
@@ -65,6 +66,14 @@ def read(words):
                 _read_sweep(*accepted.args)
         except SystemExit as left:
             assert left.code == 0, words
+
+
+def refusal(words):
+    """Why the program would refuse its words; nothing if it takes them."""
+    try:
+        read(words)
+    except (HyperlabError, AssertionError, SystemExit) as error:
+        return f"{type(error).__name__}: {error}"
 
 
 def _as_hyperlab(words):

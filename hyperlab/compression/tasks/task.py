@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from hyperlab.errors import ConfigError
+
 PyTree = Any
 
 
@@ -116,5 +118,9 @@ class Task(abc.ABC):
         return {}
 
     def at(self, point: str) -> "Task":
-        """The task at one point of its front: it trains, scores and measures there alone, with the same programs."""
-        raise NotImplementedError
+        """The task at one point of its front: it trains, scores and measures there alone, with the same programs.
+
+        Raises:
+          ConfigError: it has no front.
+        """
+        raise ConfigError(f"{self.name} has no front, and so no point {point!r} of one")
