@@ -10,7 +10,6 @@ development tasks with tuning seeds, with the same grid for every arm; what is r
 tasks that no choice has seen.
 """
 
-import json
 from pathlib import Path
 
 import ml_collections
@@ -18,13 +17,10 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, material
+from hyperlab.few_shot import ARMS, REPORT, TUNE, Units, material
 from hyperlab.few_shot.targets import check
 from hyperlab.train import config as configs
-from hyperlab.train import tuning
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import open_record
+from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
 
@@ -66,25 +62,16 @@ def get_config() -> ml_collections.ConfigDict:
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
     made = prepare(config, folder.path)
-    folder.check_fingerprint(made.name, made.fingerprint)
-    writer = open_record(folder, config)
-    with Progress(1, "in context", unit="step") as progress:
-        units = Units(config, made, folder, progress, stop)
-        progress.total = _planned(units)
-        chosen = _tune(units)
-        if chosen is None:
-            return
-        # On disk before a held-out task is read for the first time.
-        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
-        complete = _report(units, chosen, writer)
-    folder.note(networks_judged_on_held_out_tasks=units.test_reads)
-    if complete:
-        from hyperlab.report import in_context
-
-        units.floors()
-        material.keep(units.files, made, max(config.support_sizes))
-        in_context.write(folder.path)
-    writer.close()
+    study.conduct(
+        config,
+        folder,
+        data=(made.name, made.fingerprint),
+        units=lambda progress: Units(config, made, folder, progress, stop),
+        planned=_planned,
+        tune=_tune,
+        report=_report,
+        finish=_finish,
+    )
 
 
 def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Material:
@@ -99,29 +86,18 @@ def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Materia
 
 def _tune(units: Units) -> dict[str, dict] | None:
     """The learning rate of each arm, from tuning seeds and the development tasks; None after a stop."""
-    config, seeds = units.config, range(units.config.tuning_seeds)
-    tasks = [(arm, rate, seed) for arm in config.arms for rate in config.rates for seed in seeds]
-    if None in units.in_parallel(lambda task: units.measure(*task, TUNE), tasks):
-        return None
-    chosen = {}
-    for arm in config.arms:
+    config = units.config
 
-        def measure(_, pairs, arm=arm):
-            measured = [units.measure(arm, rate, seed, TUNE) for rate, seed in pairs]
-            return None if None in measured else np.array([mean_dice(one) for one in measured])
+    def score(arm: str, rate: float, seed: int) -> float | None:
+        measured = units.measure(arm, rate, seed, TUNE)
+        return None if measured is None else mean_dice(measured)
 
-        choice = tuning.choose(1, config.rates, seeds, measure, widenings=config.widenings)
-        if choice is None:
-            return None
-        chosen[arm] = {
-            "label": ARMS[arm].label,
-            "definition": ARMS[arm].definition(),
-            "learning_rate": choice.rate,
-            "trials": choice.trials,
-            "at_edge": choice.at_edge,
-            "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
-        }
-    return chosen
+    grids = dict.fromkeys(config.arms, config.rates)
+    chosen = tuning.choose_rates(grids, units.tuning_seeds, score, units.in_parallel, widenings=config.widenings)
+    return chosen and {
+        arm: {"label": ARMS[arm].label, "definition": ARMS[arm].definition(), **choice.record()}
+        for arm, choice in chosen.items()
+    }
 
 
 def mean_dice(measured: dict[str, np.ndarray]) -> float:
@@ -131,8 +107,7 @@ def mean_dice(measured: dict[str, np.ndarray]) -> float:
 
 def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Trains each arm at its rate on fresh seeds and judges it on the held-out tasks; False after a stop."""
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
-    tasks = [(arm, seed) for arm in units.config.arms for seed in seeds]
+    tasks = [(arm, seed) for arm in units.config.arms for seed in units.report_seeds]
 
     def measure(task):
         arm, seed = task
@@ -144,6 +119,14 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
         for step, dice in zip(result.get("curve/step", ()), result.get("curve/dice", ()), strict=True):
             writer.scalars(int(step), {"dice": float(dice)}, split=f"{arm}/{seed}/development")
     return True
+
+
+def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
+    from hyperlab.report import in_context
+
+    units.floors()
+    material.keep(units.files, units.material, max(units.config.support_sizes))
+    in_context.write(units.folder.path)
 
 
 def _check(config: ml_collections.ConfigDict) -> None:

@@ -11,7 +11,6 @@ whose batch is H-fold: it communicates exactly as rarely. Replicas are an axis o
 on one device; what communication would take on a real network is predicted, never measured here.
 """
 
-import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,10 +23,7 @@ from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics.statistics import MOST_CONTRASTS
 from hyperlab.replicas import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
 from hyperlab.train import config as configs
-from hyperlab.train import search
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import open_record
+from hyperlab.train import search, study
 from hyperlab.train.writers import MultiWriter
 
 
@@ -87,34 +83,35 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
         processes.train(config, folder, stop)
         return
     task = load(config, folder.path)
-    folder.check_fingerprint(task.name, task.fingerprint)
-    writer = open_record(folder, config)
-    with Progress(1, "local_sgd", unit="step") as progress:
+
+    def units_of(progress) -> Units:
         units = Units(config, task, folder, progress, stop)
         units.check()
-        progress.total = sum(
-            units.steps(cell.replicas) * (config.trials * config.tuning_seeds + config.report_seeds)
-            for cell in units.cells
-        )
-        described = _described(units)
-        chosen = _tune(units)
-        if chosen is None:
-            return
-        # On disk before the test split is read for the first time.
-        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
-        write_atomically(folder.path / "task.json", json.dumps(described, indent=1) + "\n")
-        complete = _report(units, chosen, writer)
-    folder.note(networks_measured_on_the_test_split=units.test_reads)
-    if complete:
-        from hyperlab.report import local_sgd as report
+        return units
 
-        report.write(folder.path)
-    writer.close()
+    study.conduct(
+        config,
+        folder,
+        data=(task.name, task.fingerprint),
+        units=units_of,
+        planned=_planned,
+        tune=_tune,
+        report=_report,
+        finish=_finish,
+    )
+
+
+def _planned(units: Units) -> int:
+    """Training steps of the whole study."""
+    config = units.config
+    runs = config.trials * config.tuning_seeds + config.report_seeds
+    return sum(units.steps(cell.replicas) * runs for cell in units.cells)
 
 
 def _tune(units: Units) -> dict[str, dict] | None:
     """The numbers of every cell, from tuning seeds and the validation split; None after a stop."""
-    seeds = range(units.config.tuning_seeds)
+    study.write_json(units.folder, "task.json", _described(units))
+    seeds = units.tuning_seeds
     # Cells side by side: their programs are compiled at the same time.
     tasks = [(cell, trial, seed) for trial in range(units.config.trials) for seed in seeds for cell in units.cells]
     if None in units.in_parallel(lambda one: units.measure(*one, TUNE), tasks):
@@ -148,8 +145,7 @@ def _tune(units: Units) -> dict[str, dict] | None:
 
 def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Trains every cell on fresh seeds; False after a stop."""
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
-    tasks = [(cell, chosen[cell.name]["trial"], seed) for seed in seeds for cell in units.cells]
+    tasks = [(cell, chosen[cell.name]["trial"], seed) for seed in units.report_seeds for cell in units.cells]
     results = units.in_parallel(lambda one: units.measure(*one, REPORT), tasks)
     for (cell, _, seed), result in zip(tasks, results, strict=True):
         if result is None:
@@ -157,6 +153,12 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
         for step, score in zip(result["curve/step"], result["curve/score"], strict=True):
             writer.scalars(int(step), {units.task.score: float(score)}, split=f"{cell.name}/{seed}/validation")
     return True
+
+
+def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
+    from hyperlab.report import local_sgd as report
+
+    report.write(units.folder.path)
 
 
 def _check(config: ml_collections.ConfigDict) -> None:

@@ -10,32 +10,18 @@ tuning seeds and the validation split, with the same grid for every method; what
 the test split.
 """
 
-import json
 from types import SimpleNamespace
 
 import ml_collections
-import numpy as np
 
 from hyperlab import launch, trees
-from hyperlab.compression import (
-    DENSE,
-    FIRST_REPORT_SEED,
-    METHODS,
-    REPORT,
-    TUNE,
-    Units,
-    find,
-    load,
-    settings,
-    with_controls,
-)
+from hyperlab.compression import DENSE, METHODS, REPORT, TUNE, Units, find, load, settings, with_controls
 from hyperlab.errors import ConfigError
 from hyperlab.train import config as configs
-from hyperlab.train import tuning
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import open_record
+from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
+
+PARENT = "parent"  # what is chosen for the networks that are pruned
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -81,25 +67,22 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     names = methods_of(config)
     _check(config, names)
     task = load(config, folder.path)
-    folder.check_fingerprint(task.name, task.fingerprint)
-    writer = open_record(folder, config)
-    with Progress(1, "pruning", unit="step") as progress:
+
+    def units_of(progress) -> Units:
         units = Units(config, task, folder, progress, stop)
         _check_task(config, names, units)
-        progress.total = _planned(units, names)
-        chosen = _tune(units, names)
-        if chosen is None:
-            return
-        # On disk before the test split is read for the first time.
-        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
-        write_atomically(folder.path / "task.json", json.dumps(_described(units), indent=1) + "\n")
-        complete = _report(units, names, chosen, writer)
-    folder.note(networks_measured_on_the_test_split=units.test_reads)
-    if complete:
-        from hyperlab.report import pruning
+        return units
 
-        pruning.write(folder.path)
-    writer.close()
+    study.conduct(
+        config,
+        folder,
+        data=(task.name, task.fingerprint),
+        units=units_of,
+        planned=lambda units: _planned(units, names),
+        tune=lambda units: _tune(units, names),
+        report=lambda units, chosen, writer: _report(units, names, chosen, writer),
+        finish=_finish,
+    )
 
 
 def methods_of(config: ml_collections.ConfigDict) -> tuple[str, ...]:
@@ -114,39 +97,29 @@ def methods_of(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 
 def _tune(units: Units, names: tuple[str, ...]) -> dict[str, dict] | None:
     """The learning rates, from tuning seeds and the validation split; None after a stop."""
-    config, seeds = units.config, range(units.config.tuning_seeds)
-    chosen = {"parent": _choose(units, "parent", config.parent_rates, lambda _, rate, seed: units.parent(rate, seed))}
-    if chosen["parent"] is None:
+    parents = _choose(units, {PARENT: units.config.parent_rates}, lambda _, rate, seed: units.parent(rate, seed))
+    if parents is None:
         return None
-    units.parent_rate = chosen["parent"]["learning_rate"]
-    tasks = [(name, rate, seed) for name in names for rate in _rates(units, name) for seed in seeds]
-    if None in units.in_parallel(lambda one: _tried(units, *one), tasks):
+    units.parent_rate = parents[PARENT].rate
+    choices = _choose(units, {name: _rates(units, name) for name in names}, lambda *trial: _tried(units, *trial))
+    if choices is None:
         return None
-    for name in names:
-        chosen[name] = _choose(units, name, _rates(units, name), lambda *one: _tried(units, *one))
-        if chosen[name] is None:
-            return None
+    chosen = {PARENT: parents[PARENT].record()}
+    for name, choice in choices.items():
         method = units.method(name)
-        chosen[name] |= {"label": method.label, "track": method.track, "definition": method.definition()}
-        chosen[name]["source"] = method.source
+        chosen[name] = choice.record() | {"label": method.label, "track": method.track}
+        chosen[name] |= {"definition": method.definition(), "source": method.source}
     return chosen
 
 
-def _choose(units: Units, name: str, rates, measure) -> dict | None:
-    """The best of the rates by validation score, and what was tried."""
-    config, seeds = units.config, range(units.config.tuning_seeds)
+def _choose(units: Units, grids: dict[str, tuple[float, ...]], measure) -> dict[str, tuning.Choice] | None:
+    """The best rate of each by its validation score."""
 
-    def score(_, pairs):
-        measured = [measure(name, rate, seed) for rate, seed in pairs]
-        if None in measured:
-            return None
-        return np.array([one[f"validation/{units.task.score}"].mean() for one in measured])
+    def score(*trial) -> float | None:
+        measured = measure(*trial)
+        return None if measured is None else measured[f"validation/{units.task.score}"].mean()
 
-    choice = tuning.choose(1, rates, seeds, score, widenings=config.widenings)
-    if choice is None:
-        return None
-    tried = [{"learning_rate": s.rate, "score": s.score} for s in choice.scores]
-    return {"learning_rate": choice.rate, "trials": choice.trials, "at_edge": choice.at_edge, "tuning": tried}
+    return tuning.choose_rates(grids, units.tuning_seeds, score, units.in_parallel, widenings=units.config.widenings)
 
 
 def _tried(units: Units, name: str, rate: float, seed: int):
@@ -161,8 +134,8 @@ def _rates(units: Units, name: str) -> tuple[float, ...]:
 
 def _report(units: Units, names: tuple[str, ...], chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Prunes and trains with every method at every compression on fresh seeds; False after a stop."""
-    config = units.config
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    study.write_json(units.folder, "task.json", _described(units))
+    config, seeds = units.config, units.report_seeds
     # Parents first: what shares one would train it side by side.
     if None in units.in_parallel(units.unpruned, seeds):
         return False
@@ -185,6 +158,12 @@ def _report(units: Units, names: tuple[str, ...], chosen: dict[str, dict], write
                 int(step), {units.task.score: float(score)}, split=f"{name}/{compression:g}/{seed}/validation"
             )
     return True
+
+
+def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
+    from hyperlab.report import pruning
+
+    pruning.write(units.folder.path)
 
 
 def _check(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:

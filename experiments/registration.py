@@ -9,29 +9,14 @@ descent. Learning rates and initialisers are chosen on tuning seeds and the vali
 trials; what is reported comes from fresh seeds and the test split. The report says what came out, either way.
 """
 
-import json
-
 import ml_collections
 import numpy as np
 
 from hyperlab import launch
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.registration import (
-    ARMS,
-    FIRST_REPORT_SEED,
-    INITIALIZERS,
-    REPORT,
-    SIMILARITIES,
-    SMOOTHNESS,
-    Units,
-    load,
-    total_steps,
-    tune,
-)
+from hyperlab.registration import ARMS, INITIALIZERS, REPORT, SIMILARITIES, SMOOTHNESS, Units, load, total_steps, tune
 from hyperlab.train import config as configs
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import open_record
+from hyperlab.train import study
 from hyperlab.train.writers import MultiWriter
 
 
@@ -79,25 +64,18 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
-    study = _checked(config)
-    folder.check_fingerprint(config.data.name, study.fingerprint)
-    writer = open_record(folder, config)
-    with Progress(_planned(config, study), "registration") as progress:
-        units = Units(config, study, folder, progress, stop)
-        chosen = tune(units)
-        if chosen is None:
-            return
-        # On disk before the test split is read for the first time.
-        description = {"classes": study.classes, "notes": study.notes, "name": study.name}
-        content = {"data": description, "arms": chosen}
-        write_atomically(folder.path / "choices.json", json.dumps(content, indent=1) + "\n")
-        complete = _report(units, chosen, writer)
-    folder.note(runs_measured_on_the_test_split=units.test_reads)
-    writer.close()
-    if complete:
-        from hyperlab.report import registration
-
-        registration.write(folder.path)
+    data = _checked(config)
+    described = {"classes": data.classes, "notes": data.notes, "name": data.name}
+    study.conduct(
+        config,
+        folder,
+        data=(config.data.name, data.fingerprint),
+        units=lambda progress: Units(config, data, folder, progress, stop),
+        planned=lambda units: _planned(config, data),
+        tune=lambda units: (chosen := tune(units)) and {"data": described, "arms": chosen},
+        report=lambda units, chosen, writer: _report(units, chosen["arms"], writer),
+        finish=_finish,
+    )
 
 
 def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
@@ -110,7 +88,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     for name in config.arms:
         variant, rate = ARMS[name].variants(config.initializers)[chosen[name]["variant"]], chosen[name]["learning_rate"]
         runs = [(None, rate)] if ARMS[name].hypernetwork else list(zip(config.weights, rate, strict=True))
-        for seed in range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds):
+        for seed in units.report_seeds:
             for weight, rate in runs:
                 unit = f"{name}/{REPORT}/{seed}" if weight is None else f"{name}/{weight:g}/{REPORT}/{seed}"
                 result = units.train(unit, variant, rate, seed, REPORT, weight)
@@ -118,6 +96,12 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
                     return False
                 _write(writer, unit, config, result)
     return True
+
+
+def _finish(units: Units, chosen: dict, writer: MultiWriter) -> None:
+    from hyperlab.report import registration
+
+    registration.write(units.folder.path)
 
 
 def _write(writer: MultiWriter, unit: str, config, result: dict[str, np.ndarray]) -> None:

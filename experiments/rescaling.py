@@ -9,8 +9,6 @@ network for each phi (Fixed), one set of parameters for all (Stochastic), one se
 split, with the same grid for every arm; what is reported comes from fresh seeds and the test split.
 """
 
-import json
-
 import ml_collections
 import numpy as np
 
@@ -21,10 +19,7 @@ from hyperlab.nn import check_sizes, level_sizes
 from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, cases, costs, deploy
 from hyperlab.rescaling.units import mean_dice
 from hyperlab.train import config as configs
-from hyperlab.train import tuning
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import FIRST_REPORT_SEED, open_record
+from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
 
@@ -68,67 +63,41 @@ def get_config() -> ml_collections.ConfigDict:
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: costs, tuning, then fresh seeds. A stopped study continues."""
     splits = _load(config)
-    folder.check_fingerprint(config.data.name, splits.fingerprint)
-    writer = open_record(folder, config)
-    with Progress(1, "rescaling", unit="step") as progress:
-        units = Units(config, splits, folder, progress, stop)
-        progress.total = _planned(units)
-        cases.keep(units)
-        costs.measure(units)
-        chosen = _tune(units)
-        if chosen is None:
-            return
-        # On disk before the test split is read for the first time.
-        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
-        complete = _report(units, chosen, writer)
-    folder.note(networks_measured_on_the_test_split=units.test_reads)
-    if complete:
-        from hyperlab.report import rescaling
-
-        deploy.write(units, chosen, writer)
-        rescaling.write(folder.path)
-    writer.close()
+    study.conduct(
+        config,
+        folder,
+        data=(config.data.name, splits.fingerprint),
+        units=lambda progress: Units(config, splits, folder, progress, stop),
+        planned=_planned,
+        tune=_tune,
+        report=_report,
+        finish=_finish,
+    )
 
 
 def _tune(units: Units) -> dict[str, dict] | None:
     """The learning rate of each arm, from tuning seeds and the validation split; None after a stop."""
-    config, seeds = units.config, range(units.config.tuning_seeds)
-    tasks = [(arm, job, rate, seed) for arm in config.arms for job in ARMS[arm].jobs(config)
-             for rate in config.rates for seed in seeds]  # fmt: skip
-    if None in units.in_parallel(lambda task: units.measure(*task, TUNE), tasks):
-        return None
-    chosen = {}
-    for arm in config.arms:
+    cases.keep(units)
+    costs.measure(units)
+    config = units.config
 
-        def measure(_, pairs, arm=arm):
-            scores = []
-            for rate, seed in pairs:
-                measured = [units.measure(arm, job, rate, seed, TUNE) for job in ARMS[arm].jobs(config)]
-                if None in measured:
-                    return None
-                # Validation Dice in the end, mean over what the arm is compared at.
-                scores.append(np.mean([mean_dice(one["validation/dice"]) for one in measured]))
-            return np.array(scores)
+    def score(arm: str, rate: float, seed: int) -> float | None:
+        """Validation Dice in the end, mean over what the arm is compared at."""
+        measured = [units.measure(arm, job, rate, seed, TUNE) for job in ARMS[arm].jobs(config)]
+        return None if None in measured else np.mean([mean_dice(one["validation/dice"]) for one in measured])
 
-        choice = tuning.choose(1, config.rates, seeds, measure, widenings=config.widenings)
-        if choice is None:
-            return None
-        chosen[arm] = {
-            "label": ARMS[arm].label,
-            "definition": ARMS[arm].definition(),
-            "learning_rate": choice.rate,
-            "trials": choice.trials,
-            "at_edge": choice.at_edge,
-            "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
-        }
-    return chosen
+    grids = dict.fromkeys(config.arms, config.rates)
+    chosen = tuning.choose_rates(grids, units.tuning_seeds, score, units.in_parallel, widenings=config.widenings)
+    return chosen and {
+        arm: {"label": ARMS[arm].label, "definition": ARMS[arm].definition(), **choice.record()}
+        for arm, choice in chosen.items()
+    }
 
 
 def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Trains each arm at its rate on fresh seeds, measured on validation and test; False after a stop."""
     config = units.config
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
-    tasks = [(arm, job, seed) for arm in config.arms for job in ARMS[arm].jobs(config) for seed in seeds]
+    tasks = [(arm, job, seed) for arm in config.arms for job in ARMS[arm].jobs(config) for seed in units.report_seeds]
 
     def measure(task):
         arm, job, seed = task
@@ -140,6 +109,13 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
         for step, dice in zip(result["curve/step"], result["curve/dice"], strict=True):
             writer.scalars(int(step), {"dice": float(dice)}, split=f"{arm}/{job.name}/{seed}/validation")
     return True
+
+
+def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
+    from hyperlab.report import rescaling
+
+    deploy.write(units, chosen, writer)
+    rescaling.write(units.folder.path)
 
 
 def _load(config: ml_collections.ConfigDict):

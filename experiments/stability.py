@@ -11,8 +11,6 @@ seeds and the validation split, with the same grid for every arm; what is report
 split. The report says what came out, either way.
 """
 
-import json
-
 import ml_collections
 import numpy as np
 
@@ -20,10 +18,7 @@ from hyperlab import launch
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
 from hyperlab.train import config as configs
-from hyperlab.train import tuning
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import FIRST_REPORT_SEED, open_record
+from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
 
@@ -80,27 +75,22 @@ def _registration() -> dict:
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
     task = _load(config)
-    folder.check_fingerprint(task.name, task.fingerprint)
-    write_atomically(folder.path / "task.json", json.dumps(task.wording._asdict(), indent=1) + "\n")  # for the report
-    writer = open_record(folder, config)
-    with Progress(_planned(config, task), "stability", unit="run-step") as progress:
-        units = Units(config, task, folder, progress, stop)
-        chosen = _tune(units)
-        if chosen is None:
-            return
-        # On disk before the test split is read for the first time.
-        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
-        complete = _report(units, chosen, writer)
-    folder.note(runs_measured_on_the_test_split=units.test_reads)
-    writer.close()
-    if complete:
-        from hyperlab.report import stability
-
-        stability.write(folder.path)
+    study.conduct(
+        config,
+        folder,
+        data=(task.name, task.fingerprint),
+        units=lambda progress: Units(config, task, folder, progress, stop),
+        planned=lambda units: _planned(config, task),
+        tune=_tune,
+        report=_report,
+        finish=_finish,
+        counted="run-step",
+    )
 
 
 def _tune(units: Units) -> dict[str, dict] | None:
     """The variant and learning rate of each arm, from tuning seeds and the validation split; None after a stop."""
+    study.write_json(units.folder, "task.json", units.task.wording._asdict())
     names = [f"{optimizer}/{arm}" for optimizer in units.config.optimizers for arm in units.config.arms]
     choices = units.in_parallel(lambda name: _tune_arm(units, *name.split("/")), names)
     return None if None in choices else dict(zip(names, choices, strict=True))
@@ -116,34 +106,25 @@ def _tune_arm(units: Units, optimizer: str, name: str) -> dict | None:
         # Mean score along the run: it rewards speed as well as the end, and every run has one.
         return None if result is None else result["curve/score"].mean(1)
 
-    rates, seeds = config.rates[optimizer], range(config.tuning_seeds)
-    choice = tuning.choose(len(variants), rates, seeds, measure, widenings=config.widenings)
+    rates = config.rates[optimizer]
+    choice = tuning.choose(len(variants), rates, units.tuning_seeds, measure, widenings=config.widenings)
     if choice is None:
         return None
     variant = variants[choice.variant]
-    return {
+    return choice.record([one.initializer for one in variants]) | {
         "label": variant.label,
         "definition": variant.definition(),
-        "variant": choice.variant,
-        "initializer": variant.initializer,
         "learning_rate": choice.rate * variant.rate_factor,
-        "trials": choice.trials,
-        "at_edge": choice.at_edge,
-        "tuning": [
-            {"initializer": variants[s.variant].initializer, "learning_rate": s.rate, "score": s.score}
-            for s in choice.scores
-        ],
     }
 
 
 def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Runs each arm as it was chosen on fresh seeds, measured on the test split; False after a stop."""
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
 
     def measure(name: str):
         optimizer, arm = name.split("/")
         variant = ARMS[arm].variants()[chosen[name]["variant"]]
-        runs = [Run(chosen[name]["learning_rate"], seed) for seed in seeds]
+        runs = [Run(chosen[name]["learning_rate"], seed) for seed in units.report_seeds]
         return units.measure(f"{name}/{REPORT}", variant, optimizer, runs, REPORT)
 
     for name, result in zip(chosen, units.in_parallel(measure, chosen), strict=True):
@@ -155,6 +136,12 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
         for step, norm in enumerate(np.median(result["curve/gradient_theta"], 0)):
             writer.scalars(step, {"gradient_norm": norm}, split=f"{name}/train")
     return True
+
+
+def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
+    from hyperlab.report import stability
+
+    stability.write(units.folder.path)
 
 
 def _load(config: ml_collections.ConfigDict) -> Task:

@@ -11,7 +11,6 @@ Learning rates are chosen on development tasks with tuning seeds, with the same 
 comes from fresh seeds and from tasks that no choice has seen.
 """
 
-import json
 from pathlib import Path
 
 import ml_collections
@@ -19,15 +18,12 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot import FIRST_REPORT_SEED, REPORT, TUNE, annotated, families, material
+from hyperlab.few_shot import REPORT, TUNE, annotated, families, material
 from hyperlab.few_shot.stochastic_arms import ARMS, LEARNERS, learners
 from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
 from hyperlab.few_shot.targets import check
 from hyperlab.train import config as configs
-from hyperlab.train import tuning
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import open_record
+from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
 CONTROL = "universeg_noise"
@@ -79,25 +75,16 @@ def get_config() -> ml_collections.ConfigDict:
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
     made = prepare(config, folder.path)
-    folder.check_fingerprint(made.name, made.fingerprint)
-    writer = open_record(folder, config)
-    with Progress(1, "stochastic", unit="step") as progress:
-        units = StochasticUnits(config, made, folder, progress, stop)
-        progress.total = _planned(units)
-        chosen = _tune(units)
-        if chosen is None:
-            return
-        # On disk before a held-out task is read for the first time.
-        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
-        complete = _report(units, chosen, writer)
-    folder.note(networks_judged_on_held_out_tasks=units.test_reads)
-    if complete:
-        from hyperlab.report import stochastic
-
-        units.optimum()
-        annotated.keep(units.files, made.test, config.support_size)
-        stochastic.write(folder.path)
-    writer.close()
+    study.conduct(
+        config,
+        folder,
+        data=(made.name, made.fingerprint),
+        units=lambda progress: StochasticUnits(config, made, folder, progress, stop),
+        planned=_planned,
+        tune=_tune,
+        report=_report,
+        finish=_finish,
+    )
 
 
 def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Material:
@@ -110,32 +97,18 @@ def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Materia
 
 def _tune(units: StochasticUnits) -> dict[str, dict] | None:
     """The learning rate of each network, from tuning seeds and the development tasks; None after a stop."""
-    config, seeds = units.config, range(units.config.tuning_seeds)
-    names = learners(config.arms)
-    tasks = [(name, rate, seed) for name in names for rate in config.rates for seed in seeds]
-    results = units.in_parallel(lambda task: units.measure(*task, TUNE), tasks)
-    if None in results:
-        return None
-    known = dict(zip(tasks, results, strict=True))
-    chosen = {}
-    for name in names:
+    config = units.config
 
-        def measure(_, pairs, name=name):
-            measured = [known.get((name, *pair)) or units.measure(name, *pair, TUNE) for pair in pairs]
-            return None if None in measured else np.array([mean_score(one) for one in measured])
+    def score(name: str, rate: float, seed: int) -> float | None:
+        measured = units.measure(name, rate, seed, TUNE)
+        return None if measured is None else mean_score(measured)
 
-        choice = tuning.choose(1, config.rates, seeds, measure, widenings=config.widenings)
-        if choice is None:
-            return None
-        chosen[name] = {
-            "definition": LEARNERS[name].definition(),
-            "scored": LEARNERS[name].scored,
-            "learning_rate": choice.rate,
-            "trials": choice.trials,
-            "at_edge": choice.at_edge,
-            "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
-        }
-    return chosen
+    grids = dict.fromkeys(learners(config.arms), config.rates)
+    chosen = tuning.choose_rates(grids, units.tuning_seeds, score, units.in_parallel, widenings=config.widenings)
+    return chosen and {
+        name: {"definition": LEARNERS[name].definition(), "scored": LEARNERS[name].scored, **choice.record()}
+        for name, choice in chosen.items()
+    }
 
 
 def mean_score(measured: dict[str, np.ndarray]) -> float:
@@ -145,7 +118,7 @@ def mean_score(measured: dict[str, np.ndarray]) -> float:
 
 def _report(units: StochasticUnits, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Trains each network at its rate on fresh seeds and judges its arms on the held-out tasks; False after a stop."""
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
+    seeds = units.report_seeds
 
     def measure(task):
         name, seed, diversity = task
@@ -166,6 +139,14 @@ def _report(units: StochasticUnits, chosen: dict[str, dict], writer: MultiWriter
         for step, score in zip(result.get("curve/step", ()), result.get("curve/score", ()), strict=True):
             writer.scalars(int(step), {LEARNERS[name].scored: float(score)}, split=f"{name}/{seed}/development")
     return True
+
+
+def _finish(units: StochasticUnits, chosen: dict[str, dict], writer: MultiWriter) -> None:
+    from hyperlab.report import stochastic
+
+    units.optimum()
+    annotated.keep(units.files, units.material.test, units.config.support_size)
+    stochastic.write(units.folder.path)
 
 
 def _needs_tyche(units: StochasticUnits, name: str) -> bool:

@@ -11,8 +11,6 @@ every arm. Fresh seeds are judged on the test split and on graded shifts away fr
 stands beside what needs none: the entropy of one pass, the distance to the predicted boundary, the mean intensity.
 """
 
-import json
-
 import ml_collections
 import numpy as np
 
@@ -20,10 +18,8 @@ from hyperlab import launch
 from hyperlab.data.shifts import SEVERITIES, SHIFTS
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.reliability import Point, Units, find, floors, material, saved
-from hyperlab.train import tuning
-from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, open_record
+from hyperlab.train import study, tuning
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 
@@ -73,32 +69,16 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
     _check(config)
     made = material.build(config)
-    folder.check_fingerprint(made.splits.name, made.fingerprint)
-    writer = open_record(folder, config)
-    with Progress(1, "uncertainty", unit="step") as progress:
-        units = Units(config, made, folder, progress, stop)
-        progress.total = _planned(units)
-        chosen = _tune(units)
-        if chosen is None:
-            return
-        # On disk before the test split is read for the first time.
-        write_atomically(folder.path / "choices.json", json.dumps(chosen, indent=1) + "\n")
-        complete = _report(units, chosen, writer)
-        if complete:
-            units.files.measure("floors", lambda: floors.measure(made, units.judging))
-            units.files.measure("images", lambda: _shown(units))
-            for arm in config.arms:
-                units.cost(*_chosen(chosen, arm), FIRST_REPORT_SEED, _like(chosen, arm))
-            for seed in _seeds(units):
-                units.untrained(seed)
-            write_atomically(folder.path / "data.json", json.dumps(_described(units), indent=1) + "\n")
-            _save(units, chosen)
-    folder.note(networks_judged_on_the_test_split=units.test_reads)
-    if complete:
-        from hyperlab.report import uncertainty
-
-        uncertainty.write(folder.path)
-    writer.close()
+    study.conduct(
+        config,
+        folder,
+        data=(made.splits.name, made.fingerprint),
+        units=lambda progress: Units(config, made, folder, progress, stop),
+        planned=_planned,
+        tune=_tune,
+        report=lambda units, chosen, writer: _report(units, chosen, writer) and _beside(units, chosen),
+        finish=_finish,
+    )
 
 
 # -- tuning -------------------------------------------------------------------------------------------------------
@@ -106,33 +86,22 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
 
 def _tune(units: Units) -> dict[str, dict] | None:
     """Learning rate and dropout rate of each arm, from tuning seeds and the validation split; None after a stop."""
-    seeds = range(units.config.tuning_seeds)
-    points = [point for arm in _learned(units) for point in units.points(arm)]
-    tasks = [(point, rate, seed) for point in points for rate in _grid(units, point.arm) for seed in seeds]
-    if None in units.in_parallel(lambda one: units.score(*one), tasks):
+    grids = {point: _grid(units, point.arm) for arm in _learned(units) for point in units.points(arm)}
+
+    def score(point: Point, rate: float, seed: int) -> float | None:
+        known = units.score(point, rate, seed)
+        return None if known is None else -known["nll"]
+
+    choices = tuning.choose_rates(grids, units.tuning_seeds, score, units.in_parallel, widenings=units.config.widenings)
+    if choices is None:
         return None
     chosen = {}
     for arm in _learned(units):
         rates = {}
         for point in units.points(arm):
-            choice = tuning.choose(
-                1,
-                _grid(units, arm),
-                seeds,
-                lambda _, runs, point=point: _scores(units, point, runs),
-                widenings=units.config.widenings,
-            )
-            if choice is None:
-                return None
-            known = [units.score(point, choice.rate, seed) for seed in seeds]
-            rates[f"{point.dropout_rate:g}"] = {
-                "learning_rate": choice.rate,
-                "trials": choice.trials,
-                "at_edge": choice.at_edge,
-                "nll": float(np.mean([one["nll"] for one in known])),
-                "dice": float(np.mean([one["dice"] for one in known])),
-                "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
-            }
+            known = [units.score(point, choices[point].rate, seed) for seed in units.tuning_seeds]
+            worth = {name: float(np.mean([one[name] for one in known])) for name in ("nll", "dice")}
+            rates[f"{point.dropout_rate:g}"] = choices[point].record() | worth
         best = min(rates, key=lambda rate: rates[rate]["nll"])
         chosen[arm] = {"label": find(arm).label, "definition": find(arm).definition(), "source": find(arm).source}
         chosen[arm] |= {"dropout_rate": float(best), "rates": rates}
@@ -150,11 +119,6 @@ def _grid(units: Units, arm: str) -> list[float]:
     if find(arm).drops:
         return rates
     return np.geomspace(rates[0], rates[-1], len(rates) * len(units.config.dropout_rates)).tolist()
-
-
-def _scores(units: Units, point: Point, runs: list[tuple[float, int]]) -> np.ndarray | None:
-    known = [units.score(point, rate, seed) for rate, seed in runs]
-    return None if None in known else np.array([-one["nll"] for one in known])
 
 
 def _with_matched(chosen: dict[str, dict]) -> dict[str, dict]:
@@ -183,7 +147,7 @@ def _of_others(units: Units, chosen: dict[str, dict]) -> dict[str, dict]:
 
 def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Trains on fresh seeds and judges; False after a stop."""
-    tasks = [(point, _rate(chosen, point), seed) for point in _points(units, chosen) for seed in _seeds(units)]
+    tasks = [(point, _rate(chosen, point), seed) for point in _points(units, chosen) for seed in units.report_seeds]
 
     def measure(task):
         arm = task[0].arm
@@ -221,8 +185,23 @@ def _like(chosen: dict[str, dict], arm: str) -> tuple[Point, float] | None:
     return _chosen(chosen, find(arm).like) if find(arm).like else None
 
 
-def _seeds(units: Units) -> range:
-    return range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds)
+def _beside(units: Units, chosen: dict[str, dict]) -> bool:
+    """What stands beside the networks of a complete study: floors, untrained networks, costs, images to show."""
+    units.files.measure("floors", lambda: floors.measure(units.material, units.judging))
+    units.files.measure("images", lambda: _shown(units))
+    for arm in units.config.arms:
+        units.cost(*_chosen(chosen, arm), FIRST_REPORT_SEED, _like(chosen, arm))
+    for seed in units.report_seeds:
+        units.untrained(seed)
+    study.write_json(units.folder, "data.json", _described(units))
+    _save(units, chosen)
+    return True
+
+
+def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
+    from hyperlab.report import uncertainty
+
+    uncertainty.write(units.folder.path)
 
 
 def _save(units: Units, chosen: dict[str, dict]) -> None:

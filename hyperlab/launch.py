@@ -172,7 +172,8 @@ def override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
         raise ConfigError(f"unknown config key {key!r}; {nearest(key, leaves)}")
     current = owner[last]
     if isinstance(current, ml_collections.ConfigDict):
-        raise ConfigError(f"config key {key!r} is a group; set one of {', '.join(f'{key}.{k}' for k in current)}")
+        members = ", ".join(f"{key}.{name}" for name in current)
+        raise ConfigError(f"config key {key!r} is a group; " + (f"set one of {members}" if members else "it is empty"))
     value: Any = text
     if not isinstance(current, str):
         with contextlib.suppress(ValueError, SyntaxError):

@@ -91,6 +91,15 @@ def test_bad_arguments_are_one_error_each(arguments, message):
 
 
 @pytest.mark.fast
+def test_a_group_names_its_keys_or_says_that_it_is_empty():
+    config = ml_collections.ConfigDict({"named": {"low": 0.0, "high": 1.0}, "empty": {}})
+    with pytest.raises(ConfigError, match=r"'named' is a group; set one of named.low, named.high"):
+        launch.override(config, "named", "1")
+    with pytest.raises(ConfigError, match=r"'empty' is a group; it is empty"):
+        launch.override(config, "empty", "1")
+
+
+@pytest.mark.fast
 def test_a_config_file_with_an_argument_and_one_that_fails(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
@@ -149,7 +158,7 @@ def test_from_python_the_same_folder_twice_does_the_work_once(tmp_path):
     assert (folder / "results.csv").read_bytes() == results
     starts = json.loads((folder / "run.json").read_text())["starts"]
     assert [start["exit_reason"] for start in starts] == ["finished", "finished"]
-    assert [start["runs_measured_on_the_test_split"] for start in starts] == [4, 0]
+    assert [start["test_reads"] for start in starts] == [4, 0]
     assert starts[0]["compiled"]["programs"] > 0 and starts[0]["compiled"]["seconds"] > 0
     assert starts[0]["peak_bytes"]["process"] > 2**26
     with pytest.raises(WorkdirError, match="report_seeds is 2 there and 3 here"):

@@ -2,8 +2,10 @@
 
 Run:      python -m experiments.local_sgd --config configs/local_sgd/mnist.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB
-Time:     not run as a whole yet; about 20 min, estimated from 12 ms for a step of all replicas
-Expect:   not run as a whole yet; a report of 40 rows, whatever the order of the arms
+Time:     9 min beside other work
+Expect:   local - synchronous at H = 32 -.0250 [-.0279, -.0221] in accuracy (.9455 and .9205); SlowMo - local +.0035
+          [-.0006, .0076], SlowMo - its control without momentum +.0051 [-.0006, .0108], neither separable; the H-fold
+          batch .677, a switch to local steps at 75 % of the run .944. 5 seeds, 12,288 examples: a short training.
 """
 
 from experiments import local_sgd

@@ -166,9 +166,7 @@ class Driver:
         self._step = None
 
     def _local(self, state: LocalState, batch: PyTree, key: jax.Array) -> tuple[LocalState, PyTree]:
-        # what a local step does not touch stays out of its program: every argument of a call has its price
-        waiting = {name: getattr(state, name) for name in ("anchor", "shared", "outer", "residual")}
-        moving = state.replace(**dict.fromkeys(waiting))
+        moving, whole = state.locally()
         if self.in_turn:
             program, found = self._program(("step", "in turn"), self.method.replica_step, moving), []
             for index in range(self.method.config.replicas):
@@ -177,7 +175,7 @@ class Driver:
             metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
         else:
             moving, metrics = self._program(("step", "local"), self.method.local_step, moving)(moving, batch, key)
-        return moving.replace(**waiting), metrics
+        return whole(moving), metrics
 
     def _begin(self, state: LocalState) -> int:
         step, config = int(state.step), self.method.config

@@ -1,6 +1,7 @@
 """The state of a run of replicas: all of it, so that a run goes on from the middle of a round."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -63,6 +64,14 @@ class LocalState:
     def replicas(self) -> int:
         """How many replicas the state holds."""
         return jax.tree.leaves(self.inner)[0].shape[0]
+
+    def locally(self) -> tuple["LocalState", Callable[["LocalState"], "LocalState"]]:
+        """The state without what local steps leave alone, and the function that puts it back.
+
+        A compiled program has its price for every argument, also for one that it returns as it was.
+        """
+        waiting = {name: getattr(self, name) for name in ("anchor", "shared", "outer", "residual")}
+        return self.replace(**dict.fromkeys(waiting)), lambda moved: moved.replace(**waiting)
 
 
 def create(inner: PyTree, config: Config) -> LocalState:

@@ -62,22 +62,13 @@ def _tune_network(units: Units, name: str, arm: Arm, weight: float | None) -> di
             scores.append(-relative_objective(result, identity).mean())
         return np.array(scores)
 
-    choice = tuning.choose(len(variants), config.rates, range(config.tuning_seeds), measure, widenings=config.widenings)
+    choice = tuning.choose(len(variants), config.rates, units.tuning_seeds, measure, widenings=config.widenings)
     if choice is None:
         return None
-    return {
+    return choice.record([one.initializer for one in variants]) | {
         "label": arm.label,
         "definition": variants[choice.variant].definition(),
-        "variant": choice.variant,
-        "initializer": variants[choice.variant].initializer,
-        "learning_rate": choice.rate,
-        "trials": choice.trials,
-        "at_edge": choice.at_edge,
         "validation_dice": np.mean(dice[choice.variant, choice.rate], 0).tolist(),
-        "tuning": [
-            {"initializer": variants[s.variant].initializer, "learning_rate": s.rate, "score": s.score}
-            for s in choice.scores
-        ],
     }
 
 
@@ -85,7 +76,7 @@ def _taken_over(units: Units, name: str, arm: Arm, choice: dict) -> dict | None:
     """Another arm's choices, without trials; the validation Dice, and with it the weight, is the arm's own."""
     variant = arm.variants(units.config.initializers)[choice["variant"]]
     dice = []
-    for seed in range(units.config.tuning_seeds):
+    for seed in units.tuning_seeds:
         unit = f"{name}/{TUNE}/{variant.initializer}/{choice['learning_rate']:.3g}/{seed}"
         result = units.train(unit, variant, choice["learning_rate"], seed, TUNE)
         if result is None:
@@ -124,15 +115,12 @@ def _tune_pairwise(units: Units) -> dict | None:
     choice = tuning.choose(1, rates, [0], measure, widenings=units.config.widenings)
     if choice is None:
         return None
-    return {
+    own = {
         "label": "every pair optimised",
         "definition": f"{units.config.pairwise.steps} steps of Adam on the velocity of each pair",
-        "learning_rate": choice.rate,
-        "trials": choice.trials,
-        "at_edge": choice.at_edge,
         "validation_dice": dice[choice.rate].tolist(),
-        "tuning": [{"learning_rate": s.rate, "score": s.score} for s in choice.scores],
-    } | _weight_of(units.config.weights, dice[choice.rate])
+    }
+    return choice.record() | own | _weight_of(units.config.weights, dice[choice.rate])
 
 
 def _weight_of(weights, dice) -> dict[str, float]:

@@ -19,14 +19,14 @@ from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS
 from hyperlab.registration.measurements import by_subject
 from hyperlab.registration.pairs import Part, Study
 from hyperlab.registration.trial import Criterion, coarse_shape, draw_weights, loss_function, measure, optimize_pairs
-from hyperlab.train import compiler, durations, optimizers, rngs, state
+from hyperlab.train import compiler, durations, optimizers, state
 from hyperlab.train.loop import fit
 from hyperlab.train.step import compile_step, train_step
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
-from hyperlab.train.units import Measurements, UnitFiles, kept
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
+from hyperlab.train.units import Measurements, kept
 
 
-class Units:
+class Units(StudyUnits):
     """Trains and measures units of one study.
 
     Args:
@@ -38,15 +38,12 @@ class Units:
     """
 
     def __init__(self, config: Any, study: Study, folder: Any, progress: Any, stop: Any):
-        self.config, self.study, self.folder = config, study, folder
-        self.progress, self.stop = progress, stop
+        super().__init__(config, folder, progress, stop)
+        self.study = study
         self.steps = total_steps(config, study)
-        self.done = self.test_reads = 0
         self.network = network_of(config)
         self.criterion = criterion_of(config)
         self.held_out = {TUNE: study.validation, REPORT: study.test}
-        self.initial_key = rngs.stream(jax.random.key(config.seed), "initial")
-        self.files = UnitFiles(folder.path / "units")
 
     # -- units -----------------------------------------------------------------------------------------------
 
@@ -71,7 +68,7 @@ class Units:
 
         def work() -> Measurements | None:
             program, compile_seconds = self._program(_architecture(variant))
-            own = jax.random.fold_in(self.initial_key, seed + 10_000 * variant.stream)
+            own = self.key("initial", seed + 10_000 * variant.stream)
             # HyperModel.init splits its key and gives the first half to the primary: every arm starts from the same.
             variables = self._initial(variant)(own)
             start = state.create(variables, self._optimizer(variables["params"]))
@@ -87,14 +84,14 @@ class Units:
                 writer=curve,
                 log_every=self.config.steps_per_call,
                 stop=self.stop,
-                progress=_Advance(self),
+                progress=self.counter(),
                 on_nonfinite="ignore",  # failures are part of what is measured
             )
             jax.block_until_ready(trained)
             seconds = time.perf_counter() - began
             if self.stop.requested:
                 return None
-            self.test_reads += phase == REPORT
+            self.reads_test(phase)
             weights = (weight,) if weight is not None else self._weights(phase)
             theta = self._theta(_architecture(variant))
 
@@ -108,7 +105,7 @@ class Units:
             numbers = {"seconds": seconds, "compile_seconds": compile_seconds, "finite": finite}
             return result | {key: np.array(value) for key, value in numbers.items()} | {"loss": np.array(curve.loss)}
 
-        return self._kept(name, self.steps * variant.length_factor, work)
+        return self.unit(name, self.steps * variant.length_factor, work)
 
     def optimize(self, name: str, rate: float, phase: str) -> Measurements | None:
         """Registers every held-out pair on its own, at every weight: the same measurements as `train`."""
@@ -116,7 +113,7 @@ class Units:
         def work() -> Measurements | None:
             if self.stop.requested:
                 return None
-            self.test_reads += phase == REPORT
+            self.reads_test(phase)
             shape = coarse_shape(self.network, self.study.shape)
             seconds = 0.0
 
@@ -134,7 +131,7 @@ class Units:
                 result |= self._example(register, self.config.weights)
             return result | {"seconds": np.array(seconds), "finite": np.array(True)}
 
-        return self._kept(name, 0, work)
+        return self.unit(name, 0, work)
 
     def identity(self, phase: str) -> Measurements | None:
         """What is measured without any registration, at every weight."""
@@ -143,14 +140,11 @@ class Units:
         def register(at: float, moving, fixed) -> Registration:
             return Registration(jnp.zeros((*moving.shape[:-1], shape[-1])), jnp.zeros((len(moving), *shape)))
 
-        return self._kept(f"identity/{phase}", 0, lambda: self._measured(register, self.config.weights, phase))
-
-    def _kept(self, name: str, steps: int, work: Callable[[], Measurements | None]) -> Measurements | None:
-        result = self.files.measure(name, lambda: None if self.stop.requested else work())
-        if result is not None:
-            self.done += steps
-            self.progress.update(self.done)
-        return result
+        return self.unit(
+            f"identity/{phase}",
+            0,
+            lambda: None if self.stop.requested else self._measured(register, self.config.weights, phase),
+        )
 
     # -- measuring -------------------------------------------------------------------------------------------
 
@@ -309,20 +303,6 @@ class _Curve:
 
     def flush(self) -> None:
         """Nothing waits."""
-
-
-class _Advance:
-    """Shows the steps of the run that is in work."""
-
-    def __init__(self, units: Units):
-        self.units, self.base = units, units.done
-
-    def update(self, done: int, **shown: float) -> None:
-        self.units.folder.mark("first_step")
-        self.units.progress.update(self.base + done, loss=shown.get("loss"))
-
-    def pause(self, name: str):
-        return self.units.progress.pause(name)
 
 
 def _architecture(variant: Arm) -> Arm:

@@ -273,15 +273,13 @@ class Trial:
         )
 
         def local(current: local_sgd.LocalState, examples: Any, rows: Any, key: jax.Array) -> tuple[Any, Any]:
-            # what a local step does not touch stays out of its program: every argument of a call has its price
-            waiting = {name: getattr(current, name) for name in ("anchor", "shared", "outer", "residual")}
-            moving = current.replace(**dict.fromkeys(waiting))
+            moving, whole = current.locally()
             if not self.in_turn:
                 moving, metrics = together(moving, examples, rows, key)
             else:
                 for index in range(self.replicas):
                     moving, metrics = alone(moving, examples, rows, key, np.int32(index))
-            return moving.replace(**waiting), metrics
+            return whole(moving), metrics
 
         synchronous = compiled(
             lambda current, examples, rows, key: method(examples).synchronous_step(current, rows, key)

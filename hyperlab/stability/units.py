@@ -1,10 +1,7 @@
 """Units of work of the stability study: some runs of one variant of an arm, trained, measured, kept in a file."""
 
-import contextlib
 import dataclasses
 import functools
-import threading
-from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +16,8 @@ from hyperlab.stability.trial import Batches, Data, Trial
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
-from hyperlab.train.study import REPORT, TUNE
-from hyperlab.train.units import Measurements, UnitFiles, in_parallel, kept
+from hyperlab.train.study import REPORT, TUNE, StudyUnits
+from hyperlab.train.units import Measurements, kept
 
 
 class Run(NamedTuple):
@@ -30,7 +27,7 @@ class Run(NamedTuple):
     seed: int
 
 
-class Units:
+class Units(StudyUnits):
     """Trains units of one study.
 
     Args:
@@ -42,13 +39,10 @@ class Units:
     """
 
     def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
-        self.config, self.task, self.folder = config, task, folder
-        self.progress, self.stop = progress, stop
+        super().__init__(config, folder, progress, stop)
+        self.task = task
         self.steps = total_steps(config, task)
-        self.done = 0  # run-steps, for the progress
-        self._lock = threading.Lock()  # arms may be measured in several threads
-        self.test_reads = 0  # runs of this start that were measured on the test split
-        self.initial_key = rngs.stream(jax.random.key(config.seed), "initial")
+        self.initial_key = rngs.stream(self.root, "initial")
         train, gammas = task.train(), jax.device_put(task.fixed())
         # As many in both phases, so that they share the compiled steps.
         count = min(config.curve_examples, task.sizes["validation"], task.sizes["test"])
@@ -57,7 +51,6 @@ class Units:
         # Tuning looks at the curves alone; what is reported in the end is measured on the whole test split.
         whole = Data(train, task.held_out("test", task.sizes["test"]), gammas)
         self.final_data = {TUNE: self.curve_data[TUNE], REPORT: whole}
-        self.files = UnitFiles(folder.path / "units")
         self.runs_per_program = config.runs_per_program or (1 if jax.default_backend() == "cpu" else 16)
 
     def measure(self, name: str, variant: Arm, optimizer: str, runs: list[Run], phase: str) -> Measurements | None:
@@ -74,9 +67,6 @@ class Units:
           `{measurement: [runs, ...]}`: `final/...` on all held-out examples, `curve/...` along training,
           `probe/...` against gamma (hypernetworks of the report phase); None after a stop.
         """
-        if known := self.files.read(name):
-            self._advance(len(runs) * self.steps)
-            return known
 
         def compute() -> Measurements | None:
             parts, size = [], self.runs_per_program
@@ -87,11 +77,7 @@ class Units:
                 parts.append(part)
             return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-        return self.files.measure(name, compute)
-
-    def in_parallel(self, measure: Callable[[str], Any], names: Iterable[str]) -> list[Any]:
-        """Applies `measure` to every name, several arms at a time."""
-        return in_parallel(measure, names, workers=self.config.workers, stop=self.stop)
+        return self.unit(name, len(runs) * self.steps, compute)
 
     def _stack(self, name: str, variant: Arm, optimizer: str, runs: list[Run], phase: str) -> Measurements | None:
         # A short stack is filled up with copies of its last run, so that every stack fits the same program.
@@ -135,14 +121,12 @@ class Units:
             meta={"unit": name},
             place=self._over_devices,
             stop=self.stop,
-            progress=_FirstStep(self.folder),
+            progress=self.counter(count),
             on_nonfinite="ignore",  # failures are part of what is measured
         )
         if self.stop.requested:
             return None
-        self._advance(count * self.steps)
-        with self._lock:
-            self.test_reads += count if phase == REPORT else 0
+        self.reads_test(phase, count)
         state, final = trial.finish(state, self.final_data[phase])
         result = {f"final/{key}": value for key, value in final.items()}
         result |= {f"curve/{key}": value for key, value in state.history.items()}
@@ -202,28 +186,10 @@ class Units:
         rows = jax.sharding.NamedSharding(mesh.make_mesh({"data": devices}), PartitionSpec("data"))
         return jax.device_put(stack, rows)
 
-    def _advance(self, run_steps: int) -> None:
-        with self._lock:
-            self.done += run_steps
-            self.progress.update(self.done)
-
 
 def total_steps(config: Any, task: Task) -> int:
     """Steps of one run."""
     return durations.steps(config.train_length, batch_size=config.batch_size, examples=task.sizes["train"])
-
-
-class _FirstStep:
-    """Notes in the run folder how long it took until the first steps were done."""
-
-    def __init__(self, folder: Any):
-        self.folder = folder
-
-    def update(self, done: int, **shown: float) -> None:
-        self.folder.mark("first_step")
-
-    def pause(self, name: str):
-        return contextlib.nullcontext()
 
 
 def _initial(variant: Arm) -> Arm:

@@ -18,7 +18,7 @@ from hyperlab.train.heartbeat import STALE_AFTER, State
 from hyperlab.train.run_folder import LOG, InUseError
 
 POLL = 0.2  # seconds between two looks at the children
-LEAVE_ALONE = ("done", "running")
+LEAVE_ALONE = ("finished", "running")
 Outcome = dict[str, State]
 
 
@@ -59,7 +59,7 @@ def _run(row: Row, workdir: Path, stop: Any, allow_config_change: bool) -> State
         return State("running")
     except Exception as error:
         return State("failed", f"{type(error).__name__}: {error}".splitlines()[0])
-    return State("stopped", str(getattr(stop, "reason", ""))) if stop.requested else State("done")
+    return State("stopped", str(getattr(stop, "reason", ""))) if stop.requested else State("finished")
 
 
 def _forget_programs() -> None:

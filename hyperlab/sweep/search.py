@@ -146,7 +146,7 @@ def search(
             break
         if state.name == "running":
             raise WorkdirError(f"{workdir / row.name} runs in another process; wait for it")
-        ended.append(Trial(row.name, overrides, score(workdir / row.name) if state.name == "done" else math.nan))
+        ended.append(Trial(row.name, overrides, score(workdir / row.name) if state.name == "finished" else math.nan))
     return ended
 
 

@@ -25,7 +25,7 @@ class State(NamedTuple):
 
     Attributes:
       name: `new` (never started), `running`, `stale` (it ended without a word), `stopped` (by a signal; it saved),
-        `failed`, `changed` (it holds another config) or `done`.
+        `failed`, `changed` (it holds another config) or `finished`.
       detail: why, in one line; empty where there is nothing to say.
     """
 
@@ -130,7 +130,7 @@ def state(
     if reason is None:
         return State("stale")
     if reason == "finished":
-        return State("done")
+        return State("finished")
     name, _, detail = reason.partition(": ")
     return State(name, detail) if name in ("failed", "stopped") else State("stale", reason)
 

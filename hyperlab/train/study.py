@@ -1,9 +1,11 @@
-"""What all studies share: the record, where units are kept, who is told of progress, how often the test was read.
+"""What all studies share: their course, the record, where units are kept, how often the test was read.
 
 A study is tuned on the validation split with tuning seeds, which count from 0, and reported on fresh seeds.
 """
 
 import collections
+import contextlib
+import json
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,12 +14,60 @@ import jax
 
 from hyperlab.train import config as configs
 from hyperlab.train import rngs
+from hyperlab.train.progress import Progress
+from hyperlab.train.run_folder import write_atomically
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
 from hyperlab.train.writers import JsonLines, MultiWriter
 
 TUNE, REPORT = "tune", "report"
 FIRST_REPORT_SEED = 100
+
+
+def conduct(
+    config: Any,
+    folder: Any,
+    *,
+    data: tuple[str, str],
+    units: Callable[[Progress], "StudyUnits"],
+    planned: Callable[[Any], int],
+    tune: Callable[[Any], dict | None],
+    report: Callable[[Any, dict, MultiWriter], bool],
+    finish: Callable[[Any, dict, MultiWriter], None],
+    counted: str = "step",
+) -> None:
+    """Runs a study in its folder: every choice is on disk before what is held out is read for the first time.
+
+    Whatever stops it, finished units stay, and another start goes on from there.
+
+    Args:
+      config: the study's config.
+      folder: the run's folder.
+      data: their name and fingerprint; a folder of other data is refused.
+      units: makes the study's units.
+      planned: `units -> ` how much there is to do, in what is counted, unless a grid is widened.
+      tune: `units -> ` what was chosen on tuning seeds and validation data, for `choices.json`; None after a stop.
+      report: `(units, chosen, writer) -> ` whether all fresh seeds are trained and judged; False after a stop.
+      finish: `(units, chosen, writer)`: writes the report of a complete study.
+      counted: the unit of the progress.
+    """
+    folder.check_fingerprint(*data)
+    with contextlib.closing(open_record(folder, config)) as writer:
+        with Progress(1, config.study, unit=counted) as progress:
+            made = units(progress)
+            progress.total = planned(made)
+            chosen, complete = tune(made), False
+            if chosen is not None:
+                write_json(folder, "choices.json", chosen)
+                complete = report(made, chosen, writer)
+        folder.note(test_reads=made.test_reads)
+        if complete:
+            finish(made, chosen, writer)
+
+
+def write_json(folder: Any, name: str, content: Any) -> None:
+    """Writes what the report has to know as a file of the run's folder."""
+    write_atomically(folder.path / name, json.dumps(content, indent=1) + "\n")
 
 
 def open_record(folder: Any, config: Any) -> MultiWriter:
@@ -55,6 +105,16 @@ class StudyUnits:
         self._counted: set[str] = set()  # units that the progress knows of
         self._working: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)  # on one unit, one thread
 
+    @property
+    def tuning_seeds(self) -> range:
+        """The seeds that choices are made on."""
+        return range(self.config.tuning_seeds)
+
+    @property
+    def report_seeds(self) -> range:
+        """The fresh seeds that are reported."""
+        return range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + self.config.report_seeds)
+
     def unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
         """Reads a unit, or computes it; the progress is told once of the steps of one that was there already.
 
@@ -82,9 +142,9 @@ class StudyUnits:
         """A random key, a function of the study's seed, of what it is for, and of the run's seed."""
         return jax.random.fold_in(rngs.stream(self.root, stream), seed)
 
-    def counter(self) -> Counter:
-        """The progress of one training."""
-        return Counter(self.folder, self.advance)
+    def counter(self, runs: int = 1) -> Counter:
+        """The progress of one training, of so many runs side by side."""
+        return Counter(self.folder, lambda steps: self.advance(steps * runs))
 
     def advance(self, steps: int) -> None:
         """Tells the progress of steps that were done."""
@@ -92,7 +152,7 @@ class StudyUnits:
             self.done += steps
             self.progress.update(self.done)
 
-    def reads_test(self, phase: str) -> None:
-        """Counts a network that is measured on what is held out."""
+    def reads_test(self, phase: str, networks: int = 1) -> None:
+        """Counts networks that are measured on what is held out."""
         with self._lock:
-            self.test_reads += phase == REPORT
+            self.test_reads += networks * (phase == REPORT)

@@ -4,10 +4,12 @@ An arm has one or more variants (for instance initialisers); the best pair of va
 best rate at the edge of the grid widens the grid, and the number of trials is part of the result.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Score(NamedTuple):
@@ -35,6 +37,61 @@ class Choice(NamedTuple):
     scores: list[Score]
     trials: int
     at_edge: bool
+
+    def record(self, initializers: Sequence[str] = ()) -> dict[str, Any]:
+        """The choice as studies keep it in `choices.json`.
+
+        Args:
+          initializers: what the variants differ in, where there are several.
+        """
+        result = {"learning_rate": self.rate, "trials": self.trials, "at_edge": self.at_edge}
+        if initializers:
+            result |= {"variant": self.variant, "initializer": initializers[self.variant]}
+        named = [{"initializer": initializers[one.variant]} if initializers else {} for one in self.scores]
+        tried = [{"learning_rate": one.rate, "score": one.score} for one in self.scores]
+        return result | {"tuning": [name | one for name, one in zip(named, tried, strict=True)]}
+
+
+def choose_rates(
+    grids: Mapping[Key, Sequence[float]],
+    seeds: Sequence[int],
+    score: Callable[[Key, float, int], float | None],
+    in_parallel: Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]],
+    *,
+    widenings: int = 0,
+) -> dict[Key, Choice] | None:
+    """The learning rate of everything that is tuned: the trials of all grids side by side, then those of widened ones.
+
+    Args:
+      grids: the rates of each, increasing.
+      seeds: the tuning seeds.
+      score: `(key, rate, seed) -> ` larger is better; NaN is a failed run. None means that a stop was requested.
+      in_parallel: `(function, items) -> results`, several at a time, such as `StudyUnits.in_parallel`.
+      widenings: how often a grid may grow.
+
+    Returns:
+      The choice of each, or None after a stop.
+
+    >>> one_by_one = lambda function, items: list(map(function, items))
+    >>> score = lambda key, rate, seed: -abs(rate - {"a": 0.1, "b": 0.3}[key])
+    >>> chosen = choose_rates({"a": (0.1, 0.3), "b": (0.1, 0.3)}, [0], score, one_by_one)
+    >>> {key: choice.rate for key, choice in chosen.items()}
+    {'a': 0.1, 'b': 0.3}
+    """
+    tasks = [(key, rate, seed) for key, rates in grids.items() for rate in rates for seed in seeds]
+    known = dict(zip(tasks, in_parallel(lambda task: score(*task), tasks), strict=True))
+    if None in known.values():
+        return None
+
+    def chosen(key: Key) -> Choice | None:
+        def measure(_: int, runs: list[tuple[float, int]]) -> np.ndarray | None:
+            values = [known[key, *run] if (key, *run) in known else score(key, *run) for run in runs]
+            return None if None in values else np.array(values)
+
+        return choose(1, grids[key], seeds, measure, widenings=widenings)
+
+    choices = in_parallel(chosen, list(grids))
+    return None if None in choices else dict(zip(grids, choices, strict=True))
 
 
 def choose(

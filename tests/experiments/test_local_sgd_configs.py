@@ -105,7 +105,7 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
     with pytest.raises(HyperlabError, match="trials"):
         hl.run(small(trials=3), finished)
     starts = json.loads((finished / "run.json").read_text())["starts"]
-    reads = [start.get("networks_measured_on_the_test_split") for start in starts[:2]]
+    reads = [start.get("test_reads") for start in starts[:2]]
     assert reads == [2 * 9, 0]  # seeds, arms at their H
 
 

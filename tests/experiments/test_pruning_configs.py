@@ -82,7 +82,7 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
     with pytest.raises(HyperlabError, match="rounds"):
         hl.run(small(rounds=3), finished)
     starts = json.loads((finished / "run.json").read_text())["starts"]
-    reads = [start.get("networks_measured_on_the_test_split") for start in starts[:2]]
+    reads = [start.get("test_reads") for start in starts[:2]]
     assert reads[0] == counted(small()) and reads[1] == 0
 
 

@@ -1,4 +1,4 @@
-"""A trial: what arms share, what stacks change (nothing), what failures score; and equal tuning."""
+"""A trial: what arms share, what stacks change (nothing), and what failures score."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,6 @@ from hyperlab.hypernet import as_primary, hypernetize, probes
 from hyperlab.models import MLP
 from hyperlab.stability import ARMS, REPORT, TUNE, Run
 from hyperlab.stability.tasks.classification import Classification
-from hyperlab.train import tuning
 
 GAMMA = jnp.array([0.3, 0.8])
 
@@ -137,38 +136,6 @@ def test_an_arm_that_fails_ends_the_others_with_its_error(tmp_path):
 
     with pytest.raises(HyperlabError, match="bad arm"):
         here.in_parallel(measure, ["good", "bad", "later"])
-
-
-# -- equal tuning -------------------------------------------------------------------------------------------------
-
-
-def parabola(peak):
-    return lambda variant, runs: np.array([-abs(np.log10(rate) - peak) - variant for rate, _ in runs])
-
-
-@pytest.mark.fast
-def test_tuning_finds_the_best_pair_and_counts_its_trials():
-    choice = tuning.choose(3, (0.01, 0.1, 1.0), range(4), parabola(-1))
-    assert (choice.variant, choice.rate, choice.trials, choice.at_edge) == (0, 0.1, 36, False)
-
-
-@pytest.mark.fast
-@pytest.mark.parametrize(("peak", "expected", "at_edge"), [(1, 10.0, False), (-4, 1e-4, True), (5, 100.0, True)])
-def test_a_best_rate_at_the_edge_widens_the_grid_and_says_so_where_that_is_not_enough(peak, expected, at_edge):
-    choice = tuning.choose(1, (0.01, 0.1, 1.0), [0], parabola(peak), widenings=2, factor=10.0)
-    assert choice.rate == pytest.approx(expected) and choice.at_edge == at_edge
-
-
-@pytest.mark.fast
-def test_failed_runs_never_win_and_a_stop_gives_nothing():
-    def measure(variant, runs):
-        return np.array([np.nan if rate > 0.05 and seed == 1 else rate for rate, seed in runs])
-
-    choice = tuning.choose(1, (0.01, 0.03, 0.1), (0, 1), measure, widenings=0)
-    assert choice.rate == 0.03 and [score.failed for score in choice.scores] == [0, 0, 1]
-    assert tuning.choose(1, (0.1,), (0,), lambda variant, runs: None) is None
-    everything_failed = tuning.choose(1, (0.1, 0.3), (0,), lambda variant, runs: np.full(2, np.nan), widenings=0)
-    assert everything_failed.rate == 0.1
 
 
 @pytest.mark.fast

@@ -83,7 +83,7 @@ def test_a_killed_process_is_stale_at_once(tmp_path):
         child.wait()
         assert state(tmp_path, CONFIG) == State("stale")
     RunFolder.open(tmp_path, CONFIG).finish("finished")
-    assert state(tmp_path, CONFIG) == State("done")
+    assert state(tmp_path, CONFIG) == State("finished")
 
 
 def test_a_stop_by_the_system_leaves_a_mark_until_the_next_start(tmp_path):

@@ -64,13 +64,13 @@ def test_the_table_shows_what_is_on_disk(tmp_path):
     (killed / "run.json").write_text(json.dumps(record))
     RunFolder.open(tmp_path / found[6].name, CONFIG).finish("finished")
     lines = rows.shown(found, tmp_path).splitlines()[1:]
-    states = ["new", "done", "stopped", "failed", "running", "stale", "changed"]
+    states = ["new", "finished", "stopped", "failed", "running", "stale", "changed"]
     assert [line.split()[:3] for line in lines] == [
         [str(row.index), state, row.name] for row, state in zip(found, states, strict=True)
     ]
     assert lines[3].endswith("seed=3  # DataError: no images") and lines[6].endswith("# seed is 0 there and 6 here")
     running.finish("finished")
-    assert rows.shown(found, tmp_path).splitlines()[5].split()[1] == "done"
+    assert rows.shown(found, tmp_path).splitlines()[5].split()[1] == "finished"
     assert {line.split()[1] for line in rows.shown(found, None).splitlines()[1:]} == {"new"}
 
 

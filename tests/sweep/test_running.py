@@ -45,10 +45,10 @@ def test_a_failed_row_stops_no_other_and_is_tried_again(tmp_path, capsys):
         assert len(starts(tmp_path / "all" / "fails=no_such_image")) == attempt
     assert len(starts(tmp_path / "all" / "default")) == len(starts(tmp_path / "all" / "seed=1")) == 1
     page = (tmp_path / "all" / "report.html").read_text()
-    assert "3 rows: 2 done, 1 failed; 2 have results." in page and "ConfigError: no such image" in page
+    assert "3 rows: 2 finished, 1 failed; 2 have results." in page and "ConfigError: no such image" in page
     assert set(pd.read_csv(tmp_path / "all" / "results.csv").row) == {"default", "seed=1"}
     sweep.main([*command, "--only", "2"])
-    assert capsys.readouterr().out == "done     seed=1\n"
+    assert capsys.readouterr().out == "finished seed=1\n"
     (tmp_path / "all" / "report.html").unlink()
     with pytest.raises(SystemExit):
         sweep.main([*command, "--report"])
@@ -167,7 +167,7 @@ def test_the_report_takes_the_results_of_every_study(tmp_path):
         "at,metric,contrast,mean,low,high,p,n,verdict,label\n2,accuracy,c - d,0.5,0.25,0.75,0.01,5,better,\n"
     )
     for row, cell in (("long", "0.5 [0.25, 0.75]"), ("wide", "0.8 [0.8, 0.8]")):
-        page = report.write(tmp_path, {row: State("done")}).read_text()
+        page = report.write(tmp_path, {row: State("finished")}).read_text()
         assert cell in page and "<img" in page
-    page = report.write(tmp_path, {"long": State("done"), "wide": State("done")}).read_text()
+    page = report.write(tmp_path, {"long": State("finished"), "wide": State("finished")}).read_text()
     assert "+0.1 [-0.1, +0.3]" in page and "+0.5 [+0.25, +0.75]" in page

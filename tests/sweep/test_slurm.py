@@ -98,7 +98,7 @@ def test_an_array_of_three_is_warned_and_requeued_and_ends_as_if_it_had_not_been
         assert [start["exit_reason"] for start in starts] == ["stopped: SIGTERM", "finished"], logs
         assert starts[1]["environment"]["SLURM_RESTART_COUNT"] == "1"
     assert "requeueing" in logs and "Traceback" not in logs
-    assert "3 rows: 3 done; 3 have results." in (folder / "report.html").read_text()
+    assert "3 rows: 3 finished; 3 have results." in (folder / "report.html").read_text()
     # The results of the toy are its final parameters, to the last digit; the pause is no part of them.
     toy_sweep.write_config(tmp_path / "straight.py", [{"seed": seed} for seed in (1, 0, 2)], steps=STEPS)
     sweep.main(["--config", "straight.py", "--workdir", "straight"])

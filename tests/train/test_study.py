@@ -1,13 +1,15 @@
 """The base of all studies' units: nothing is computed twice, and the progress is told once of every step."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import ml_collections
 import numpy as np
 import pytest
 
-from hyperlab.train.study import REPORT, TUNE, StudyUnits
+from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits, conduct
 
 pytestmark = pytest.mark.fast
 
@@ -74,3 +76,57 @@ def test_threads_that_share_a_unit_compute_it_once(made):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: units.unit("shared", 1, compute), range(4)))
     assert len(calls) == 1
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A study that says what it did, in order."""
+    said = []
+    folder = SimpleNamespace(
+        path=tmp_path,
+        metrics_path=tmp_path / "metrics.jsonl",
+        mark=lambda name: None,
+        check_fingerprint=lambda *data: said.append(data),
+        note=lambda **known: said.append(known),
+    )
+    config = ml_collections.ConfigDict({"study": "a_study", "seed": 0, "workers": 1, "report_seeds": 2})
+    stop = SimpleNamespace(requested=False)
+
+    def run(chosen, complete=True):
+        said.clear()
+
+        def report(units, found, writer):
+            said.append(json.loads((tmp_path / "choices.json").read_text()))  # on disk before the test split is read
+            for seed in units.report_seeds:
+                units.reads_test(REPORT)
+                writer.scalars(seed, {"score": 1.0})
+            return complete
+
+        conduct(
+            config,
+            folder,
+            data=("digits", "abc"),
+            units=lambda progress: StudyUnits(config, folder, progress, stop),
+            planned=lambda units: 3,
+            tune=lambda units: chosen,
+            report=report,
+            finish=lambda units, found, writer: said.append("report"),
+        )
+        return list(said)
+
+    return run
+
+
+def test_choices_are_on_disk_before_the_report_phase_and_a_complete_study_is_written(course, tmp_path):
+    assert course({"mip": 0.1}) == [("digits", "abc"), {"mip": 0.1}, {"test_reads": 2}, "report"]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert set(steps) == {FIRST_REPORT_SEED, FIRST_REPORT_SEED + 1}
+
+
+def test_a_stop_while_tuning_reads_nothing_and_writes_no_report(course, tmp_path):
+    assert course(None) == [("digits", "abc"), {"test_reads": 0}]
+    assert not (tmp_path / "choices.json").exists()
+
+
+def test_a_stop_while_reporting_writes_no_report(course):
+    assert course({"mip": 0.1}, complete=False)[-1] == {"test_reads": 2}
