@@ -93,7 +93,7 @@ def test_bad_arguments_are_one_error_each(arguments, message):
 @pytest.mark.fast
 def test_a_group_names_its_keys_or_says_that_it_is_empty():
     config = ml_collections.ConfigDict({"named": {"low": 0.0, "high": 1.0}, "empty": {}})
-    with pytest.raises(ConfigError, match=r"'named' is a group; set one of named.low, named.high"):
+    with pytest.raises(ConfigError, match=r"'named' is a group; set one of named.high, named.low"):
         launch.override(config, "named", "1")
     with pytest.raises(ConfigError, match=r"'empty' is a group; it is empty"):
         launch.override(config, "empty", "1")
