@@ -77,6 +77,7 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
 
 def _tune(units: Units) -> dict[str, dict] | None:
     """The learning rate of each arm, from tuning seeds and the validation split; None after a stop."""
+    study.write_json(units.folder, "data.json", {"notes": list(units.splits.notes)})
     cases.keep(units)
     costs.measure(units)
     config = units.config

@@ -29,7 +29,7 @@ def get_config():
     )
     config.optimizer.schedule = "cosine"
     config.parent_rates = (0.003, 0.01, 0.03)
-    config.rates = (0.002, 0.006, 0.02)
+    config.rates = (0.002, 0.006, 0.02, 0.06)
     config.parent_length = "240 steps"
     config.tuning_length = "60 steps"
     config.batch_size = 16

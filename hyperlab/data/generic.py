@@ -36,12 +36,14 @@ def nnunet(
 
     Args:
       root: the folder of `dataset.json`.
-      size: the spatial size of all images; None where all cases have one.
+      size: the spatial size of all images; None where all cases have one. Two numbers for volumes take a slice of
+        each.
       fit: `"resample"` to the size (images linearly, masks nearest), or `"centre"`: pad with 0 and crop.
       normalize: `"auto"`: 8-bit pictures are divided by 255, all else goes by `"percentiles"`: each channel's
         percentiles .5 and 99.5 become 0 and 1; `"min_max"`; `"full_range"`: divided by 255 or 65,535, whichever the
         pixels' type holds; or `"none"` where values lie in 0..1 already.
-      slice_axis: of volumes take the slice across this axis with the most labelled voxels.
+      slice_axis: of volumes take the slice across this axis with the most labelled voxels; where None and `size` has
+        two numbers, across the axis along which the first volume's voxels are longest (the last one of equals).
 
     Raises:
       DataError: a file is missing or damaged; image and mask differ in geometry; a label is outside the map; a
@@ -145,6 +147,8 @@ def _source(
         found, image, mask = case_problems(case, layout.classes)
         problems += found
         if image is not None and not any(problem.fatal for problem in found):
+            if slice_axis is None and _wants_planes(size, mask.values):
+                slice_axis = _through(image)
             pixels, labels, spacing = _planes(_normalized(case.name, image, normalize), mask.values, image, slice_axis)
             images.append(pixels)
             masks.append(labels)
@@ -177,6 +181,9 @@ def _source(
     )
     how = {"resample": "resampled to", "centre": "centred in"}[fit]
     notes = (f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split.",)
+    if slice_axis is not None:
+        taken = f"Of every volume one slice was taken, across axis {slice_axis}: that with the most labelled voxels. "
+        notes = (taken + "Three numbers in `size` take whole volumes.", *notes)
     return Source(
         examples,
         classes,
@@ -215,6 +222,17 @@ def _normalized(name: str, image: Scan, normalize: str) -> np.ndarray:
 def _is_picture(image: Scan) -> bool:
     """Whether it came from a file of 8 bits that is no scan: its white is 255."""
     return image.values.dtype == np.uint8 and image.affine is None
+
+
+def _wants_planes(size: Size | None, labels: np.ndarray) -> bool:
+    """Whether two numbers are asked for and a volume came."""
+    return isinstance(size, Sequence) and len(size) == 2 and labels.ndim == 3 and min(labels.shape) > 1
+
+
+def _through(image: Scan) -> int:
+    """The axis along which voxels are longest, the last one of equals: scans are sharpest in the planes across it."""
+    spacing = np.ones(3) if image.spacing is None else np.round(image.spacing[:3], 3)
+    return int(2 - np.argmax(spacing[::-1]))
 
 
 def _planes(pixels: np.ndarray, labels: np.ndarray, image: Scan, slice_axis: int | None):

@@ -20,12 +20,19 @@ class Finished:
     """
 
     def __init__(self, folder: Path):
-        path = Path(folder) / "choices.json"
+        self.folder = Path(folder)
+        path = self.folder / "choices.json"
         if not path.exists():
             raise WorkdirError(f"{folder} holds no finished tuning (choices.json); run the study to its end first")
-        self.config: dict[str, Any] = json.loads((Path(folder) / "config.json").read_text())
+        self.config: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
         self.choices: dict[str, Any] = json.loads(path.read_text())
-        self._files = UnitFiles(Path(folder) / "units")
+        self._files = UnitFiles(self.folder / "units")
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done to the data before the study saw them, in sentences; of an older run nothing is known."""
+        path = self.folder / "data.json"
+        return json.loads(path.read_text())["notes"] if path.exists() else []
 
     def unit(self, name: str) -> Measurements:
         """A unit's measurements.

@@ -291,6 +291,7 @@ def _limits(study: measured.Study, subjects: int) -> list[str]:
     config = study.config
     networks = sum(len(seeds) for jobs in study.runs.values() for seeds in jobs.values())
     sentences = [
+        *study.notes,
         f"The test split was read by {networks} networks, after every learning rate had been chosen and written down.",
         "Seeds are the unit of the contrasts: they speak of training runs on this data set, not of other data. For the "
         "chosen factor, the interval is over test subjects.",

@@ -30,6 +30,7 @@ class Study:
       runs: `{arm: {job: [measurements of each seed]}}`.
       inference: `{width: costs of the primary, one row a factor}`.
       training: `{arm: {job: what training one such network costs}}`.
+      notes: what was done to the data, in sentences.
     """
 
     config: Any
@@ -37,6 +38,7 @@ class Study:
     runs: dict[str, dict[Job, list[Measurements]]]
     inference: dict[float, pd.DataFrame]
     training: dict[str, dict[Job, dict[str, float]]]
+    notes: list[str]
 
     @property
     def reference(self) -> float:
@@ -97,7 +99,7 @@ def read(folder: Path) -> Study:
         training[arm] = {job: {key: float(value) for key, value in cost.items()} for job, cost in costs.items()}
         widths |= {job.width for job in jobs}
     inference = {width: pd.DataFrame(known(f"{INFERENCE}/{width:g}")) for width in widths}
-    return Study(config, choices, runs, inference, training)
+    return Study(config, choices, runs, inference, training, finished.notes)
 
 
 def results(study: Study) -> pd.DataFrame:

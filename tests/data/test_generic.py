@@ -10,7 +10,7 @@ from hyperlab.data.check import check
 from hyperlab.errors import DataError
 
 pytestmark = pytest.mark.fast
-pytest.importorskip("nibabel", reason="the extra 'medical' is not installed")
+nibabel = pytest.importorskip("nibabel", reason="the extra 'medical' is not installed")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_sizes_slices_and_normalisations(tmp_path):
     assert resampled.image_shape == (8, 8, 8, 1)
     np.testing.assert_allclose(whole(resampled)["spacing"][0], [11 / 8, 14 / 8, 9 / 8], rtol=1e-6)
     for options, message in (
-        ({"size": (8, 8)}, "expected 3 whole numbers"),
+        ({"size": (8, 8, 8, 8)}, "expected 3 whole numbers"),
         ({"size": 8, "fit": "crop"}, "unknown fit 'crop'"),
         ({"size": 8, "normalize": "minmax"}, "unknown normalize 'minmax'; did you mean 'min_max'"),
         ({"size": 8, "normalize": "none"}, r"case hippocampus_001 spans 0 to \d+, and normalize is 'none'"),
@@ -83,6 +83,21 @@ def test_sizes_slices_and_normalisations(tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             load("folder", tmp_path, **options)
+
+
+@pytest.mark.parametrize(("spacing", "axis"), [((1, 1, 1), 2), ((3, 1, 1), 0), ((1, 2.5, 1), 1), ((1, 4, 4), 2)])
+def test_two_numbers_for_volumes_take_the_plane_across_the_longest_voxels(tmp_path, spacing, axis):
+    files.nnunet(tmp_path)
+    for folder in ("imagesTr", "labelsTr"):
+        for path in (tmp_path / folder).iterdir():
+            array = np.asarray(nibabel.load(path).dataobj)
+            path.unlink()
+            files.nifti(path, array, np.diag((*spacing, 1)))
+    found, named = load("nnunet", tmp_path, size=(9, 9)), load("nnunet", tmp_path, size=(9, 9), slice_axis=axis)
+    assert found.image_shape == (9, 9, 1) and found.fingerprint == named.fingerprint
+    assert f"across axis {axis}: that with the most labelled voxels" in found.notes[0]
+    whole_volumes = load("nnunet", tmp_path, size=(9, 9, 9))
+    assert whole_volumes.image_shape == (9, 9, 9, 1) and len(whole_volumes.notes) == len(found.notes) - 1
 
 
 def test_maps_of_instances_and_mixed_images_are_refused(tmp_path):
