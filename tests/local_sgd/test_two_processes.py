@@ -45,8 +45,16 @@ print(json.dumps({"params": {name: np.asarray(leaf).tolist() for name, leaf in s
 """
 
 
-def test_two_processes_are_one_run(tmp_path):
-    options = {"kind": "post_local", "period": 2, "synchronous_steps": 1}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "post_local", "period": 2, "synchronous_steps": 1},
+        {"period": 4, "fragments": ["hidden", "head"]},  # streaming: one fragment every two steps
+        {"period": 2, "inner_state": "average", "compression": "int8"},
+    ],
+    ids=["post-local", "streaming", "8 bits, momenta averaged"],
+)
+def test_two_processes_are_one_run(tmp_path, options):
     (tmp_path / "script.py").write_text(SCRIPT)
     helpers = Path(toys.__file__).parent
     command = [sys.executable, str(tmp_path / "script.py"), str(helpers), json.dumps(options)]
