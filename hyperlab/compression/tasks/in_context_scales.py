@@ -26,11 +26,11 @@ _STREAM = 31  # of the random words, apart from those of episodes
 
 
 class Placed(NamedTuple):
-    """What a step sees.
+    """What a step sees: batches, each at a factor of its own.
 
     Attributes:
-      episodes: indices, see `data.in_context.Sampler`.
-      place: int32, which of the factors.
+      episodes: indices, see `data.in_context.Sampler`; leaves `[batches, batch, ...]`.
+      place: int32 `[batches]`, which of the factors.
     """
 
     episodes: Any
@@ -115,14 +115,23 @@ class InContextScales(Generated, InContext):
         return super().init(key) if self.model is None else self.model.init(key)
 
     def indices(self, seed: int, step: int) -> Placed:
-        """Episodes, and the place of their factor."""
+        """One batch of episodes, and the place of its factor."""
         place = int(philox(seed, step, stream=_STREAM).random_raw(1)[0]) % len(self.branches)
         place = place if self.always is None else self.branches.index(self.always)
-        return Placed(super().indices(seed, step), np.int32(place))
+        episodes = jax.tree.map(lambda leaf: leaf[None], super().indices(seed, step))
+        return Placed(episodes, np.array([place], np.int32))
 
     def loss(self, params, collections, examples, indices: Placed, keys: Mapping[str, jax.Array]):
-        """Cross-entropy and soft Dice of augmented episodes, at the full size."""
-        return self.episode_loss(self._at(indices.place), params, examples, indices.episodes, keys)
+        """Cross-entropy and soft Dice of augmented episodes, at the full size; of several batches the mean."""
+
+        def one(drawn: Placed, keys: Mapping[str, jax.Array]) -> jax.Array:
+            return self.episode_loss(self._at(drawn.place), params, examples, drawn.episodes, keys)[0]
+
+        batches = len(indices.place)
+        if batches == 1:
+            return one(_first(indices), keys), None
+        own = {name: jax.random.split(key, batches) for name, key in keys.items()}
+        return jax.lax.map(lambda batch: one(*batch), (indices, own)).mean(), None
 
     def _at(self, place: Any) -> Trial:
         return dataclasses.replace(self.trial, module=Rescaled(self.module, self.theta, self.branches, place))
@@ -133,7 +142,7 @@ class InContextScales(Generated, InContext):
         return jnp.stack(losses).mean()
 
     def _still_at(self, theta: Any, factor: float, examples: Any, indices: Placed) -> jax.Array:
-        episode = examples.gather(indices.episodes)
+        episode = examples.gather(_first(indices).episodes)
         images = (episode.query_images, episode.support_images, episode.support_labels)
         return self.trial.single(rescaled(self.module, theta, factor, *images), episode.query_labels).mean()
 
@@ -159,6 +168,10 @@ class InContextScales(Generated, InContext):
         """One query with its support set, at a factor."""
         _, inputs = InContext.example(self)
         return lambda theta, *images: rescaled(self.module, theta, factor, *images), inputs
+
+
+def _first(indices: Placed) -> Placed:
+    return jax.tree.map(lambda leaf: leaf[0], indices)
 
 
 def load(config: Any, folder: Path) -> InContextScales:
