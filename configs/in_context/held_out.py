@@ -1,7 +1,7 @@
 """White blood cells and retinal vessels, held out: developed on nuclei, trained on the other sets and synthetic tasks.
 
 Run:      python -m experiments.in_context --config configs/in_context/held_out.py --config.data.store=STORE
-Hardware: 2 CPU cores, 4 GB; STORE as the README builds it, of seven data sets at 64x64
+Hardware: 2 CPU cores, 4 GB; STORE as docs/own_data.md builds it, of seven data sets at 64x64
 Time:     about 6 hours (estimated from 0.13 to 0.3 s a step on idle cores)
 Expect:   a question, not a number: not run as a whole. After 800 steps networks across tasks find few nuclei (Dice
           UniverSeg 0 to .19, prototypes .29 to .64) where U-Nets on the support set reach .76 to .85

@@ -1,7 +1,7 @@
 """One UniverSeg within an hour of two cores: developed on nuclei, judged once on white blood cells and retinal vessels.
 
 Run:      python -m experiments.in_context --config configs/in_context/hour.py --config.data.store=STORE
-Hardware: 2 CPU cores, 4 GB; STORE as the README builds it, of seven data sets at 64x64
+Hardware: 2 CPU cores, 4 GB; STORE as docs/own_data.md builds it, of seven data sets at 64x64
 Time:     32 minutes (beside much other work, 52 minutes of processor time, Intel Xeon)
 Expect:   Dice, 12 support images, 1 seed (no claim about training), 95 % intervals over images. Nucleus of white blood
           cells: UniverSeg .880 [.860, .899], less nearest support +.184 [.160, .208], less a U-Net trained on the

@@ -3,12 +3,12 @@
 Run:      python -m hyperlab.sweep --config configs/pruning/scale_space.py --workdir runs/pruned_scale_space
           (the hypernetwork and its control; `python -m experiments.pruning` with the same arguments: the former alone)
 Hardware: 2 CPU cores, 2 GB
-Time:     about 4 minutes of processor time a network (Intel Xeon; 6:39 and 10:34 beside work that took most of it)
+Time:     4:39 min for both (Intel Xeon, beside other work)
 Expect:   Dice of shapes, mean over compressions 2 to 16 and five phi, 5 seeds: global magnitude - random +.221
-          [.053, .389], - layerwise +.164 [.024, .304] (whose rate is at the edge of its grid); each phi by itself - one
-          mask for all +.0069 [-.0028, .0166], not separable: one sparse network serves the whole front. By itself:
-          unpruned .829, at 4 times .816 (3.46 times fewer MACs), at 16 times .776. The control with one theta for all
-          phi: .793, .787, .612; hypernetwork - control +.071 [-.032, .175], not separable
+          [.053, .389], - layerwise +.076 [.022, .131]; each phi by itself - one mask for all +.0069 [-.0028, .0166],
+          not separable: one sparse network serves the whole front. By itself: unpruned .829, at 4 times .816 (3.46
+          times fewer MACs), at 16 times .776. The control with one theta for all phi: .793, .787, .612 (its layerwise
+          and random arms would take rates beyond the grid); hypernetwork - control +.071 [-.032, .175], not separable
 """
 
 from experiments import pruning

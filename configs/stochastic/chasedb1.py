@@ -1,7 +1,7 @@
 """Retinal vessels by two annotators and a family of ambiguous shapes, both held out; trained on the other sets.
 
 Run:      python -m experiments.stochastic --config configs/stochastic/chasedb1.py --config.data.store=STORE
-Hardware: 2 CPU cores, 4 GB; STORE as the README builds it, of seven data sets at 64x64
+Hardware: 2 CPU cores, 4 GB; STORE as docs/own_data.md builds it, of seven data sets at 64x64
 Time:     about 8 hours (estimated from 0.3 s a step; not run as a whole yet)
 Expect:   a question, not a number: this config has been run shrunk alone, so nothing is known of its outcome
 
