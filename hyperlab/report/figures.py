@@ -51,6 +51,32 @@ def grid(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float =
     return figure, axes
 
 
+def legend_below(figure: Any, axes: Any, *, fontsize: float = 8, **options: Any) -> None:
+    """One legend below all axes, in as many columns as its longest label leaves room for; a long one adds height.
+
+    Args:
+      figure: from `grid`.
+      axes: whose labels are shown.
+      fontsize: in points.
+      **options: for matplotlib's legend.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        # in font sizes: a letter is about half of one wide, handle and gaps about five
+        fitting = int(72 * figure.get_figwidth() / (fontsize * (5 + 0.48 * max(map(len, labels)))))
+        columns = max(1, min(fitting, len(labels)))
+        figure.legend(
+            handles, labels, fontsize=fontsize, frameon=False, loc="outside lower center", ncols=columns, **options
+        )
+        lines = -(-len(labels) // columns)
+        figure.set_figheight(figure.get_figheight() + max(0, lines - 2) * 1.7 * fontsize / 72)
+
+
+def stretch_towards_one(axes: Any) -> None:
+    """A y axis of scores on which halving the distance to 1 is one step, wherever it happens: a failure leaves room."""
+    axes.set_yscale("function", functions=(lambda y: -np.log10(np.maximum(1 - y, 1e-4)), lambda y: 1 - 10.0**-y))
+
+
 def band(axes: Any, x: np.ndarray, runs: np.ndarray, colour: str, label: str = "", **options: Any) -> None:
     """The median over runs as a line, and the range from the lowest to the highest run as a band.
 

@@ -46,7 +46,7 @@ def _support(study):
     for one in axes[len(tasks) :]:
         one.set_visible(False)
     axes[0].set_ylabel("Dice")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figures.legend_below(figure, axes[0])
     return figure
 
 

@@ -53,17 +53,13 @@ def _lines(axes, study: measured.Study, replicas: int, x) -> None:
     if synchronous is not None:
         score = study.score(synchronous)
         axes.axhspan(score.min(), score.max(), color=_colour(study, "synchronous"), alpha=0.08, linewidth=0)
+    figures.stretch_towards_one(axes)
 
 
 def _spread(study: measured.Study) -> str:
     seeds = study.config.report_seeds
     bars = f"bars are sample standard deviations over {seeds} seeds" if seeds > 1 else "n = 1, no bars"
     return f"{bars}; the band is the range of synchronous training"
-
-
-def _legend(figure, axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=4)
 
 
 def _communication(path: Path, study: measured.Study) -> tuple[Path, str]:
@@ -75,12 +71,12 @@ def _communication(path: Path, study: measured.Study) -> tuple[Path, str]:
             one.set_xscale("log")
             shown = [cell for arm in ("synchronous", "local") for cell in study.of(arm, replicas)]
             ticks = sorted({study.sent(cell)["bytes_per_step"] / 1e3 for cell in shown})
-            one.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks], minor=False)
+            one.set_xticks(ticks, [f"{tick:,.0f}" if tick >= 100 else f"{tick:.3g}" for tick in ticks], minor=False)
             one.set_xticks([], minor=True)
         one.set_xlabel("kB that each replica sends a step")
         one.set_title(f"{replicas} replicas, global batch {replicas * study.config.batch_size}", fontsize=9)
     axes[0].set_ylabel(f"test {study.metric}")
-    _legend(figure, axes[-1])
+    figures.legend_below(figure, axes[-1])
     return figures.save(figure, path), (
         f"Test {study.metric} against communication by the ring formula, mean over the steps; each point is an H, "
         f"from {max(study.config.periods)} on the left to {min(study.config.periods)} on the right; {_spread(study)}."
@@ -97,7 +93,7 @@ def _time(path: Path, study: measured.Study) -> tuple[Path, str]:
         one.set_title(f"{_link(study, link)}, {replicas} replicas", fontsize=8)
         if place % len(links) == 0:
             one.set_ylabel(f"test {study.metric}")
-    _legend(figure, axes[0])
+    figures.legend_below(figure, axes[0])
     compute = study.task["compute_seconds"]
     return figures.save(figure, path), (
         f"Test {study.metric} against predicted time, at the numbers of replicas that were trained: "
@@ -133,8 +129,8 @@ def _drift(path: Path, study: measured.Study) -> tuple[Path, str]:
         if ends:
             last = [study.drift(c, "distance_mean")[1].mean() for c in ends]
             axes[2].plot([c.period for c in ends], last, marker=_marker(study, arm), color=_colour(study, arm))
-    axes[0].set_ylabel("distance from the mean of replicas / its norm")
-    axes[1].set_ylabel("cosine between the moves of two replicas")
+    axes[0].set_ylabel("distance to the mean / its norm")
+    axes[1].set_ylabel("cosine of two replicas' moves")
     axes[2].set_ylabel("distance, mean over the training")
     axes[2].set_xlabel("H")
     axes[2].set_xscale("log", base=2)
@@ -142,7 +138,7 @@ def _drift(path: Path, study: measured.Study) -> tuple[Path, str]:
         one.set_xlabel("step")
     for one in (axes[0], axes[2]):
         one.set_yscale("log")
-    _legend(figure, axes[0])
+    figures.legend_below(figure, axes[0])
     return figures.save(figure, path), (
         f"How far {replicas} replicas are apart at the end of a round, before they are averaged: left and middle at "
         f"H = {period}, median and range over seeds; right, against H. A cosine near 0: they move at random relative "
@@ -173,7 +169,7 @@ def _scale(path: Path, study: measured.Study) -> tuple[Path, str]:
     for one in axes:
         one.set_xscale("log", base=2)
         one.set_xlabel("replicas (the global batch grows with them)")
-    _legend(figure, axes[0])
+    figures.legend_below(figure, axes[0])
     return figures.save(figure, path), (
         f"The gap to synchronous training with as many replicas, at H = {period}, against their number; on the right "
         "what synchronous training itself loses. Bars are standard deviations over seeds of paired differences."

@@ -56,7 +56,7 @@ def _track(path: Path, study: measured.Study, track: str) -> tuple[Path, str]:
         one.plot(1, tuned.mean(), "k*", markersize=9, label=study.label(study.dense(track)), zorder=5)
         _doubling(one, study, axis)
     axes[0].set_ylabel(f"test {study.metric}")
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
+    figures.legend_below(figure, axes[0])
     seeds = study.config.report_seeds
     bars = f"bars are sample standard deviations over {seeds} seeds" if seeds > 1 else "n = 1, no bars"
     return figures.save(figure, path), (

@@ -43,9 +43,7 @@ def figure(path: Path, study: measured.Study) -> tuple[Path, str]:
         one.set_xlabel("MACs left")
         one.set_title(study.label(name), fontsize=9)
     axes[0].set_ylabel(f"test {study.metric}")
-    drawn.legend(
-        *axes[0].get_legend_handles_labels(), title="compression", fontsize=7, loc="outside lower center", ncols=6
-    )
+    figures.legend_below(drawn, axes[0], title="compression")
     shown = ", ".join(points(study))
     return figures.save(drawn, path), (
         f"The front: test {study.metric} at phi = {shown}, from left to right along each curve, against the "

@@ -60,7 +60,7 @@ def _overview(config, arms):
     # A weight of 0.99 may cost a multiple of the identity: the panel stays with what is comparable.
     axes[2].set_ylim(0, min(1.5, axes[2].get_ylim()[1]))
     axes[1].set_ylim(0, max(0.1, axes[1].get_ylim()[1]))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    figures.legend_below(figure, axes[0])
     return figure
 
 
@@ -86,7 +86,7 @@ def _classes(config, data, arms):
             style = {"identity": ":", "separate": "o", "pairwise": "x"}.get(arm.name, "-")
             one.plot(arm.weight, dice, style, color=colour, label=arm.label, markersize=5)
         one.set(title=name, xlabel="regularisation weight")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    figures.legend_below(figure, axes[0])
     return figure
 
 

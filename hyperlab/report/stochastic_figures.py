@@ -51,8 +51,7 @@ def _candidates(study):
     for one in axes[len(panels) :]:
         one.set_visible(False)
     # tasks differ in whether the truth is known: the fullest panel names everything
-    handles, labels = max((one.get_legend_handles_labels() for one in axes), key=lambda pair: len(pair[1]))
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figures.legend_below(figure, max(axes, key=lambda one: len(one.get_legend_handles_labels()[1])))
     return figure
 
 

@@ -93,7 +93,7 @@ def _calibration(path: Path, study: measured.Study) -> tuple[Path, str]:
         right.plot(confidence[filled], share[filled], markersize=4, linewidth=1.2, **marks[arm])
     left.set(xlabel="confidence (largest probability)", ylabel="accuracy")
     right.set(xlabel="confidence (largest probability)", ylabel="share of the pixels", yscale="log")
-    figure.legend(fontsize=7, loc="outside lower center", ncols=4)
+    figures.legend_below(figure, left)
     return figures.save(figure, path), (
         "Top-label reliability over all pixels of the test split, mean over seeds; the diagonal is calibrated. Right: "
         "how many pixels a bin holds: most are background of high confidence."
@@ -168,7 +168,7 @@ def _rates(path: Path, study: measured.Study) -> tuple[Path, str]:
                 axis.plot(x, seed, linewidth=0.4, alpha=0.5, color=marks[arm]["color"])
         axis.set_title(name, fontsize=8)
         axis.set_xlabel("dropout rate")
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4)
+    figures.legend_below(figure, axes[0])
     return figures.save(figure, path), (
         "Against the dropout rate, every seed thin and their mean thick; horizontal: arms that drop nothing. At one "
         "rate the two kinds of dropout are different noises: the variance of a map's mean is rate / (1 - rate) when a "
@@ -195,7 +195,7 @@ def _draws(path: Path, study: measured.Study) -> tuple[Path, str]:
         axis.set_xscale("log", base=2)
         axis.set_xticks(study.config.draws, [str(count) for count in study.config.draws])
         axis.minorticks_off()
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4)
+    figures.legend_below(figure, axes[0])
     return figures.save(figure, path), (
         "Against the number of draws whose mean is the answer; fewer draws are the first of many. Dotted: one pass in "
         "which nothing is dropped (one draw of a network that always draws), which is another prediction than the mean."
@@ -224,7 +224,7 @@ def _shifts(path: Path, study: measured.Study) -> tuple[Path, str]:
         axes[1, column].set_xlabel("severity")
     axes[0, 0].set_ylabel("AUROC, shifted or not")
     axes[1, 0].set_ylabel("Dice")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=6)
+    figures.legend_below(figure, axes[0, 0])
     return figures.save(figure, path), (
         "Above: does the image score tell shifted images from the domain's? Grey: how far the mean intensity and the "
         "predicted area are from their validation medians, which need no map. Below: what the shift does to the Dice."
@@ -278,7 +278,7 @@ def _kinds(path: Path, study: measured.Study, arms: list[str]) -> tuple[Path, st
         axis.set_yscale("log")
         axis.set_xlabel("share of the training images" if panel == "share" else "width of the border, pixels")
     axes[0].set_ylabel("mean image score, nats")
-    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
+    figures.legend_below(figure, axes[0])
     return figures.save(figure, path), (
         "What is called epistemic should fall with more training images and stay where borders are blurred; what is "
         "called aleatoric should do the opposite."
