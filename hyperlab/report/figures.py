@@ -60,16 +60,20 @@ def legend_below(figure: Any, axes: Any, *, fontsize: float = 8, **options: Any)
       fontsize: in points.
       **options: for matplotlib's legend.
     """
+    from matplotlib.font_manager import FontProperties
+
     handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        # in font sizes: a letter is about half of one wide, handle and gaps about five
-        fitting = int(72 * figure.get_figwidth() / (fontsize * (5 + 0.48 * max(map(len, labels)))))
-        columns = max(1, min(fitting, len(labels)))
-        figure.legend(
-            handles, labels, fontsize=fontsize, frameon=False, loc="outside lower center", ncols=columns, **options
-        )
-        lines = -(-len(labels) // columns)
-        figure.set_figheight(figure.get_figheight() + max(0, lines - 2) * 1.7 * fontsize / 72)
+    if not labels:
+        return
+    font, renderer = FontProperties(size=fontsize), figure.canvas.get_renderer()
+    widest = max(renderer.get_text_width_height_descent(label, font, False)[0] for label in labels)
+    column = widest + 5 * fontsize * figure.dpi / 72  # with the handle and the gaps
+    columns = max(1, min(int(figure.bbox.width / column), len(labels)))
+    figure.legend(
+        handles, labels, fontsize=fontsize, frameon=False, loc="outside lower center", ncols=columns, **options
+    )
+    lines = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + max(0, lines - 2) * 1.7 * fontsize / 72)
 
 
 def stretch_towards_one(axes: Any) -> None:
