@@ -1,6 +1,6 @@
 """The look of all figures, and the two ways in which runs are drawn: a band, and every point."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,20 @@ def contrasts(path: Path, compared: Any, label: str) -> tuple[Path, str]:
     axes.invert_yaxis()
     axes.set_xlabel(label)
     return save(figure, path), "The named contrasts: every seed, the mean and its t interval after Holm."
+
+
+def save_all(drawn: Iterable[tuple[str, Any, str]], folder: Path) -> dict[str, tuple[Path, str]]:
+    """Saves the figures that there are.
+
+    Args:
+      drawn: name, figure (None where there is nothing to draw) and caption of each.
+      folder: of the files.
+
+    Returns:
+      `{name: (path, caption)}`, in their order.
+    """
+    kept = ((name, figure, caption) for name, figure, caption in drawn if figure is not None)
+    return {name: (save(figure, folder / f"{name}.png"), caption) for name, figure, caption in kept}
 
 
 def save(figure: Any, path: Path) -> Path:

@@ -1,6 +1,5 @@
 """The report of the in-context study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
     page.paragraph(
         f"{len(study.tasks)} tasks of held-out data ({', '.join(config.data.held_out)}); images of "
         f"{'x'.join(map(str, config.data.size))}; networks across tasks trained for {config.train_length}, "
-        f"{config.report_seeds} fresh seeds an arm{' (a look: no claim)' if config.report_seeds < 5 else ''}; "
+        f"{config.report_seeds} fresh seeds an arm{sections.look(config.report_seeds)}; "
         f"every query predicted from {config.draws} support sets, the same for all arms.",
         "lead",
     )
@@ -45,9 +44,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
         f"Dice with {study.largest} support images: mean over subjects, then tasks; paired by seed, "
         f"n = {config.report_seeds}.",
     )
-    page.heading("Figures")
-    for path, caption in figures.values():
-        page.figure(path, caption)
+    sections.rest(page, figures)
     page.heading("How the arms were tuned")
     page.table(
         pd.DataFrame([_tuning_row(study.choices[arm]) for arm in config.arms]),
@@ -55,13 +52,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
         f"tasks with {config.tuning_seeds} tuning seed(s) that are not among the reported ones"
         f"{', after ' + config.tuning_length if config.tuning_length else ''}.",
     )
-    page.heading("What this can and cannot say")
-    for sentence in _limits(study):
-        page.paragraph(sentence)
-    page.heading("Reproduce")
-    page.code(sections.reproduce(folder))
-    page.code(json.dumps(config.to_dict(), indent=1, sort_keys=True))
-    return page
+    return sections.end(page, folder, _limits(study), config)
 
 
 def _findings(study: measured.Study, compared) -> list[str]:
@@ -117,15 +108,8 @@ def _table_note(study: measured.Study) -> str:
 
 
 def _tuning_row(choice: dict) -> dict[str, str]:
-    tried = ", ".join(f"{one['learning_rate']:.3g}: {one['score']:.3f}" for one in choice["tuning"])
-    return {
-        "arm": choice["label"],
-        "definition": choice["definition"],
-        "learning rate": f"{choice['learning_rate']:.3g}",
-        "at the edge": "yes" if choice["at_edge"] else "no",
-        "trials": str(choice["trials"]),
-        "development Dice of each": tried,
-    }
+    named = {"arm": choice["label"], "definition": choice["definition"]}
+    return named | sections.tuned(choice, "development Dice of each")
 
 
 def _limits(study: measured.Study) -> list[str]:
@@ -137,9 +121,7 @@ def _limits(study: measured.Study) -> list[str]:
         "Intervals over subjects speak about queries of these data sets; contrasts speak about training runs. Neither "
         "speaks about other data sets: there are few of them.",
     ]
-    edge = [study.label(arm) for arm in study.choices if study.choices[arm]["at_edge"]]
-    if edge:
-        sentences.append(f"Best learning rate at the edge of what was tried: {', '.join(edge)}.")
+    sentences += sections.edges(study.label(arm) for arm in study.choices if study.choices[arm]["at_edge"])
     if not config.data.store:
         sentences.append(
             "This default trains for minutes on generated images: it shows that everything works, and says nothing "

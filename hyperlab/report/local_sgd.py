@@ -1,6 +1,5 @@
 """The report of the local SGD study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
         f"{task['data']}, {task['architecture']} ({task['parameters']:,} parameters); {_counted(config.replicas)} "
         f"replicas, {config.batch_size} examples each a step, H in {_counted(config.periods)}; all arms see the same "
         f"{_examples(study)} examples; {config.report_seeds} fresh seeds"
-        f"{' (a look: no claim)' if config.report_seeds < 5 else ''}.",
+        f"{sections.look(config.report_seeds)}.",
         "lead",
     )
     page.findings(_findings(study, compared))
@@ -70,13 +69,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
             ]
         )
     )
-    page.heading("What this can and cannot say")
-    for sentence in _limits(study):
-        page.paragraph(sentence)
-    page.heading("Reproduce")
-    page.code(sections.reproduce(folder))
-    page.code(json.dumps(config.to_dict(), indent=1, sort_keys=True))
-    return page
+    return sections.end(page, folder, _limits(study), config)
 
 
 def _counted(numbers) -> str:

@@ -1,6 +1,5 @@
 """The report of the pruning study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ def _page(folder: Path, study: measured.Study, compared, figures, verdicts: pd.D
     page = Page("How much can be pruned, by which method, and what does it cost?")
     page.paragraph(
         f"{task['data']}, {task['architecture']} ({_parameters(task)} parameters, {task['macs']:,} MACs an example); "
-        f"{config.report_seeds} fresh seeds{' (a look: no claim)' if config.report_seeds < 5 else ''}, each with a "
+        f"{config.report_seeds} fresh seeds{sections.look(config.report_seeds)}, each with a "
         f"parent that all methods share; parents trained for {config.parent_length}, pruned networks for "
         f"{config.tuning_length}.",
         "lead",
@@ -99,13 +98,7 @@ def _page(folder: Path, study: measured.Study, compared, figures, verdicts: pd.D
             ]
         )
     )  # fmt: skip
-    page.heading("What this can and cannot say")
-    for sentence in _limits(study):
-        page.paragraph(sentence)
-    page.heading("Reproduce")
-    page.code(sections.reproduce(folder))
-    page.code(json.dumps(config.to_dict(), indent=1, sort_keys=True))
-    return page
+    return sections.end(page, folder, _limits(study), config)
 
 
 def _parameters(task: dict) -> str:
@@ -228,13 +221,8 @@ def _sizes(study: measured.Study) -> pd.DataFrame:
 
 
 def _tuning_row(name: str, choice: dict, study: measured.Study) -> dict[str, str]:
-    tried = ", ".join(f"{one['learning_rate']:.3g}: {one['score']:.4f}" for one in choice["tuning"])
-    return {
-        "method": "parent" if name == "parent" else study.label(name),
-        "learning rate": f"{choice['learning_rate']:.3g}{' (edge of the grid)' if choice['at_edge'] else ''}",
-        "trials": str(choice["trials"]),
-        "validation score of each": tried,
-    }
+    label = "parent" if name == "parent" else study.label(name)
+    return {"method": label} | sections.tuned(choice, "validation score of each")
 
 
 def _limits(study: measured.Study) -> list[str]:

@@ -1,6 +1,5 @@
 """The report of the registration study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +39,7 @@ def _page(folder: Path, config, data, arms: dict[str, ArmResult], compared, figu
     page.paragraph(
         f"{data['name']}: {subjects} test subjects, images of {'x'.join(map(str, config['data']['size']))} voxels; "
         f"{config['train_length']} of {config['batch_size']} pairs a network; {seeds} fresh seeds an arm"
-        f"{' (a look: no claim)' if seeds < statistics.FEWEST_SEEDS else ''}, measured on the test split.",
+        f"{sections.look(seeds)}, measured on the test split.",
         "lead",
     )
     page.findings(_findings(config, arms, compared))
@@ -60,9 +59,7 @@ def _page(folder: Path, config, data, arms: dict[str, ArmResult], compared, figu
         "Over subjects, seeds averaged: what is claimed of these data. Gains count from the identity up. Bootstrap "
         "interval (BCa) of the mean with 10 subjects or more, else the range.",
     )
-    page.heading("Figures")
-    for path, caption in figures.values():
-        page.figure(path, caption)
+    sections.rest(page, figures)
     page.heading("How the arms were tuned")
     page.table(
         pd.DataFrame([_tuning_row(arm) for arm in arms.values() if "tuning" in arm.choice]),
@@ -71,13 +68,7 @@ def _page(folder: Path, config, data, arms: dict[str, ArmResult], compared, figu
         "ones. Every network gets the same grid of rates, widened where the best is at its edge; separate networks "
         "are tuned one by one, and an arm with several initialisers is tried with each.",
     )
-    page.heading("What this can and cannot say")
-    for sentence in _limits(folder, config, data, arms):
-        page.paragraph(sentence)
-    page.heading("Reproduce")
-    page.code(sections.reproduce(folder))
-    page.code(json.dumps(config, indent=1, sort_keys=True))
-    return page
+    return sections.end(page, folder, _limits(folder, config, data, arms), config)
 
 
 _BY_WEIGHT_NOTE = (
@@ -239,9 +230,7 @@ def _limits(folder: Path, config, data, arms: dict[str, ArmResult]) -> list[str]
         "The loss is what a network is asked for; Dice and folding are what is wanted of it. An arm may win one and "
         "lose the other.",
     ]
-    edge = [arm.label for arm in arms.values() if arm.choice.get("at_edge")]
-    if edge:
-        sentences.append(f"Best learning rate at the edge of what was tried, after widening: {', '.join(edge)}.")
+    sentences += sections.edges(arm.label for arm in arms.values() if arm.choice.get("at_edge"))
     best = max(
         (arm.at(arm.mean_dice, w).mean() for w in config["weights"] for arm in [arms.get("separate")] if arm),
         default=None,

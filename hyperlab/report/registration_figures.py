@@ -28,11 +28,7 @@ def all_figures(folder: Path, config, data, arms: dict, compared: dict) -> dict[
         "subjects": (_subjects(arms), "Dice gained over the identity, every subject, at the weight of each arm."),
         "tuning": (_tuning(arms), "Tuning: validation loss over the identity's against the learning rate."),
     }
-    return {
-        name: (figures.save(figure, folder / f"{name}.png"), caption)
-        for name, (figure, caption) in drawn.items()
-        if figure is not None
-    }
+    return figures.save_all(((name, *one) for name, one in drawn.items()), folder)
 
 
 def _overview(config, arms):

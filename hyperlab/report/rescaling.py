@@ -79,7 +79,7 @@ def _page(folder: Path, study: measured.Study, points: pd.DataFrame, compared, f
     page.paragraph(
         f"{config.data.name}, a U-Net with widths {tuple(config.primary.widths)}, phi from a {config.prior.kind} prior "
         f"on ({config.prior.low:g}, {config.prior.high:g}]; trained for {config.train_length}, "
-        f"{config.report_seeds} fresh seeds an arm{' (a look: no claim)' if config.report_seeds < 5 else ''}, measured "
+        f"{config.report_seeds} fresh seeds an arm{sections.look(config.report_seeds)}, measured "
         f"on {subjects} test subjects.",
         "lead",
     )
@@ -109,18 +109,10 @@ def _page(folder: Path, study: measured.Study, points: pd.DataFrame, compared, f
     )
     if (pair := _pair(study)) is not None:
         page.table(_by_factor(study, *pair), _by_factor_note(study, *pair))
-    page.heading("Figures")
-    for path, caption in figures.values():
-        page.figure(path, caption)
+    sections.rest(page, figures)
     page.heading("How the arms were tuned")
     page.table(pd.DataFrame([_tuning_row(study.choices[arm]) for arm in config.arms]), _tuning_note(config))
-    page.heading("What this can and cannot say")
-    for sentence in _limits(study, subjects):
-        page.paragraph(sentence)
-    page.heading("Reproduce")
-    page.code(sections.reproduce(folder))
-    page.code(json.dumps(config.to_dict(), indent=1, sort_keys=True))
-    return page
+    return sections.end(page, folder, _limits(study, subjects), config)
 
 
 def _findings(folder: Path, study: measured.Study, compared) -> list[str]:
@@ -268,15 +260,8 @@ def _by_factor_note(study: measured.Study, first: str, second: str) -> str:
 
 
 def _tuning_row(choice: dict) -> dict[str, str]:
-    tried = ", ".join(f"{one['learning_rate']:.3g}: {one['score']:.3f}" for one in choice["tuning"])
-    return {
-        "arm": choice["label"],
-        "definition": choice["definition"],
-        "learning rate": f"{choice['learning_rate']:.3g}",
-        "at the edge": "yes" if choice["at_edge"] else "no",
-        "trials": str(choice["trials"]),
-        "validation Dice of each": tried,
-    }
+    named = {"arm": choice["label"], "definition": choice["definition"]}
+    return named | sections.tuned(choice, "validation Dice of each")
 
 
 def _tuning_note(config) -> str:
@@ -300,9 +285,7 @@ def _limits(study: measured.Study, subjects: int) -> list[str]:
     ]
     if config.report_seeds < 5:
         sentences.append(f"With {config.report_seeds} seeds this is a look: nothing is claimed.")
-    edge = [choice["label"] for choice in study.choices.values() if choice["at_edge"]]
-    if edge:
-        sentences.append(f"Best learning rate at the edge of what was tried: {', '.join(edge)}; widen the grid.")
+    sentences += sections.edges(choice["label"] for choice in study.choices.values() if choice["at_edge"])
     if config.data.name == "shapes":
         sentences.append("The shapes are procedural: they show the mechanism, and say nothing about real images.")
     undefined = statistics.median_range([np.isnan(one["test/dice"]).sum() for jobs in study.runs.values()

@@ -11,12 +11,7 @@ from hyperlab.rescaling import ARMS, Job
 
 def all_figures(folder: Path, study: measured.Study) -> dict[str, tuple[Path, str]]:
     """Draws everything: `{name: (path, caption)}`, in the order of the report."""
-    made = {}
-    for name, (draw, caption) in _FIGURES.items():
-        figure = draw(study)
-        if figure is not None:
-            made[name] = (figures.save(figure, folder / f"{name}.png"), caption)
-    return made
+    return figures.save_all(((name, draw(study), caption) for name, (draw, caption) in _FIGURES.items()), folder)
 
 
 def _colours(study):

@@ -1,13 +1,15 @@
-"""Parts that the reports of all studies share: contrasts, how to reproduce a run, numbers as text."""
+"""Parts that the reports of all studies share: contrasts, tuning, limits, how to reproduce a run, numbers as text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
+from hyperlab.report.page import Page
 
 Contrasts = Mapping[str, Mapping[str, statistics.Contrast]]
 
@@ -45,6 +47,59 @@ def contrast_table(compared: Contrasts, group: str = "optimizer") -> pd.DataFram
                 }
             )
     return pd.DataFrame(rows)
+
+
+def look(seeds: int) -> str:
+    """What is added where too few seeds are reported for a claim.
+
+    >>> look(3), look(5)
+    (' (a look: no claim)', '')
+    """
+    return " (a look: no claim)" if seeds < statistics.FEWEST_SEEDS else ""
+
+
+def tuned(choice: Mapping[str, Any], score: str = "") -> dict[str, str]:
+    """The learning rate of a choice and what was tried, as cells of a table.
+
+    Args:
+      choice: of `choices.json`, see `train.tuning.Choice.record`.
+      score: what a column with the score of every rate is called; none where empty.
+    """
+    cells = {
+        "learning rate": f"{choice['learning_rate']:.3g}",
+        "at the edge": "yes" if choice["at_edge"] else "no",
+        "trials": str(choice["trials"]),
+    }
+    tried = ", ".join(f"{one['learning_rate']:.3g}: {one['score']:.3f}" for one in choice["tuning"]) if score else ""
+    return cells | ({score: tried} if score else {})
+
+
+def edges(labels: Iterable[str]) -> list[str]:
+    """The sentence about arms whose best rate is at the edge of what was tried, if there are any."""
+    named = list(labels)
+    if not named:
+        return []
+    return [
+        f"Best learning rate at the edge of what was tried ({', '.join(named)}): a wider grid may hold a better one."
+    ]
+
+
+def rest(page: Page, figures: Mapping[str, tuple[Path, str]]) -> None:
+    """The figures that have no place of their own."""
+    page.heading("Figures")
+    for path, caption in figures.values():
+        page.figure(path, caption)
+
+
+def end(page: Page, folder: Path, limits: Iterable[str], config: Any) -> Page:
+    """The end of every report: what it cannot say, and how to run it again."""
+    page.heading("What this can and cannot say")
+    for sentence in limits:
+        page.paragraph(sentence)
+    page.heading("Reproduce")
+    page.code(reproduce(folder))
+    page.code(json.dumps(config if isinstance(config, dict) else config.to_dict(), indent=1, sort_keys=True))
+    return page
 
 
 def reproduce(folder: Path) -> str:

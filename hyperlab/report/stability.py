@@ -1,6 +1,5 @@
 """The report of the stability study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ def _page(folder: Path, config, wording: Wording, arms, compared, figures: dict[
     seeds, score = config["report_seeds"], wording.score
     page.paragraph(
         f"{wording.setting}; {_length(arms)} steps; "
-        f"{seeds} fresh seeds an arm{' (a look: no claim)' if seeds < 5 else ''}, measured on the test split.",
+        f"{seeds} fresh seeds an arm{sections.look(seeds)}, measured on the test split.",
         "lead",
     )
     page.findings(_findings(config, wording, arms, compared))
@@ -56,9 +55,7 @@ def _page(folder: Path, config, wording: Wording, arms, compared, figures: dict[
         )
     page.heading("Contrasts, named before the study ran")
     page.table(sections.contrast_table(compared), _contrast_note(seeds))
-    page.heading("Figures")
-    for path, caption in figures.values():
-        page.figure(path, caption)
+    sections.rest(page, figures)
     page.heading("How the arms were tuned")
     page.table(
         pd.DataFrame([_tuning_row(arm) for arm in arms.values()]),
@@ -66,13 +63,7 @@ def _page(folder: Path, config, wording: Wording, arms, compared, figures: dict[
         "with several initialisers was tried with each, and the best pair stands for it. Chosen by mean validation "
         f"{score} along the run, on {config['tuning_seeds']} tuning seeds that are not among the reported ones.",
     )
-    page.heading("What this can and cannot say")
-    for sentence in _limits(wording, arms):
-        page.paragraph(sentence)
-    page.heading("Reproduce")
-    page.code(sections.reproduce(folder))
-    page.code(json.dumps(config, indent=1, sort_keys=True))
-    return page
+    return sections.end(page, folder, _limits(wording, arms), config)
 
 
 def _row(arm: ArmResult, score: str) -> dict[str, str]:
@@ -179,10 +170,7 @@ def _tuning_row(arm: ArmResult) -> dict[str, str]:
         "optimizer": arm.name.split("/")[0],
         "definition": c["definition"],
         "initialiser": c["initializer"] if c["definition"] != "the primary alone" else "-",
-        "learning rate": f"{c['learning_rate']:.3g}",
-        "at the edge": "yes" if c["at_edge"] else "no",
-        "trials": str(c["trials"]),
-    }
+    } | sections.tuned(c)
 
 
 def _limits(wording: Wording, arms: dict[str, ArmResult]) -> list[str]:
@@ -197,9 +185,7 @@ def _limits(wording: Wording, arms: dict[str, ArmResult]) -> list[str]:
         "other data. A verdict 'not separable' does not say that two arms are equal.",
         *wording.limits,
     ]
-    edge = [arm.label for arm in arms.values() if arm.choice["at_edge"]]
-    if edge:
-        sentences.append(f"Best learning rate at the edge of what was tried, after widening: {', '.join(edge)}.")
+    sentences += sections.edges(arm.label for arm in arms.values() if arm.choice["at_edge"])
     return sentences
 
 

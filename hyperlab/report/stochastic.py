@@ -1,6 +1,5 @@
 """The report of the stochastic study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
     page.paragraph(
         f"{len(study.tasks)} task(s) of held-out data ({', '.join(config.data.held_out)}); images of "
         f"{'x'.join(map(str, config.data.size))}; networks across tasks trained for {config.train_length}, "
-        f"{config.report_seeds} fresh seeds{' (a look: no claim)' if config.report_seeds < 5 else ''}; "
+        f"{config.report_seeds} fresh seeds{sections.look(config.report_seeds)}; "
         f"{study.counts[-1]} candidates from a support set of {config.support_size}, {config.draws} support set(s) a "
         "query.",
         "lead",
@@ -50,9 +49,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
         f"With {study.counts[-1]} candidates, mean over subjects, for each task; paired by seed, n = "
         f"{config.report_seeds}. Of GED, below 0 is better.",
     )
-    page.heading("Figures")
-    for path, caption in figures.values():
-        page.figure(path, caption)
+    sections.rest(page, figures)
     page.heading("How the networks were tuned")
     page.table(
         pd.DataFrame([_tuning_row(name, choice) for name, choice in study.choices.items()]),
@@ -63,13 +60,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
         "differ at inference alone share one network for each seed.",
     )
     page.table(pd.DataFrame([{"arm": ARMS[arm].label, "definition": ARMS[arm].definition()} for arm in config.arms]))
-    page.heading("What this can and cannot say")
-    for sentence in _limits(study):
-        page.paragraph(sentence)
-    page.heading("Reproduce")
-    page.code(sections.reproduce(folder))
-    page.code(json.dumps(config.to_dict(), indent=1, sort_keys=True))
-    return page
+    return sections.end(page, folder, _limits(study), config)
 
 
 def _findings(study: measured.Study, compared) -> list[str]:
@@ -131,16 +122,9 @@ _TABLE_NOTE = (
 
 
 def _tuning_row(name: str, choice: dict) -> dict[str, str]:
-    tried = ", ".join(f"{one['learning_rate']:.3g}: {one['score']:.3f}" for one in choice["tuning"])
-    return {
-        "network": name,
-        "definition": choice["definition"],
-        "learning rate": f"{choice['learning_rate']:.3g}",
-        "at the edge": "yes" if choice["at_edge"] else "no",
-        "trials": str(choice["trials"]),
-        "scored by": {"ged": "minus unbiased GED", "dice": "Dice"}[choice["scored"]],
-        "development score of each": tried,
-    }
+    scored = {"ged": "minus unbiased GED", "dice": "Dice"}[choice["scored"]]
+    named = {"network": name, "definition": choice["definition"], "scored by": scored}
+    return named | sections.tuned(choice, "development score of each")
 
 
 def _limits(study: measured.Study) -> list[str]:
@@ -161,9 +145,7 @@ def _limits(study: measured.Study) -> list[str]:
             "held-out (bright, stretched along) differ from them in images and in geometry, which no training family "
             "has. So what is held out is a geometry under a known kind of ambiguity, not a new kind of ambiguity."
         )
-    edge = [name for name, choice in study.choices.items() if choice["at_edge"]]
-    if edge:
-        sentences.append(f"Best learning rate at the edge of what was tried: {', '.join(edge)}.")
+    sentences += sections.edges(name for name, choice in study.choices.items() if choice["at_edge"])
     if not config.data.store:
         sentences.append(
             "This default trains for minutes on generated tasks alone: it shows that everything works, and says little "

@@ -20,11 +20,7 @@ def all_figures(folder: Path, study: Study) -> dict[str, tuple[Path, str]]:
     for number, task in enumerate(study.tasks):
         drawn[f"gallery_{number}"] = _gallery(study, task), f"{task}: {_GALLERY}"
     drawn["learning"] = _learning(study), _LEARNING
-    return {
-        name: (figures.save(figure, folder / f"{name}.png"), caption)
-        for name, (figure, caption) in drawn.items()
-        if figure is not None
-    }
+    return figures.save_all(((name, *one) for name, one in drawn.items()), folder)
 
 
 def _colours(study):

@@ -43,7 +43,7 @@ def _page(folder: Path, study: measured.Study, compared, tables, figures) -> Pag
         f"{data['name']}, images of {' x '.join(map(str, data['shape']))}, {data['sizes']['train']} to train on, "
         f"{data['sizes']['validation']} to choose on, {data['sizes']['test']} to report; a U-Net of "
         f"{data['parameters']:,} parameters, {data['steps']} steps; {config.report_seeds} fresh seeds"
-        f"{' (a look: no claim)' if config.report_seeds < 5 else ''}. Results of this library; the malaria paper's "
+        f"{sections.look(config.report_seeds)}. Results of this library; the malaria paper's "
         "numbers (Soleimany et al., 2019, arXiv 1912.00262) are not known, and nothing here reproduces them.",
         "lead",
     )
