@@ -115,8 +115,8 @@ def test_the_diffs_of_the_page_apply_and_what_they_add_works(tmp_path):
     body = f"import hyperlab\n{code}assert hyperlab.__file__.startswith({str(here)!r})\n"
     (here / "tests" / "test_page.py").write_text("def test_page():\n" + textwrap.indent(body, "    "))
     batteries = re.findall(r"^pytest (\S+) -k (\w+)$", page, re.MULTILINE)
-    assert len(batteries) == 3
+    assert len(batteries) == 5
     files = ["tests/test_page.py", *(file for file, _ in batteries)]
     chosen = " or ".join(["test_page", *(name for _, name in batteries)])
     told = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", chosen)
-    assert re.search(r"^4 passed", told, re.MULTILINE), told
+    assert re.search(r"^14 passed", told, re.MULTILINE), told
