@@ -134,8 +134,8 @@ class Units(StudyUnits):
 
         Returns:
           `validation/<metric>` and, in the report phase, `test/<metric>` after the last step; `pruned/<part>/<metric>`
-          before the first; `selected/<part>/<metric>` where validation was best, an evaluation being all that is
-          chosen; each `[examples]`. `curve/step`, `curve/score` (validation); `kept/<path>`, entries; `mask`, a hash of
+          before the first; `selected/<part>/<metric>` where validation was best once the masks had changed for the
+          last time, an evaluation being all that is chosen; each `[examples]`. `curve/step`, `curve/score` (validation); `kept/<path>`, entries; `mask`, a hash of
           the masks; `parent`, one of the parent; `collapsed`, tensors of which nothing is left; see `sizes`.
         """
         unit = f"{name}/{phase}/{compression:g}/{rate:.3g}/{seed}"
@@ -291,11 +291,13 @@ class Units(StudyUnits):
     # -- parts -------------------------------------------------------------------------------------------------
 
     def _fit(self, task, variables, masks, rate, steps, draws, events, curve, best=None) -> state.TrainState | None:
+        last_change = max(events, default=-1)
+
         def evaluate(current: state.TrainState, step: int) -> None:
             score = float(np.mean(task.measure(current.variables, "validation")[task.score]))
             curve.append((step, score))
-            # Before the first step there is nothing to choose but the pruned network itself.
-            if best is not None and (not best or score >= best["score"]):
+            # Networks whose masks are still to change are larger, or others, than what is reported.
+            if best is not None and step > last_change and (not best or score >= best["score"]):
                 best.update(score=score, variables=jax.device_get(current.variables))
 
         return self.trial.train(

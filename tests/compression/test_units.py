@@ -71,6 +71,35 @@ def test_every_kind_of_method_ends_at_the_compression(units, name):
             assert values.shape == (examples,) and set(values) <= {0.0, 1.0}
 
 
+@pytest.mark.parametrize("name", ["iterative_magnitude", "gradual_magnitude", "rigl"])
+def test_only_networks_with_their_last_masks_are_selected(make, monkeypatch, name):
+    """An early network, whose masks are others, would be the best one by far."""
+    units, kept = make(), []
+    measure, evaluations = units.task.measure, iter([1.0, 0.9, 0.1])
+
+    def scored(variables, part):
+        kept.append(sum(np.count_nonzero(leaf) for leaf in jax.tree.leaves(variables["params"])))
+        found = measure(variables, part)
+        return {**found, "accuracy": np.full_like(found["accuracy"], next(evaluations))} if training else found
+
+    training, fit = False, units._fit
+
+    def fitted(*arguments):
+        nonlocal training
+        training = arguments[-1] is not None
+        result = fit(*arguments)
+        training = False
+        return result
+
+    monkeypatch.setattr(units, "_fit", fitted)
+    units.parent(0.01, 100)
+    monkeypatch.setattr(units.task, "measure", scored)
+    result = units.measure(name, 4.0, 0.003, 100, REPORT)
+    at_steps, after = kept[-7:-4], kept[-4:]  # validation and test, of the last and of the selected network
+    assert set(after) == {at_steps[-1]} and at_steps[0] != at_steps[-1]
+    np.testing.assert_array_equal(result["selected/test/accuracy"], result["test/accuracy"])
+
+
 def test_methods_share_the_parent_of_their_seed(units):
     results = [units.measure(name, 4.0, 0.003, 100, REPORT) for name in ("global_magnitude", "snip")]
     parent = units.parent(0.01, 100)
