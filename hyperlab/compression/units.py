@@ -135,8 +135,9 @@ class Units(StudyUnits):
         Returns:
           `validation/<metric>` and, in the report phase, `test/<metric>` after the last step; `pruned/<part>/<metric>`
           before the first; `selected/<part>/<metric>` where validation was best once the masks had changed for the
-          last time, an evaluation being all that is chosen; each `[examples]`. `curve/step`, `curve/score` (validation); `kept/<path>`, entries; `mask`, a hash of
-          the masks; `parent`, one of the parent; `collapsed`, tensors of which nothing is left; see `sizes`.
+          last time, an evaluation being all that is chosen; each `[examples]`. `curve/step`, `curve/score`
+          (validation); `kept/<path>`, entries; `mask`, a hash of the masks; `parent`, one of the parent; `collapsed`,
+          tensors of which nothing is left; see `sizes`.
         """
         unit = f"{name}/{phase}/{compression:g}/{rate:.3g}/{seed}"
         compute = lambda: self._prune(name, compression, rate, seed, phase)  # noqa: E731
