@@ -2,8 +2,14 @@
 
 Run:      python -m experiments.in_context --config configs/in_context/ablations.py --config.data.store=STORE
 Hardware: 2 CPU cores, 3 GB; STORE as docs/own_data.md builds it, of seven data sets, at 32x32
-Time:     not run as a whole yet
-Expect:   a question, not a number: not run as a whole yet
+Time:     22 minutes (Intel Xeon, beside other work)
+Expect:   Dice of white blood cells, mean over nucleus and cytoplasm, 12 support images, 5 seeds: UniverSeg .69 (nearest
+          support .61), less no synthetic tasks +.005 [-.023, .033], not separable; less no task augmentation +.392
+          [.087, .697], better; less no augmentation at all +.253 [-.285, .791], not separable. The three ablations
+          chose rates at an end of the grid, and at the high end some seeds find nothing: what is shown is that task
+          augmentation makes this short training steady, not what it is worth in the end
+With one tuning seed, and with nuclei and membranes to develop on, rates were chosen at which most seeds found nothing;
+both were changed after that was seen, so the white blood cells have been read in three runs.
 """
 
 from configs.in_context import held_out
