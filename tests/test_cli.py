@@ -15,7 +15,6 @@ from hyperlab.report.again import write_again
 from hyperlab.studies import studies
 from hyperlab.train.run_folder import RunFolder
 
-pytestmark = pytest.mark.fast
 ROOT = Path(__file__).parent.parent
 
 

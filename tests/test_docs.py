@@ -21,7 +21,6 @@ fast = pytest.mark.fast
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@fast
 @each_page
 def test_commands_are_those_that_their_programs_take(page):
     refused = {" ".join(words): why for words in found(page.read_text()) if (why := refusal(words))}

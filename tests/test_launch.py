@@ -124,7 +124,6 @@ def test_a_config_file_with_an_argument_and_one_that_fails(tmp_path):
 # -- from Python --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

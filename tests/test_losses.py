@@ -53,7 +53,6 @@ def slow_soft_dice(logits, labels, smooth, background):
     return rows
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("shape", [(3, 7), (3, 6, 5), (2, 4, 3, 5)])
 @pytest.mark.parametrize(("smooth", "background"), [(1.0, False), (1e-3, True)])
 def test_soft_dice_is_the_formula_of_its_docstring(shape, smooth, background):
@@ -63,7 +62,6 @@ def test_soft_dice_is_the_formula_of_its_docstring(shape, smooth, background):
     np.testing.assert_allclose(loss, slow_soft_dice(logits, labels, smooth, background), rtol=1e-5)
 
 
-@pytest.mark.fast
 def test_dice_cross_entropy_is_the_weighted_sum_and_each_image_stands_alone():
     logits, labels = map(jnp.asarray, random_case(1))
     both = losses.dice_cross_entropy(logits, labels, dice_weight=0.5)
@@ -73,7 +71,6 @@ def test_dice_cross_entropy_is_the_weighted_sum_and_each_image_stands_alone():
                                losses.dice_cross_entropy(logits, labels)[1], rtol=1e-6)  # fmt: skip
 
 
-@pytest.mark.fast
 def test_the_segmentation_loss_is_near_zero_where_the_prediction_is_right_and_reduced_in_float32():
     labels = jnp.asarray(random_case(2)[1])
     right = 50 * jax.nn.one_hot(labels, 4)
@@ -83,7 +80,6 @@ def test_the_segmentation_loss_is_near_zero_where_the_prediction_is_right_and_re
     np.testing.assert_allclose(half, losses.soft_dice(jnp.zeros((1, 64, 64, 2)), large, background=True), rtol=1e-6)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
 def test_the_gradient_is_finite_where_classes_are_absent_and_logits_are_extreme(scale):
     logits, labels = random_case(3)
@@ -113,7 +109,6 @@ def test_settings_that_divide_nothing_by_nothing_are_refused():
 # -- one foreground, several candidates ---------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 def test_binary_soft_dice_has_the_golden_values_of_the_reference_and_its_edge_cases():
     logits = jnp.linspace(-2, 2, 16).reshape(1, 4, 4, 1)
     labels = (jnp.arange(16) % 3 == 0).astype(jnp.float32).reshape(1, 4, 4, 1)
@@ -130,7 +125,6 @@ def test_binary_soft_dice_has_the_golden_values_of_the_reference_and_its_edge_ca
     np.testing.assert_allclose(half, 1 - 2 * 0.5 / 1.25, rtol=1e-6)
 
 
-@pytest.mark.fast
 def test_the_best_candidate_alone_gets_a_gradient():
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(0, 2, (3, 4, 5, 6, 1)), jnp.float32)
@@ -148,7 +142,6 @@ def test_the_best_candidate_alone_gets_a_gradient():
     assert np.abs(tied[:, 0]).max() > 0 and np.abs(tied[:, 1]).max() == 0  # the first of equals
 
 
-@pytest.mark.fast
 def test_binary_losses_refuse_what_cannot_be_compared():
     with pytest.raises(ConfigError, match=r"logits have shape \(1, 4, 4, 1\), labels \(1, 4, 4\)"):
         losses.binary_soft_dice(jnp.zeros((1, 4, 4, 1)), jnp.zeros((1, 4, 4)))

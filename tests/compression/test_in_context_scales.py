@@ -20,7 +20,6 @@ class Weighted:
         return variables["params"] * target * target[0].size + support.mean()
 
 
-@fast
 @pytest.mark.parametrize(("place", "pixels"), [(0, 16), (1, 64)])
 def test_the_answer_is_that_at_the_factors_size_brought_back_to_the_full_one(place, pixels):
     network = Rescaled(Weighted(), lambda params, factor: params * factor[0], (0.5, 1.0))

@@ -184,7 +184,6 @@ def test_ties_and_nan_do_not_flatter():
     assert true_rank(logits, jnp.array([0, 0, 0])).tolist() == [1, 2, 0]
 
 
-@pytest.mark.fast
 def test_shifted_images_are_crops_of_padded_ones_perhaps_mirrored():
     images = jnp.asarray(permutation(2 * 6 * 6 * 1, 0).reshape(2, 6, 6, 1), jnp.float32) + 1
     moved = np.asarray(shifted(jax.random.key(3), images))

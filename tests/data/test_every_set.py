@@ -15,8 +15,6 @@ from hyperlab.data.datasets import SETS
 from hyperlab.data.splits import check_splits
 from hyperlab.errors import DataError
 
-pytestmark = pytest.mark.fast
-
 PARTS = ("train", "validation", "test")
 
 

@@ -11,7 +11,6 @@ from hyperlab.data.shifts import SHIFTS
 from hyperlab.data.threshold import otsu_threshold
 from hyperlab.errors import DataError
 
-pytestmark = pytest.mark.fast
 SIZES = st.sampled_from([(16, 16), (20, 33), (64, 64)])
 
 

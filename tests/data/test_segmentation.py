@@ -164,7 +164,6 @@ def test_retinas(tmp_path):
         load("chasedb1", tmp_path, annotator=3)
 
 
-@fast
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
 def test_hippocampi(tmp_path, dtype):
     pytest.importorskip("nibabel", reason="the extra 'medical' is not installed")

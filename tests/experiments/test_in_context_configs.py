@@ -82,7 +82,6 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
         hl.run(small(arms=ALL, draws=1), finished)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -141,7 +141,6 @@ def test_replicas_of_other_networks(name, score, arms, changes, tmp_path, monkey
     assert results["metric"].iloc[0] == "dice"
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

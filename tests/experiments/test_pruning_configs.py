@@ -119,7 +119,6 @@ def test_what_a_scale_space_hypernetwork_generates_is_pruned_over_its_front(tmp_
     assert (run / "figures" / "front.png").stat().st_size > 8_000
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -111,7 +111,6 @@ def check_folder(folder, config):
     assert (folder / "choices.json").exists() and list(folder.glob("events.*"))
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -146,7 +146,6 @@ def test_killed_and_started_again_it_gives_the_numbers_of_an_uninterrupted_run(t
     pd.testing.assert_frame_equal(straight[columns], killed[columns])
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -105,7 +105,6 @@ def test_a_second_start_trains_nothing_and_a_changed_config_is_refused(finished)
         hl.run(small(arms=ARMS, draws=2), finished)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

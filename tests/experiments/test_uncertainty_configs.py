@@ -140,7 +140,6 @@ def test_configs_are_whole(name):
     assert config.study == "uncertainty"
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

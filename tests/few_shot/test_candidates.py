@@ -5,15 +5,12 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from hyperlab.few_shot.candidates import CandidateTrial, masks, noise_masks
 from hyperlab.few_shot.networks import network
 from hyperlab.few_shot.stochastic_arms import ANSWERS, ARMS, LEARNERS, learners
 from hyperlab.few_shot.trial import Trial
 from hyperlab.models import Tyche, UniverSeg
-
-pytestmark = pytest.mark.fast
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.random((5, 8, 8, 1), np.float32)

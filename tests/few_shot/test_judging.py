@@ -2,13 +2,10 @@
 
 import jax
 import numpy as np
-import pytest
 
 from hyperlab.few_shot.annotated import AnnotatedTarget
 from hyperlab.few_shot.families import Family
 from hyperlab.few_shot.judging import MEASURES, OF_MODES, judged, optimum
-
-pytestmark = pytest.mark.fast
 
 
 def target(count=6):

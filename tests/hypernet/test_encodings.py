@@ -10,7 +10,6 @@ from hyperlab.hypernet.encodings import ENCODINGS, CosSin, GaussianCdf, LearnedE
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.spec import ParamSpec
 
-pytestmark = pytest.mark.fast
 GAMMA = jnp.array([[0.0, 0.25, 1.0], [0.5, 0.9, 0.1]])
 CONTINUOUS = [name for name in ENCODINGS.names() if name not in ("one_hot", "learned_embedding")]
 

@@ -18,7 +18,6 @@ from hyperlab.errors import (
 )
 from hyperlab.hypernet import as_primary, probes
 
-pytestmark = pytest.mark.fast
 X = jnp.linspace(-1, 1, 24).reshape(6, 4)
 GAMMA = jnp.array([0.3])
 

@@ -10,8 +10,6 @@ from hyperlab import trees
 from hyperlab.errors import ParameterTreeError
 from hyperlab.interop import classifier_from_torch
 
-pytestmark = pytest.mark.fast
-
 
 def norm(name, channels):
     arrays = {key: (channels,) for key in ("weight", "bias", "running_mean", "running_var")}

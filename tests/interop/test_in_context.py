@@ -19,8 +19,6 @@ STATES = {
     for name, golden in GOLDEN.items()
 }
 
-pytestmark = pytest.mark.fast
-
 
 def compiled(function):
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})

@@ -33,7 +33,6 @@ def mean_of(name):
     return jax.jit(lambda delta, memory: compressed_mean(delta, memory, name), compiler_options=toys.QUICK)
 
 
-@pytest.mark.fast
 def test_a_mean_of_no_higher_rank_is_exact_and_so_is_what_is_sent_whole():
     delta, random = drawn(0), np.random.default_rng(1)
     # every replica's matrix lies in the same two columns' span

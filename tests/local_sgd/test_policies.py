@@ -168,7 +168,6 @@ def test_fragments_that_are_empty_or_leave_something_over_are_refused():
             toys.start(toys.method(config, toys.sgd()), toys.sgd())
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("name", ["int8", "sign"])
 def test_what_is_rounded_off_is_sent_later(name):
     """With feedback the sums of what was sent and of what was meant differ by the residual alone."""

@@ -8,8 +8,6 @@ import pytest
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.metrics import candidates
 
-pytestmark = pytest.mark.fast
-
 
 def random_masks(seed, n=3, count=4, shape=(5, 6), share=0.4):
     return np.random.default_rng(seed).random((n, count, *shape)) < share

@@ -12,8 +12,6 @@ from hyperlab.metrics.operations import macs, macs_per_kernel
 from hyperlab.models import CifarResNet, CifarVGG, LeNet300100, MnistNet, ResNet
 from hyperlab.models.cifar_resnet import CifarBlock
 
-pytestmark = pytest.mark.fast
-
 RATIOS = (2, 4, 8, 16, 32, 64)
 
 

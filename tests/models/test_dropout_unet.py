@@ -9,8 +9,6 @@ from hyperlab.errors import ConfigError
 from hyperlab.models import DropoutUNet, UNet
 from hyperlab.uncertainty import stochastic_layers
 
-pytestmark = pytest.mark.fast
-
 WIDTHS = (2, 3, 2)
 IMAGES = np.random.default_rng(0).random((2, 8, 8, 1), np.float32)
 QUICK = {"xla_backend_optimization_level": 0}

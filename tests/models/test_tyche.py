@@ -43,7 +43,6 @@ def test_equal_to_the_naive_pairing_with_gradients(case):
     )
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("width", "levels", "count"),
     [(16, 4, 111_921), (32, 4, 445_025), (64, 4, 1_774_785), (64, 5, 2_328_257), (128, 4, 7_088_513)],
@@ -54,7 +53,6 @@ def test_as_many_parameters_as_published(width, levels, count):
         assert trees.count(jax.eval_shape(net.init, jax.random.key(0), *inputs(size=(16, 16)))) == count
 
 
-@pytest.mark.fast
 def test_candidates_are_permuted_with_their_noise_and_examples_have_no_order():
     net, (target, noise, examples, labels) = Tyche([3, 4]), inputs(4, 5)
     params = drawn(net, target, noise, examples, labels)
@@ -67,7 +65,6 @@ def test_candidates_are_permuted_with_their_noise_and_examples_have_no_order():
     np.testing.assert_allclose(reordered, expected, atol=1e-5)
 
 
-@pytest.mark.fast
 def test_without_mixing_each_candidate_is_the_only_one():
     net, given = Tyche([3, 4], mix_candidates=False), inputs(3)
     params = drawn(net, *given)

@@ -46,7 +46,6 @@ def test_equal_to_the_naive_pairing_with_gradients(case):
     assert dead(gradients) == unused
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("width", "levels", "count"),
     [(16, 4, 74_513), (32, 4, 296_481), (64, 4, 1_182_785), (64, 5, 1_551_809), (128, 4, 4_724_865)],
@@ -56,7 +55,6 @@ def test_as_many_parameters_as_published(width, levels, count):
     assert trees.count(shapes) == count
 
 
-@pytest.mark.fast
 def test_order_and_repetition_of_the_examples_do_not_matter_and_channels_do():
     net, (target, examples, labels) = UniverSeg([3, 4]), inputs(5)
     params = drawn(net, target, examples, labels)

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from hyperlab.errors import ConfigError
 from hyperlab.nn import bucket_of, level_sizes, overhead, plan
 
-pytestmark = pytest.mark.fast
-
 
 def mean_cost(cuts, shape, levels, factors, weights):
     """Mean weighted pixels over a grid of factors, each on the canvas of the smallest cut above it."""

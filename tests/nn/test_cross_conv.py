@@ -9,8 +9,6 @@ import pytest
 from hyperlab.errors import ConfigError
 from hyperlab.nn import cross_conv, mean_over_set, upsample_aligned
 
-pytestmark = pytest.mark.fast
-
 
 def normal(*shape):
     return jnp.asarray(np.random.default_rng(list(shape)).normal(size=shape), jnp.float32)

@@ -78,7 +78,6 @@ def test_the_slim_network_is_the_masked_one(name):
     assert counted.nonzero_macs == macs(slim_apply(module), small, images) < counted.macs
 
 
-@pytest.mark.fast
 def test_bottlenecks_keep_their_shortcuts_where_widths_become_equal():
     module, images = ResNet(50, width=0.03125, classes=5), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     variables = jax.tree.map(

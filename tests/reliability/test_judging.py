@@ -8,7 +8,6 @@ from hyperlab.reliability import Judging, judging
 from hyperlab.reliability.material import Part
 from hyperlab.reliability.trial import of_passes
 
-pytestmark = pytest.mark.fast
 LABELS = np.zeros((3, 16, 16), np.int32)
 LABELS[0, 2:7, 2:7] = 1
 LABELS[1, 8:14, 3:9] = 1  # the third image holds nothing

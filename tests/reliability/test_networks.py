@@ -11,7 +11,6 @@ from hyperlab import losses, uncertainty
 from hyperlab.errors import ConfigError
 from hyperlab.reliability import networks
 
-pytestmark = pytest.mark.fast
 CONFIG = {
     "network": {"widths": (3,), "convs_per_block": 1},
     "bayesian": {"latent": 2, "hidden": (4,), "encoding": "cos_sin"},

@@ -61,7 +61,6 @@ def test_the_norm_of_the_gradient_at_omega_without_writing_the_gradient_out(opti
     np.testing.assert_allclose(ours, plain, rtol=1e-5)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_builds_for_uniform_and_normal_latents(name):
     x = jnp.zeros((1, 2, 2, 1))
@@ -138,7 +137,6 @@ def test_an_arm_that_fails_ends_the_others_with_its_error(tmp_path):
         here.in_parallel(measure, ["good", "bad", "later"])
 
 
-@pytest.mark.fast
 def test_the_primary_s_half_of_the_key_is_hypernetize_s():
     primary, x = as_primary(MLP((4,), 3)), jnp.zeros((1, 2, 2, 1))
     model = hypernetize(MLP((4,), 3), x, hidden=(4,))

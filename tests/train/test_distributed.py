@@ -55,7 +55,6 @@ def test_what_is_missing_is_named():
         distributed.initialize({"coordinator_address": "127.0.0.1:1"})
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:none"])
 def test_a_coordinator_that_does_not_answer_is_an_error_in_time(address):
     start = time.monotonic()

@@ -107,7 +107,6 @@ def test_a_split_head_trains_as_on_one_device(head, data, parts):
         np.testing.assert_allclose(value, expected[path], rtol=1e-4, atol=1e-5, err_msg=path)
 
 
-@pytest.mark.fast
 def test_a_small_pack_that_does_not_divide_is_refused_and_can_be_kept_whole():
     model = hypernetize(nn.Dense(3), jnp.zeros((1, 4)), hidden=(8,))  # 15 outputs: no padding for so few
     mesh = meshes.make_mesh({"data": 1, "model": 4})

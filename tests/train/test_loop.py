@@ -140,7 +140,6 @@ def test_several_steps_per_call_give_the_same_run():
         fit(start, train, batches, total_steps=10, root_key=KEY, steps_per_call=4)
 
 
-@pytest.mark.fast
 def test_a_stack_of_runs_is_a_state_like_any_other():
     params = {"w": jnp.zeros((3, 1))}
     optimizer = optimizers.build({"name": "sgd", "momentum": 0.0}, params)

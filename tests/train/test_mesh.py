@@ -11,8 +11,6 @@ from hyperlab.train import mesh as meshes
 from hyperlab.train import state, step
 from hyperlab.train.step import Aux
 
-pytestmark = pytest.mark.fast
-
 
 class Hypernet(nn.Module):
     outputs: int = 24

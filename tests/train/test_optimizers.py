@@ -7,8 +7,6 @@ import pytest
 from hyperlab.errors import ConfigError, PatternError
 from hyperlab.train import optimizers, state
 
-pytestmark = pytest.mark.fast
-
 PARAMS = {
     "theta0": {"kernel": jnp.full((2, 2), 0.5), "bias": jnp.full(2, 0.3)},
     "hypernet": {"head": {"kernel": jnp.full((2, 3), -0.2)}},

@@ -30,7 +30,6 @@ def fresh(optimizer, collections=None):
     return state.create({"params": {"w": jnp.full((3, 2), 0.1)}, **(collections or {})}, optimizer)
 
 
-@pytest.mark.fast
 def test_a_step_is_the_update_of_optax_and_counts_itself():
     optimizer = optax.sgd(0.1)
     start, batch = fresh(optimizer, {"stats": {"calls": jnp.zeros((), jnp.int32)}}), problem()

@@ -11,8 +11,6 @@ from scipy.special import entr
 from hyperlab.errors import DataError
 from hyperlab.uncertainty import Moments, entropy, from_stacked, init, maps, merge, probabilities, update
 
-pytestmark = pytest.mark.fast
-
 QUICK = {"xla_backend_optimization_level": 0}
 FOLD = jax.jit(
     lambda start, samples: jax.lax.scan(lambda m, p: (update(m, p), None), start, samples)[0], compiler_options=QUICK

@@ -10,8 +10,6 @@ from hyperlab.errors import ConfigError
 from hyperlab.nn import Dropout
 from hyperlab.uncertainty import Moments, dropout, from_stacked, maps, probabilities, sample, unpack
 
-pytestmark = pytest.mark.fast
-
 QUICK = {"xla_backend_optimization_level": 0}
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 6, 1)), jnp.float32)
 

@@ -13,7 +13,6 @@ from hyperlab.data.in_context.store import TaskStore
 from hyperlab.data.in_context.tasks import TaskName
 from hyperlab.errors import DataError
 
-pytestmark = pytest.mark.fast
 CASES = 6
 
 

@@ -52,7 +52,6 @@ SETS = {
 }  # fmt: skip
 
 
-@fast
 @pytest.mark.parametrize("name", SETS)
 def test_public_sets(tmp_path, name):
     make, expected = SETS[name]
@@ -84,7 +83,6 @@ def test_both_annotators_are_kept(tmp_path):
     assert np.abs(labels[:, 0] - labels[:, 1]).mean() > 0.1
 
 
-@fast
 def test_patches_are_the_image_in_parts_and_stay_with_their_child(tmp_path):
     root = files.retinas(tmp_path / "chasedb1", size=(51, 40))
     whole, patches = open_source(root), open_source(root, "chasedb1_patches")

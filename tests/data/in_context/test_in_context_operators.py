@@ -10,8 +10,6 @@ import scipy.ndimage
 
 from hyperlab.data.in_context import operators as eager
 
-pytestmark = pytest.mark.fast
-
 # one program for each shape: op by op, each small operation would be compiled by itself
 operators = types.SimpleNamespace(
     affine_points=jax.jit(eager.affine_points, static_argnums=0),
