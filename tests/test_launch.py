@@ -99,7 +99,6 @@ def test_a_group_names_its_keys_or_says_that_it_is_empty():
         launch.override(config, "empty", "1")
 
 
-@pytest.mark.fast
 def test_a_config_file_with_an_argument_and_one_that_fails(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(

@@ -5,8 +5,6 @@ from hyperlab.data.ambiguous import LEAST, MODES, MOST, ambiguous_shapes
 from hyperlab.errors import DataError
 from hyperlab.metrics import candidates
 
-pytestmark = pytest.mark.fast
-
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 90), (64, 64)])
 def test_modes_are_four_different_masks_inside_the_image_with_known_odds(size):

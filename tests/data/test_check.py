@@ -11,7 +11,6 @@ from hyperlab.data import check as checking
 from hyperlab.data.check import check, main
 from hyperlab.errors import DataError, MissingExtraError
 
-pytestmark = pytest.mark.fast
 pytest.importorskip("nibabel", reason="the extra 'medical' is not installed")
 
 

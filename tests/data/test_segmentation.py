@@ -124,7 +124,6 @@ def test_membranes(tmp_path):
         load("isbi2012_membrane", tmp_path, tiles=5)
 
 
-@fast
 def test_brains(tmp_path):
     files.brains(tmp_path)
     scans = [[f"ilist{i + 1}/slice{s}" for s in (6, 8, 10, 12)] for i in range(15)]

@@ -9,8 +9,6 @@ from hyperlab.data import load
 from hyperlab.data.shapes import CLASSES, Appearance, draw, shapes
 from hyperlab.errors import DataError
 
-pytestmark = pytest.mark.fast
-
 
 def test_the_set():
     splits = load("shapes")

@@ -9,8 +9,6 @@ from hyperlab.data import splits as s
 from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import DataError
 
-pytestmark = pytest.mark.fast
-
 
 def clean(per_part=12, classes=3):
     """Three parts of random images that share nothing."""

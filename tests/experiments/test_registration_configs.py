@@ -133,7 +133,6 @@ def test_a_config_that_cannot_run_is_refused_before_anything_is_trained(changes,
     assert not (tmp_path / "run" / "units").exists()
 
 
-@pytest.mark.fast
 def test_a_report_of_an_unfinished_folder_says_what_is_missing(tmp_path):
     from hyperlab.report import registration as report
 

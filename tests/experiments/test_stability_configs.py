@@ -94,7 +94,6 @@ def test_a_dry_run_lists_the_rows_and_writes_nothing(tmp_path, capsys):
     assert lines[1].split()[:3] == ["0", "new", "default"] and len(lines) > 10 and not (tmp_path / "x").exists()
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

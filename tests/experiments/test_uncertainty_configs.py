@@ -162,7 +162,6 @@ def test_what_cannot_be_is_refused_before_anything_is_read(changes, message, tmp
     assert not (tmp_path / "run" / "units").exists()
 
 
-@pytest.mark.fast
 def test_more_examples_than_other_images_are_refused(tmp_path):
     config = small(arms=("none", "tyche"), contrasts=(), **{"tyche.support": 24})
     with pytest.raises(ConfigError, match="fewer than the 24 training images"):

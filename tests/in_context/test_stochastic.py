@@ -122,7 +122,6 @@ def test_the_matching_scale_gives_the_diversity_that_was_asked_for_and_the_best_
         matching_scale(jax.random.key(3), p, 0.99, **options)
 
 
-@pytest.mark.fast
 def test_refusals():
     target, images, labels = episode()
     with pytest.raises(ConfigError, match="unknown where 'support'"):

@@ -46,7 +46,6 @@ def test_a_mean_of_no_higher_rank_is_exact_and_so_is_what_is_sent_whole():
     assert not memory.lost["bias"].any() and not memory.lost["small"].any()
 
 
-@pytest.mark.fast
 def test_what_factors_cannot_hold_is_sent_later():
     """The sums of what was sent and of what was meant differ by what is still kept back alone."""
     memory, sent, meant = begin("rank1", first(drawn(0)), 3), 0.0, 0.0

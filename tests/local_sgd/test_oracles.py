@@ -144,7 +144,6 @@ def test_a_rate_of_zero_at_an_outer_step_of_slow_momentum_averages():
     assert not any(leaf.any() for leaf in jax.tree.leaves(first.outer[0].buffer))
 
 
-@pytest.mark.fast
 def test_the_buffer_survives_a_rate_of_zero():
     outer = slowmo(1.0, 0.5)
     _, state = outer.update(jnp.ones(2), outer.init(jnp.zeros(2)), learning_rate=0.5)

@@ -155,7 +155,6 @@ def test_collectives_are_read_in_every_way_they_are_written():
         program_collectives("%a = f32[] all-reduce(%x), replica_groups=<new>", 2)
 
 
-@pytest.mark.fast
 def test_traffic_counts_every_event_of_the_plan():
     config = Config("post_local", 4, period=4, synchronous_steps=10)
     state = toys.start(toys.method(config, OPTIMIZER), OPTIMIZER)

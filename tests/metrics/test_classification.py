@@ -44,7 +44,6 @@ def slow_ece(probabilities, labels, bins=15):
 # -- values -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 def test_hand_computed_values():
     probabilities = jnp.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25], [0.0, 0.0, 1.0]])
     labels = jnp.array([0, 1, 1, 2])
@@ -78,7 +77,6 @@ def test_against_scikit_learn():
     )
 
 
-@pytest.mark.fast
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**31))
 def test_ece_equals_the_definition_bin_by_bin(seed):
@@ -113,7 +111,6 @@ def test_disagreement_counts_pairs_one_by_one(samples, classes):
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.fast
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**31))
 def test_mutual_information_is_the_mean_divergence_from_the_mean(seed):

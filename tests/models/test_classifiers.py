@@ -5,8 +5,6 @@ import pytest
 from hyperlab import trees
 from hyperlab.models import MLP, ConvNet
 
-pytestmark = pytest.mark.fast
-
 # Counted by hand: sum of in x out + out over the layers (times 9 for a 3x3 convolution).
 COUNTS = [
     (MLP((64, 64)), (8, 8, 1), 64 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10),

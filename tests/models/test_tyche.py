@@ -90,7 +90,6 @@ def test_unequal_widths_are_refused_at_construction(options):
         Tyche(**options)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("target", "noise", "support", "message"),
     [

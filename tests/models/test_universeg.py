@@ -122,7 +122,6 @@ def test_options_that_do_not_fit_are_refused_at_construction(encoder, options, m
         UniverSeg(encoder, **options)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("target", "support_images", "support_labels", "message"),
     [

@@ -9,8 +9,6 @@ from scipy.stats import binom
 from hyperlab.errors import ConfigError
 from hyperlab.nn import Dropout
 
-pytestmark = pytest.mark.fast
-
 QUICK = {"xla_backend_optimization_level": 0}
 SHAPES = [(40, 3, 2, 50), (40, 2, 1, 3, 50), (40, 4, 50)]
 

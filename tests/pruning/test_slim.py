@@ -159,7 +159,6 @@ def test_as_few_channels_go_as_the_target_takes(compression, left, scope):
     np.testing.assert_array_equal(kept["a"], np.argsort(np.argsort([4, 1, 3, 6])) >= 4 - left)
 
 
-@pytest.mark.fast
 def test_targets_are_reached_and_not_by_one_channel_more_than_needed():
     module, image = NETWORKS["cifar_resnet_20"]
     variables, images = drawn(module, *image)

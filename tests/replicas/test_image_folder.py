@@ -170,7 +170,6 @@ def test_broken_files_and_folders_are_named(folder, tmp_path):
         image_folder.load(bare)
 
 
-@pytest.mark.fast
 def test_the_schedule_is_that_of_the_paper():
     """90 epochs of 10 updates: a warm-up of 5 from the rate of a batch of 256 to four times as much, then tenths."""
     config = launch.config_module("configs/local_sgd/imagenet_resnet50.py").get_config()

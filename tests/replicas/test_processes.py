@@ -81,7 +81,6 @@ def test_a_killed_process_ends_the_others_and_fewer_replicas_continue_from_the_l
     folder.finish("finished")
 
 
-@pytest.mark.fast
 def test_bad_input(tmp_path, capsys):
     for changes, message in [
         ({"data.partition.kind": "shards"}, "'iid'"),

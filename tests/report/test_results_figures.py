@@ -10,8 +10,6 @@ from hyperlab.errors import ConfigError
 from hyperlab.report import results_figures as draw
 from hyperlab.results import compare, front, spread
 
-pytestmark = pytest.mark.fast
-
 
 def drawn(path):
     """A PNG with something on it, and a PDF beside it."""

@@ -194,7 +194,6 @@ def test_a_weight_for_each_pair_is_a_network_for_each_pair(tmp_path):
 # -- bad input ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

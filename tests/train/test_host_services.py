@@ -14,8 +14,6 @@ from hyperlab.train import durations, rngs
 from hyperlab.train.progress import Progress
 from hyperlab.train.signals import StopFlag
 
-pytestmark = pytest.mark.fast
-
 
 @pytest.mark.parametrize(
     ("duration", "expected"),

@@ -74,7 +74,6 @@ def evaluate(current, at, stop):
     return {"error": float(np.square(np.asarray(current.params["w"]) - TARGET).sum())}
 
 
-@pytest.mark.fast
 def test_the_order_is_evaluate_save_draw_step_and_log_the_previous():
     events, (start, train) = [], pieces()
 
@@ -105,7 +104,6 @@ def test_the_order_is_evaluate_save_draw_step_and_log_the_previous():
     ]  # fmt: skip
 
 
-@pytest.mark.fast
 def test_it_learns_logs_and_shows_progress_and_compiles_once():
     rows, progress, (start, train) = Rows(), Progress(), pieces(grad_norm=True)
     with jax.transfer_guard("disallow"):
@@ -120,7 +118,6 @@ def test_it_learns_logs_and_shows_progress_and_compiles_once():
     assert train._cache_size() == 1
 
 
-@pytest.mark.fast
 def test_several_steps_per_call_give_the_same_run():
     one, four = Rows(), Rows()
     start, train = pieces()
@@ -215,7 +212,6 @@ def test_a_stop_saves_and_the_rest_equals_a_run_without_one(tmp_path, stop_at):
     assert rows.rows == straight.rows
 
 
-@pytest.mark.fast
 def test_rows_past_the_restored_step_are_dropped_and_written_again(tmp_path):
     rows, (start, train) = Rows(), pieces()
     options = {"root_key": KEY, "evaluate": evaluate, "evaluate_every": 2, "writer": rows, "save_every": 4}
@@ -255,7 +251,6 @@ def test_a_profile_of_some_steps_is_written(tmp_path):
         fit(*pieces(), batch_fn, total_steps=5, root_key=KEY, profile_steps=(2, 3))
 
 
-@pytest.mark.fast
 def test_metrics_beside_the_loss_are_sums_and_counts():
     def counted(params, collections, batch, rngs):
         return params["w"].sum(), Aux({"hits": Metric(jnp.float32(3), jnp.float32(4))})

@@ -17,8 +17,6 @@ from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.writers import JsonLines, MultiWriter, NullWriter, read_rows
 
-pytestmark = pytest.mark.fast
-
 CONFIG = {"seed": 0, "data": {"name": "digits"}, "widths": (64, 64)}
 
 

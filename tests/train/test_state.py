@@ -38,7 +38,6 @@ def test_abstract_state_has_the_shapes_of_the_real_one():
     )
 
 
-@pytest.mark.fast
 def test_state_of_many_runs_by_vmap():
     optimizer = optax.adam(1e-3)
     stack = jax.vmap(lambda key: state.create(variables(key), optimizer))(jax.random.split(jax.random.key(2), 4))

@@ -61,7 +61,6 @@ def test_no_second_compilation():
     assert train._cache_size() == 1
 
 
-@pytest.mark.fast
 def test_several_steps_in_one_call_equal_single_calls():
     optimizer = optax.adam(0.1)
     batches = [problem(seed=index) for index in range(4)]
@@ -105,7 +104,6 @@ def test_a_step_that_is_not_finite_says_so(bad):
     assert int(metrics["nonfinite"].total) == 1
 
 
-@pytest.mark.fast
 def test_bfloat16_computes_low_and_keeps_float32():
     seen = {}
 
@@ -144,7 +142,6 @@ def test_sums_and_counts_are_exact_over_padded_last_batches():
         assert step.means(total) == {"hits": (values > 0.5).sum() / 103}
 
 
-@pytest.mark.fast
 def test_an_evaluation_looks_at_the_stop_flag_before_every_batch():
     class Stop:
         requested = False

@@ -96,7 +96,6 @@ def test_patches_are_the_image_in_parts_and_stay_with_their_child(tmp_path):
     groups_kept(TaskStore(tmp_path / "store"))
 
 
-@fast
 @pytest.mark.parametrize(
     "make, expected",
     [

@@ -13,8 +13,6 @@ from hyperlab.data.in_context.store import TaskStore, write_task
 from hyperlab.data.in_context.tasks import TaskData, TaskName
 from hyperlab.errors import DataError
 
-pytestmark = pytest.mark.fast
-
 
 def task(name, subjects=20, each=2, annotators=1, shares=None):
     """A task without arrays, half of whose subjects are in training."""
