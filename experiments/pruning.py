@@ -64,13 +64,12 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: parents, tuning, then fresh seeds. A stopped study continues."""
-    names = methods_of(config)
-    _check(config, names)
+    _check(config)
     task = load(config, folder.path)
 
     def units_of(progress) -> Units:
         units = Units(config, task, folder, progress, stop)
-        _check_task(config, names, units)
+        _check_task(units)
         return units
 
     study.conduct(
@@ -78,9 +77,9 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
         folder,
         data=(task.name, task.fingerprint),
         units=units_of,
-        planned=lambda units: _planned(units, names),
-        tune=lambda units: _tune(units, names),
-        report=lambda units, chosen, writer: _report(units, names, chosen, writer),
+        planned=_planned,
+        tune=_tune,
+        report=_report,
         finish=_finish,
     )
 
@@ -95,13 +94,15 @@ def methods_of(config: ml_collections.ConfigDict) -> tuple[str, ...]:
     return (*(DENSE[track] for track in tracks), *arms)
 
 
-def _tune(units: Units, names: tuple[str, ...]) -> dict[str, dict] | None:
+def _tune(units: Units) -> dict[str, dict] | None:
     """The learning rates, from tuning seeds and the validation split; None after a stop."""
     parents = _choose(units, {PARENT: units.config.parent_rates}, lambda _, rate, seed: units.parent(rate, seed))
     if parents is None:
         return None
     units.parent_rate = parents[PARENT].rate
-    choices = _choose(units, {name: _rates(units, name) for name in names}, lambda *trial: _tried(units, *trial))
+    choices = _choose(
+        units, {name: _rates(units, name) for name in methods_of(units.config)}, lambda *trial: _tried(units, *trial)
+    )
     if choices is None:
         return None
     chosen = {PARENT: parents[PARENT].record()}
@@ -132,7 +133,7 @@ def _rates(units: Units, name: str) -> tuple[float, ...]:
     return units.config.rates if units.method(name).parent == "trained" else units.config.parent_rates
 
 
-def _report(units: Units, names: tuple[str, ...], chosen: dict[str, dict], writer: MultiWriter) -> bool:
+def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
     """Prunes and trains with every method at every compression on fresh seeds; False after a stop."""
     study.write_json(units.folder, "task.json", _described(units))
     config, seeds = units.config, units.report_seeds
@@ -141,7 +142,7 @@ def _report(units: Units, names: tuple[str, ...], chosen: dict[str, dict], write
         return False
     tasks = [
         (name, compression, seed)
-        for name in names
+        for name in methods_of(config)
         for compression in ((1.0,) if name in DENSE.values() else config.compressions)
         for seed in seeds
     ]
@@ -166,8 +167,9 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
     pruning.write(units.folder.path)
 
 
-def _check(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
+def _check(config: ml_collections.ConfigDict) -> None:
     """Refuses a config before anything is read or compiled."""
+    names = methods_of(config)
     contrasts = (*config.contrasts, *config.speedup_contrasts)
     configs.check_arms(SimpleNamespace(arms=names, contrasts=contrasts), {name: None for name in (*METHODS, *names)})
     for group in ("compressions", "compared"):
@@ -180,9 +182,10 @@ def _check(config: ml_collections.ConfigDict, names: tuple[str, ...]) -> None:
             raise ConfigError(f"{compression:g} is compared or tuned at, but not in compressions {config.compressions}")
 
 
-def _check_task(config: ml_collections.ConfigDict, names: tuple[str, ...], units: Units) -> None:
+def _check_task(units: Units) -> None:
     """Refuses what the task's network cannot be asked."""
-    for name in names:
+    config = units.config
+    for name in methods_of(config):
         if not units.networks(units.method(name)):
             raise ConfigError(f"method {name!r} prunes each point of a front by itself, and {config.task} has no front")
     beyond = [c for c in config.compressions if c >= units.ceiling]
@@ -212,11 +215,11 @@ def _described(units: Units) -> dict:
     }
 
 
-def _planned(units: Units, names: tuple[str, ...]) -> int:
+def _planned(units: Units) -> int:
     """Training steps of the whole study, unless a grid is widened."""
     config = units.config
     total = units.parent_steps * (len(config.parent_rates) * config.tuning_seeds + config.report_seeds)
-    for name in names:
+    for name in methods_of(config):
         compressions = 1 if name in DENSE.values() else len(config.compressions)
         networks = len(_rates(units, name)) * config.tuning_seeds + config.report_seeds * compressions
         method = units.method(name)

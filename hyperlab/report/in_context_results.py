@@ -9,10 +9,11 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.few_shot import ARMS, FIRST_REPORT_SEED, FLOORS, REPORT
+from hyperlab.few_shot import ARMS, FLOORS, REPORT
 from hyperlab.few_shot.material import CASES
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
+from hyperlab.train.study import report_seeds
 from hyperlab.train.units import Measurements
 
 NEAREST = "nearest support"
@@ -80,7 +81,7 @@ def read(folder: Path) -> Study:
     """
     finished = Finished(folder)
     config, choices, known = ml_collections.ConfigDict(finished.config), finished.choices, finished.unit
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    seeds = report_seeds(config)
     runs = {
         arm: [known(f"{arm}/{REPORT}/{choices[arm]['learning_rate']:.3g}/{seed}") for seed in seeds]
         for arm in config.arms

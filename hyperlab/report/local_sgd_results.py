@@ -11,8 +11,9 @@ import pandas as pd
 
 from hyperlab import local_sgd
 from hyperlab.metrics import statistics
-from hyperlab.replicas import FIRST_REPORT_SEED, REPORT, Cell, find
+from hyperlab.replicas import REPORT, Cell, find
 from hyperlab.report.finished import Finished
+from hyperlab.train.study import report_seeds
 from hyperlab.train.units import Measurements
 
 DRIFT = ("distance_mean", "distance_max", "cosine")
@@ -103,7 +104,7 @@ def read(folder: Path) -> Study:
     """
     finished = Finished(folder)
     config = ml_collections.ConfigDict(finished.config)
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    seeds = report_seeds(config)
     runs = {}
     for name, choice in finished.choices.items():
         cell = Cell(choice["arm"], choice["period"], choice["replicas"])

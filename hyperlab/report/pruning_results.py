@@ -9,9 +9,10 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.compression import DENSE, FIRST_REPORT_SEED, REPORT
+from hyperlab.compression import DENSE, REPORT
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
+from hyperlab.train.study import report_seeds
 from hyperlab.train.units import Measurements
 
 GRID = 33  # speedups at which two methods are compared
@@ -104,7 +105,7 @@ def read(folder: Path) -> Study:
     """
     finished = Finished(folder)
     config, choices = ml_collections.ConfigDict(finished.config), finished.choices
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    seeds = report_seeds(config)
     runs = {}
     for name, choice in choices.items():
         if name == "parent":

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
-from hyperlab.registration import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, relative_objective
+from hyperlab.registration import ARMS, REPORT, TUNE, relative_objective
 from hyperlab.registration.measurements import mean_defined
 from hyperlab.report.finished import Finished
+from hyperlab.train.study import report_seeds
 
 BY_WEIGHT = ("moved", "moved_labels", "displacement")  # the parts of an example that there are for each weight
 FAMILIES = {"Dice at the chosen weight": "higher", "loss over the identity's, mean over weights": "lower"}
@@ -88,7 +89,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, ArmRes
     finished = Finished(folder)
     config, content, unit = finished.config, finished.choices, finished.unit
     identity = unit(f"identity/{REPORT}")
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config["report_seeds"])
+    seeds = report_seeds(config)
     arms = {"identity": _arm(folder, config, "identity", {"label": "identity"}, identity, (0,), [[identity]])}
     for name, choice in content["arms"].items():
         if name == "pairwise":

@@ -14,7 +14,7 @@ from hyperlab.report.finished import Finished
 from hyperlab.rescaling import ARMS, REPORT, Job
 from hyperlab.rescaling.costs import INFERENCE, TRAINING
 from hyperlab.rescaling.units import mean_dice
-from hyperlab.train.study import FIRST_REPORT_SEED
+from hyperlab.train.study import report_seeds
 from hyperlab.train.units import Measurements
 
 DIRECTIONS = {"dice": "max", "macs": "min"}
@@ -90,7 +90,7 @@ def read(folder: Path) -> Study:
     finished = Finished(folder)
     config, choices, known = ml_collections.ConfigDict(finished.config), finished.choices, finished.unit
     runs, training, widths = {}, {}, {1.0}
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    seeds = report_seeds(config)
     for arm in config.arms:
         rate = choices[arm]["learning_rate"]
         jobs = ARMS[arm].jobs(config)

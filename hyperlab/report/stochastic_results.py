@@ -8,13 +8,14 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.few_shot import FIRST_REPORT_SEED, REPORT
+from hyperlab.few_shot import REPORT
 from hyperlab.few_shot.annotated import CASES
 from hyperlab.few_shot.judging import LABELS, MEASURES, OF_MODES
 from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
 from hyperlab.report.in_context_results import by_subject, mean
+from hyperlab.train.study import report_seeds
 from hyperlab.train.units import Measurements
 
 COMPARED = ("ged", "best", "mean")  # measures of the contrasts
@@ -86,7 +87,7 @@ def read(folder: Path) -> Study:
     """
     finished = Finished(folder)
     config, choices, known = ml_collections.ConfigDict(finished.config), finished.choices, finished.unit
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    seeds = report_seeds(config)
     runs = {
         name: [known(f"{name}/{REPORT}/{choice['learning_rate']:.3g}/{seed}") for seed in seeds]
         for name, choice in choices.items()

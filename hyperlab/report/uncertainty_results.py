@@ -14,7 +14,7 @@ from hyperlab.metrics import statistics
 from hyperlab.reliability import Point, find
 from hyperlab.reliability.floors import FLOORS
 from hyperlab.report.finished import Finished
-from hyperlab.train.study import FIRST_REPORT_SEED
+from hyperlab.train.study import report_seeds
 from hyperlab.train.units import Measurements, UnitFiles
 from hyperlab.uncertainty import detection, selective
 
@@ -126,7 +126,7 @@ def read(folder: Path) -> Study:
     """
     finished = Finished(folder)
     config = ml_collections.FrozenConfigDict(finished.config)
-    seeds = range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config.report_seeds)
+    seeds = report_seeds(config)
     runs = {}
     for arm, choice in finished.choices.items():
         points = [Point(arm, float(rate)) for rate in choice["rates"]]

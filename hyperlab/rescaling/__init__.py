@@ -3,6 +3,6 @@
 from hyperlab.data.factors import Prior
 from hyperlab.rescaling.arms import ARMS, Arm, Job
 from hyperlab.rescaling.units import Units
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.train.study import REPORT, TUNE
 
-__all__ = ["ARMS", "FIRST_REPORT_SEED", "REPORT", "TUNE", "Arm", "Job", "Prior", "Units"]
+__all__ = ["ARMS", "REPORT", "TUNE", "Arm", "Job", "Prior", "Units"]

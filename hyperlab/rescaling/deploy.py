@@ -25,7 +25,7 @@ def frame(units: Units, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
     """One row for each split, seed, subject and factor of an arm of the prior: what `pareto.select` reads."""
     rows, costs = [], units.files.read(f"{INFERENCE}/1")
     macs = dict(zip(costs["rescaling_factor"].tolist(), costs["macs"].tolist(), strict=True))
-    for seed in range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + units.config.report_seeds):
+    for seed in units.report_seeds:
         result = units.measure(arm, Job(None), chosen[arm]["learning_rate"], seed, REPORT)
         for split in ("validation", "test"):
             with np.errstate(invalid="ignore"):

@@ -65,6 +65,15 @@ def conduct(
             finish(made, chosen, writer)
 
 
+def report_seeds(config: Any) -> range:
+    """The fresh seeds that a study with this config reports.
+
+    >>> list(report_seeds({"report_seeds": 2}))
+    [100, 101]
+    """
+    return range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config["report_seeds"])
+
+
 def write_json(folder: Any, name: str, content: Any) -> None:
     """Writes what the report has to know as a file of the run's folder."""
     write_atomically(folder.path / name, json.dumps(content, indent=1) + "\n")
@@ -113,7 +122,7 @@ class StudyUnits:
     @property
     def report_seeds(self) -> range:
         """The fresh seeds that are reported."""
-        return range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + self.config.report_seeds)
+        return report_seeds(self.config)
 
     def unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
         """Reads a unit, or computes it; the progress is told once of the steps of one that was there already.

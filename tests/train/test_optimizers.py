@@ -22,7 +22,7 @@ def run(optimizer, steps=3, params=PARAMS):
     return params
 
 
-def close(one, other):
+def assert_close(one, other):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)
 
 
@@ -44,7 +44,7 @@ def close(one, other):
     ],
 )
 def test_equal_to_optax(config, reference):
-    close(run(optimizers.build(config, PARAMS)), run(reference))
+    assert_close(run(optimizers.build(config, PARAMS)), run(reference))
 
 
 def test_groups_have_rates_decays_and_freezing_of_their_own():
@@ -82,7 +82,7 @@ def test_a_stack_of_runs_has_one_rate_each():
 
     stack = after(rates)
     for index, rate in enumerate(rates):
-        close(jax.tree.map(lambda leaf, index=index: leaf[index], stack), run(optax.adam(float(rate)), steps=1))
+        assert_close(jax.tree.map(lambda leaf, index=index: leaf[index], stack), run(optax.adam(float(rate)), steps=1))
 
 
 @pytest.mark.parametrize(
