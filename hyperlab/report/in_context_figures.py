@@ -47,16 +47,16 @@ def _support(study):
 
 def _ensembles(study):
     sizes = np.array(study.config.ensembles)
+    known = {arm: measured.ensembles(study, arm) for arm in study.config.arms}
+    known = {arm: runs for arm, runs in known.items() if runs is not None}
+    if len(sizes) < 2 or not known:
+        return None
     figure, (axes,) = figures.grid(width=5.0)
-    drawn = False
-    for arm, colour in _colours(study).items():
-        runs = measured.ensembles(study, arm)
-        if runs is not None and len(sizes) > 1:
-            figures.band(axes, sizes, runs, colour, study.label(arm), marker="o")
-            drawn = True
+    for arm, runs in known.items():
+        figures.band(axes, sizes, runs, _colours(study)[arm], study.label(arm), marker="o")
     axes.set(xlabel=f"support sets of {study.largest} images in an ensemble", ylabel="Dice", xticks=sizes)
     axes.legend(frameon=False, fontsize=8)
-    return figure if drawn else None
+    return figure
 
 
 def _learning(study):
