@@ -12,6 +12,7 @@ Expect:   Dice of shapes, mean over compressions 2 to 16 and five phi, 5 seeds: 
 """
 
 from experiments import pruning
+from hyperlab.sweep import Between
 
 
 def get_config():
@@ -41,3 +42,9 @@ def sweep():
     """The hypernetwork, and the control: the same U-Net with one theta for all phi."""
     yield {"scale_space.network": "hypernetwork"}
     yield {"scale_space.network": "plain"}
+
+
+def contrasts():
+    """Is generating worth it, before and after pruning (mean over the compressions)?"""
+    chosen = ("arm=parent", "arm=global_magnitude", "split=test", "stage=last")
+    yield Between("dice", list(sweep()), chosen, by=("arm",), over=("compression",))

@@ -10,6 +10,7 @@ Expect:   Dice of tasks that were held out, mean over phi = .5, .75, 1 (a quarte
 """
 
 from experiments import pruning
+from hyperlab.sweep import Between
 
 
 def get_config():
@@ -37,3 +38,9 @@ def sweep():
     """Parameters generated from the factor, and the control: one UniverSeg that sees all factors."""
     yield {"tasks.network": "hypernetwork"}
     yield {"tasks.network": "plain"}
+
+
+def contrasts():
+    """Is generating worth it, before and after pruning?"""
+    chosen = ("arm=parent", "arm=global_magnitude", "split=test", "stage=last")
+    yield Between("dice", list(sweep()), chosen, by=("arm",))

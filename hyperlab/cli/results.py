@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hyperlab.errors import ConfigError, WorkdirError, nearest
+from hyperlab.errors import WorkdirError
 from hyperlab.report import results as report
-from hyperlab.results import checks, loading, spread
+from hyperlab.results import loading, spread
+from hyperlab.results.choosing import choose
 
 MOST_PRINTED = 200  # lines of a table; the files have all
 
@@ -18,7 +19,7 @@ def main(options: argparse.Namespace) -> int:
     root, cache = Path(options.root).expanduser(), not options.no_cache
     config = () if options.config is None else options.config or loading.VARIED
     overview, frame = loading.both(root, config=config, cache=cache)
-    frame = chosen(frame, options.where, options.metric)
+    frame = choose(frame, options.where, options.metric)
     # an unknown column is refused before anything is written
     tables = {name: spread(rows, _by(options.by)) for name, rows in _metrics(frame)} if options.by else {}
     written = [] if options.no_files else _write(options, root, overview, frame)
@@ -36,37 +37,6 @@ def main(options: argparse.Namespace) -> int:
     for path in written:
         print(f"written: {path}")
     return 0
-
-
-def chosen(frame: pd.DataFrame, where: list[str], metrics: list[str]) -> pd.DataFrame:
-    """The rows with some values, and of some metrics.
-
-    Args:
-      frame: of `hyperlab.results`.
-      where: `COLUMN=VALUE`, all of which must hold; several values of one column as separate entries add up.
-      metrics: names; empty keeps all.
-
-    Raises:
-      ConfigError: an entry without `=`, an unknown column, value or metric.
-
-    >>> frame = pd.DataFrame({"arm": ["a", "b"], "seed": [0.0, 1.0], "metric": "dice", "value": 0.5})
-    >>> chosen(frame, ["seed=1"], ["dice"])["arm"].tolist()
-    ['b']
-    """
-    asked: dict[str, list[str]] = {"metric": list(metrics)} if metrics else {}
-    for entry in where:
-        name, equals, value = entry.partition("=")
-        if not equals:
-            raise ConfigError(f"--where {entry}: expected COLUMN=VALUE, for instance split=test")
-        asked.setdefault(name, []).append(value)
-    checks.columns(frame, list(asked), "--where")
-    for name, values in asked.items():
-        texts = _texts(frame[name])
-        known = set(texts.dropna().unique())
-        if missing := next((value for value in values if value not in known), None):
-            raise ConfigError(f"no row has {name} {missing!r}; {nearest(missing, known)}")
-        frame = frame[texts.isin(values)]
-    return frame
 
 
 def show(table: pd.DataFrame) -> None:
@@ -127,13 +97,6 @@ def _metrics(frame: pd.DataFrame):
     if not len(frame) or frame.get("metric") is None:
         return []
     return frame.groupby("metric", observed=True, sort=False)
-
-
-def _texts(column: pd.Series) -> pd.Series:
-    """A column as it is typed: 4 and not 4.0."""
-    return column.map(
-        lambda value: f"{value:g}" if isinstance(value, float) else str(value), na_action="ignore"
-    ).astype(object)
 
 
 def _plain(text: str):

@@ -241,15 +241,22 @@ def _product(equation, given: list[_Origin]) -> _Product:
 
 
 def _scan(equation, given: list[_Origin]) -> tuple[list[_Product], list[_Origin]]:
-    (body,), parameters = _functions(equation), equation.params
-    first, carried = parameters["num_consts"], parameters["num_carry"]
+    (body,) = _functions(equation)
+    # Read from shapes, because JAX renames its parameters: what is sliced or stacked has one axis less in the body.
+    carried = sum(map(_same_rank, equation.outvars, body.outvars))
+    first = sum(map(_same_rank, equation.invars, body.invars)) - carried
     given = list(given)
     while True:  # what a carry depends on grows from one turn to the next, and is soon complete
         products, out = _walk(body, given)
         carry = [old | new for old, new in zip(given[first : first + carried], out, strict=False)]
         if carry == given[first : first + carried]:
-            return [product._replace(macs=parameters["length"] * product.macs) for product in products], out
+            turns = equation.params["length"]
+            return [product._replace(macs=turns * product.macs) for product in products], out
         given[first : first + carried] = carry
+
+
+def _same_rank(outside, inside) -> bool:
+    return len(outside.aval.shape) == len(inside.aval.shape)
 
 
 def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[list[_Product], list[_Origin]]:

@@ -120,7 +120,9 @@ def contrasts(path: Path, compared: Any, label: str) -> tuple[Path, str]:
       compared: `{group/metric: {name: statistics.Contrast}}`.
       label: of the axis.
     """
-    rows = [(f"{family.split('/')[0]}\n{name}", c) for family, named in compared.items() for name, c in named.items()]
+    rows = [
+        (f"{family.rpartition('/')[0]}\n{name}", c) for family, named in compared.items() for name, c in named.items()
+    ]
     figure, (axes,) = grid(1, 1, width=8.0, height=max(1.8, 0.75 * len(rows) + 0.8))
     for row, (_, one) in enumerate(rows):
         points(axes, row, one.differences, (one.low, one.high), COLOURS[0])

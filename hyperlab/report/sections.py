@@ -18,7 +18,7 @@ def contrast_rows(compared: Contrasts, group: str = "optimizer") -> pd.DataFrame
     """One row for each contrast of each family `group/metric`, for instance `sgd/accuracy`; what a group is called."""
     rows = []
     for family, named in compared.items():
-        of, metric = family.split("/")
+        of, _, metric = family.rpartition("/")
         for name, c in named.items():
             values = {"mean": c.mean, "low": c.low, "high": c.high, "p": c.p, "n": c.n, "verdict": c.verdict}
             rows.append({group: of, "metric": metric, "contrast": name, **values, "label": c.label})
@@ -29,7 +29,7 @@ def contrast_table(compared: Contrasts, group: str = "optimizer") -> pd.DataFram
     """The contrasts as text, with Holm's t interval and a bootstrap of the median where there are seeds enough."""
     rows = []
     for family, named in compared.items():
-        of, metric = family.split("/")
+        of, _, metric = family.rpartition("/")
         for name, c in named.items():
             boot = statistics.bootstrap(c.differences) if c.n >= statistics.FEWEST_UNITS_OF_A_BOOTSTRAP else None
             rows.append(

@@ -3,11 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hyperlab.report import figures
+from hyperlab.metrics.statistics import Contrast
+from hyperlab.report import figures, sections
 from hyperlab.report.page import Page
 from hyperlab.results.folders import tidy
 from hyperlab.train.heartbeat import State
@@ -24,18 +27,39 @@ KEYS += ("train_share", "part", "answer", "stage", "split")
 MOST_LINES = 40  # of a figure; more cannot be read
 
 
-def write(folder: Path, states: Mapping[str, State]) -> Path:
-    """Writes `results.csv`, `contrasts.csv`, figures and `report.html` of all rows that have results.
+class Compared(NamedTuple):
+    """Rows of a sweep that were compared, or why they could not be.
+
+    Attributes:
+      metric: what was compared.
+      scope: which results, in words.
+      table: of `hyperlab.results.compare`; None where there is a problem.
+      contrasts: with every seed's difference, by name.
+      problem: empty, or the reason.
+    """
+
+    metric: str
+    scope: str
+    table: pd.DataFrame | None = None
+    contrasts: Mapping[str, Contrast] = MappingProxyType({})
+    problem: str = ""
+
+
+def write(folder: Path, states: Mapping[str, State], compared: Sequence[Compared] = ()) -> Path:
+    """Writes `results.csv`, `contrasts.csv`, `between.csv`, figures and `report.html` of all rows that have results.
 
     Args:
       folder: holds one run folder a row.
       states: what became of every row, in order; one without results stays in the table, with its last error line.
+      compared: the comparisons of rows that the config file names.
     """
     folder, rows = Path(folder), list(states)
     results, contrasts = (_joined(folder, rows, f"{name}.csv") for name in ("results", "contrasts"))
     page = Page(f"Sweep: {folder.name}")
     page.paragraph(_lead(states, results), "lead")
     page.table(pd.DataFrame([_status(folder, row, state) for row, state in states.items()]))
+    if compared:
+        _between(page, folder, compared)
     if len(results):
         results.to_csv(folder / "results.csv", index=False)
         _results(page, tidy(results), folder / "figures")
@@ -55,6 +79,23 @@ def _status(folder: Path, row: str, state: State) -> dict[str, str]:
     report = os.path.join(row, "report.html")
     became = f"{state.name}: {state.detail}" if state.detail else state.name
     return {"row": row, "state": became, "report": report if (folder / report).exists() else "-"}
+
+
+def _between(page: Page, folder: Path, compared: Sequence[Compared]) -> None:
+    page.heading("Rows against rows, as named before they ran")
+    for one in compared:
+        if one.problem:  # the page is also written while rows are still to run
+            page.paragraph(f"{one.metric} cannot be compared yet: {one.problem}")
+    found = [one for one in compared if not one.problem]
+    if not found:
+        return
+    tables = [one.table.assign(of=one.scope) for one in found]
+    pd.concat(tables, ignore_index=True).to_csv(folder / "between.csv", index=False)
+    families = {f"{one.scope}/{one.metric}": one.contrasts for one in found}
+    page.figure(*figures.contrasts(folder / "figures" / "between.png", families, "difference of two rows"))
+    page.table(
+        sections.contrast_table(families, "of"), "Paired by seed; comparisons of one metric are corrected together."
+    )
 
 
 def _results(page: Page, results: pd.DataFrame, folder: Path) -> None:

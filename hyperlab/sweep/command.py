@@ -9,8 +9,8 @@ from typing import Any
 
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError
+from hyperlab.sweep import between, running, slurm
 from hyperlab.sweep import rows as tables
-from hyperlab.sweep import running, slurm
 from hyperlab.train.heartbeat import STALE_AFTER
 from hyperlab.train.signals import StopFlag
 
@@ -44,7 +44,7 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> bool:
     """Does what was asked for; True where a row failed."""
     wanted = slurm.settings([word.removeprefix("--slurm.") for word in rest if word.startswith("--slurm.")])
     rest = [word for word in rest if not word.startswith("--slurm.")]
-    study, config, rows = _read(options, rest)
+    study, rows, families = _read(options, rest)
     workdir = None if options.workdir is None else Path(options.workdir).expanduser()
     if options.only is not None and options.only >= len(rows):
         raise ConfigError(f"--only {options.only}: the sweep has rows 0 to {len(rows) - 1}")
@@ -63,13 +63,13 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> bool:
         print("\n".join(slurm.submission(command, workdir)))
         return False
     if options.report:
-        states = _report(workdir, rows, {}, options.stale_after)
+        states = _report(workdir, rows, families, {}, options.stale_after)
         return any(state.name == "failed" for state in states.values())
     chosen = rows if options.only is None else [rows[options.only]]
     with StopFlag() as stop:
         outcome = _run(options, chosen, workdir, stop, command, allow=study["allow_config_change"])
     if options.only is None:
-        _report(workdir, rows, outcome, options.stale_after)
+        _report(workdir, rows, families, outcome, options.stale_after)
     else:
         _print(outcome)
     if options.requeue is not None and stop.reason in ("SIGTERM", "SIGUSR1"):
@@ -77,14 +77,19 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> bool:
     return any(state.name == "failed" for state in outcome.values())
 
 
-def _read(options: argparse.Namespace, rest: list[str]) -> tuple[dict[str, Any], Any, list[tables.Row]]:
+def _read(
+    options: argparse.Namespace, rest: list[str]
+) -> tuple[dict[str, Any], list[tables.Row], list[between.Between]]:
     if options.config is None:
         raise ConfigError("--config FILE is needed; its get_config() is the study, its sweep() the rows")
     module = launch.config_module(options.config)
     if not hasattr(module, "sweep"):
         raise ConfigError(f"{options.config} has no sweep()")
     study, config = launch.parse(module.get_config().study, [f"--config={options.config}", *rest])
-    return study, config, tables.table(config, module.sweep())
+    rows = tables.table(config, module.sweep())
+    families = list(getattr(module, "contrasts", list)())
+    between.check(families, [row.name for row in rows])
+    return study, rows, families
 
 
 def _run(
@@ -97,13 +102,19 @@ def _run(
     return running.one_by_one(rows, workdir, stop, stale_after=options.stale_after, allow_config_change=allow)
 
 
-def _report(workdir: Path, rows: list[tables.Row], outcome: running.Outcome, stale_after: float) -> running.Outcome:
+def _report(
+    workdir: Path,
+    rows: list[tables.Row],
+    families: list[between.Between],
+    outcome: running.Outcome,
+    stale_after: float,
+) -> running.Outcome:
     """Writes the sweep's report from whatever rows are there, and tells what became of each."""
     from hyperlab.report import sweep as report
 
     states = {row.name: outcome.get(row.name) or row.state(workdir, stale_after) for row in rows}
     workdir.mkdir(parents=True, exist_ok=True)
-    page = report.write(workdir, states)
+    page = report.write(workdir, states, between.measure(workdir, families))
     _print(states)
     print(f"report: {os.path.relpath(page)}")
     return states
