@@ -4,9 +4,9 @@ Run:      python -m hyperlab.sweep --config configs/pruning/universeg_scales.py 
 Hardware: 2 CPU cores, 3 GB
 Time:     3:34 min for both networks (Intel Xeon, beside work that took more than half of it)
 Expect:   Dice of tasks that were held out, mean over phi = .5, .75, 1 (a quarter, .56 and all of the MACs), 5 seeds:
-          generated .677, one UniverSeg for all phi .714; generated - one -.038 [-.106, .031], not separable: nothing is
-          gained by generating at this size. Global magnitude at 4 times, one mask for all phi: generated .692, one
-          .698; less the same training without pruning, generated +.028 [-.057, .113], one -.022 [-.041, -.003], worse
+          generated .707, one UniverSeg for all phi .720; generated - one -.013 [-.084, .058], not separable; pruned by
+          global magnitude at 4 times, one mask for all phi, .688 and .682, +.005 [-.083, .094], not separable:
+          nothing is shown to be gained by generating at this size
 """
 
 from experiments import pruning

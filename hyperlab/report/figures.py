@@ -130,6 +130,7 @@ def contrasts(path: Path, compared: Any, label: str) -> tuple[Path, str]:
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.invert_yaxis()
+    axes.locator_params(axis="x", nbins=6)  # names may leave the axis little room
     axes.set_xlabel(label)
     return save(figure, path), "The named contrasts: every seed, the mean and its t interval after Holm."
 

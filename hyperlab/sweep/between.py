@@ -48,12 +48,13 @@ class Between(NamedTuple):
 
     @property
     def scope(self) -> str:
-        """Which results are compared, in words.
+        """Which results are compared, in words, less what each comparison says by itself.
 
-        >>> Between("dice", (), where=["split=test"], over=["phi"]).scope
+        >>> Between("dice", (), where=["split=test", "arm=mip"], by=["arm"], over=["phi"]).scope
         'split=test, means over phi'
         """
-        return ", ".join([*self.where, *([f"means over {' and '.join(self.over)}"] if self.over else [])])
+        shown = [entry for entry in self.where if entry.partition("=")[0] not in self.by]
+        return ", ".join([*shown, *([f"means over {' and '.join(self.over)}"] if self.over else [])])
 
 
 def check(families: Sequence[Between], known: Sequence[str]) -> None:
