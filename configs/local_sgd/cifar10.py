@@ -2,10 +2,10 @@
 
 Run:      python -m experiments.local_sgd --config configs/local_sgd/cifar10.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB; DIR holds the official files, or image files by class
-Time:     1:53 h beside other work, 2:53 h of processor time (AMD EPYC); about 1.5 h alone
+Time:     1:53 h beside other work, 2:53 h of processor time (AMD EPYC); alone perhaps 1.5 h
 Expect:   12,000 training images, 352 steps, 3 seeds (a look: no claim). Accuracy: synchronous .388, local SGD .325 at
-          H = 4 and .300 at 16, SlowMo .269 and .268, its control .306 and .225, H-fold batch .220 and .102 (ten classes).
-          At H = 16 local - synchronous -.088 [-.190, .014], SlowMo - local -.032 [-.151, .088], SlowMo - its control
+          H = 4 and .300 at 16, SlowMo .269 and .268, its control .306 and .225, H-fold batch .220 and .102. At
+          H = 16 local - synchronous -.088 [-.190, .014], SlowMo - local -.032 [-.151, .088], SlowMo - its control
           +.044 [-.049, .136], none separable; synchronous - H-fold batch +.285 [.214, .356]: a short training, in which
           few averages are few updates
 
