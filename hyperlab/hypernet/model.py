@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hyperlab import trees
 from hyperlab.errors import GammaError
@@ -22,11 +23,18 @@ Variables = dict[str, Any]
 
 
 def concrete(inputs: Sequence[Any]) -> list[Any]:
-    """Zeros in place of `jax.ShapeDtypeStruct`."""
-    return [
-        jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, given)
-        for given in inputs
-    ]
+    """Arrays of dtypes that JAX computes in; zeros in place of `jax.ShapeDtypeStruct`.
+
+    >>> [x.dtype.name for x in concrete([np.zeros(2), jax.ShapeDtypeStruct((2,), float)])]
+    ['float32', 'float32']
+    """
+
+    def one(x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jnp.zeros(x.shape, jax.dtypes.canonicalize_dtype(x.dtype))
+        return jnp.asarray(x) if isinstance(x, np.ndarray) else x
+
+    return [jax.tree.map(one, given) for given in inputs]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -172,9 +172,14 @@ def _check(folder: Path, metadata: dict[str, Any], formats: Sequence[str]) -> No
         raise ConfigError(f"metadata is no JSON: {error}") from error
 
 
+def _dtype(example: Any) -> Any:
+    """The dtype that JAX computes in: float32 for the float64 of NumPy."""
+    return jax.dtypes.canonicalize_dtype(example.dtype)
+
+
 def _exported(apply: Callable, variables: Any, example: Any, platforms: Sequence[str]) -> jax.export.Exported:
     (batch,) = jax.export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *example.shape[1:]), example.dtype)
+    images = jax.ShapeDtypeStruct((batch, *example.shape[1:]), _dtype(example))
     exported = jax.export.export(jax.jit(lambda images: apply(variables, images)), platforms=list(platforms))(images)
     if len(exported.out_avals) != 1:
         raise ConfigError(f"apply returns {len(exported.out_avals)} arrays, expected one: logits")
@@ -186,7 +191,7 @@ def _card(exported: jax.export.Exported, metadata: dict, apply: Callable, variab
         sizes = [size if isinstance(size, int) else str(size) for size in aval.shape]
         return {"shape": sizes, "dtype": str(aval.dtype)}
 
-    one = jax.ShapeDtypeStruct((1, *example.shape[1:]), example.dtype)
+    one = jax.ShapeDtypeStruct((1, *example.shape[1:]), _dtype(example))
     parameters = variables["params"] if isinstance(variables, Mapping) and "params" in variables else variables
     packages = {name: version(name) for name in ("jax", "flax", "numpy")}
     card = {

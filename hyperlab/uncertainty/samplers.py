@@ -210,7 +210,7 @@ def stochastic_layers(module: nn.Module, variables: Variables, images: Any, **op
       **options: given to the call, for instance `train=True` where dropout waits for that.
 
     >>> from hyperlab.models import DropoutUNet
-    >>> net, images = DropoutUNet((4, 4), rate=0.3, places="bottleneck"), jax.ShapeDtypeStruct((1, 8, 8, 1), float)
+    >>> net, images = DropoutUNet((4, 4), rate=0.3, places="bottleneck"), jnp.zeros((1, 8, 8, 1))
     >>> stochastic_layers(net, jax.eval_shape(net.init, jax.random.key(0), images), images)
     [Stochastic(path='encoder_1_dropout', kind='spatial', rate=0.3)]
     """
