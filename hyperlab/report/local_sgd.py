@@ -133,7 +133,7 @@ def _scores(study: measured.Study, replicas: int) -> pd.DataFrame:
 
 def _scores_note(study: measured.Study, replicas: int) -> str:
     return (
-        f"{replicas} replicas, local batch {study.config.batch_size}, global batch "
+        f"{replicas} replica{'s' * (replicas > 1)}, local batch {study.config.batch_size}, global batch "
         f"{replicas * study.config.batch_size}: test {study.metric} of the anchor after the last step, mean ± sample "
         f"standard deviation over {study.config.report_seeds} seeds. No step is chosen on the test split. "
         "Synchronous training has no H; an arm that would be another one at an H is not run there (post-local or an "

@@ -62,12 +62,17 @@ def _spread(study: measured.Study) -> str:
     return f"{bars}; the band is the range of synchronous training"
 
 
+def _sending(study: measured.Study) -> list[int]:
+    """The numbers of replicas to draw against what is sent: one alone sends nothing, and is drawn only by itself."""
+    return [count for count in study.config.replicas if count > 1] or list(study.config.replicas)
+
+
 def _communication(path: Path, study: measured.Study) -> tuple[Path, str]:
-    counts = study.config.replicas
+    counts = _sending(study)
     figure, axes = figures.grid(1, len(counts), width=max(4.2, 7.0 / len(counts)), height=4.6, sharey=True)
     for one, replicas in zip(axes, counts, strict=True):
         _lines(one, study, replicas, lambda cell: study.sent(cell)["bytes_per_step"] / 1e3)
-        if replicas > 1:  # one alone sends nothing, for which a logarithm has no place
+        if replicas > 1:  # a logarithm has no place for nothing
             one.set_xscale("log")
             shown = [cell for arm in ("synchronous", "local") for cell in study.of(arm, replicas)]
             ticks = sorted({study.sent(cell)["bytes_per_step"] / 1e3 for cell in shown})
@@ -84,7 +89,7 @@ def _communication(path: Path, study: measured.Study) -> tuple[Path, str]:
 
 
 def _time(path: Path, study: measured.Study) -> tuple[Path, str]:
-    links, counts = list(study.task["links"]), study.config.replicas
+    links, counts = list(study.task["links"]), _sending(study)
     figure, axes = figures.grid(len(counts), len(links), width=3.6, height=3.6, sharey=True)
     for place, one in enumerate(axes):
         replicas, link = counts[place // len(links)], links[place % len(links)]
