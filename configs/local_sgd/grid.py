@@ -4,9 +4,9 @@ Run:      python -m experiments.local_sgd --config configs/local_sgd/grid.py --w
 Hardware: 2 CPU cores, 3 GB
 Time:     42 min beside work that took most of the machine (36 min of processor time, AMD EPYC); 1,260 trainings
 Expect:   140 rows, 5 seeds. With 16 replicas at H = 32: local - synchronous +.0006 [-.0059, .0070], SlowMo - local
-          +.0022 [-.0059, .0103], SlowMo - its control -.0011 [-.0113, .0091], none separable: .97 to .985 in nearly all rows,
-          whatever H, but for the H-fold batch, .725 there. With one replica SlowMo at H = 1 and 4 and the control at 32
-          fail on report seeds with numbers that had held on the tuning seed
+          +.0022 [-.0059, .0103], SlowMo - its control -.0011 [-.0113, .0091], none separable. Nearly all rows are at
+          .97 to .985, whatever H, but for the H-fold batch, .725 there. With one replica SlowMo at H = 1 and 4 and the
+          control at 32 fail on report seeds, with numbers that had held on the tuning seed
 
 The local batch stays the same, so the global batch grows with the replicas, and all see the same number of examples.
 One replica alone sends nothing: there slow momentum and DiLoCo are optimisers of one network, and local SGD is
