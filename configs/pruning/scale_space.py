@@ -3,12 +3,14 @@
 Run:      python -m hyperlab.sweep --config configs/pruning/scale_space.py --workdir runs/pruned_scale_space
           (the hypernetwork and its control; `python -m experiments.pruning` with the same arguments: the former alone)
 Hardware: 2 CPU cores, 2 GB
-Time:     4:39 min for both (Intel Xeon, beside other work)
-Expect:   Dice of shapes, mean over compressions 2 to 16 and five phi, 5 seeds: global magnitude - random +.221
-          [.053, .389], - layerwise +.076 [.022, .131]; each phi by itself - one mask for all +.0069 [-.0028, .0166],
-          not separable: one sparse network serves the whole front. By itself: unpruned .829, at 4 times .816 (3.46
-          times fewer MACs), at 16 times .776. The control with one theta for all phi: .793, .787, .612 (its layerwise
-          and random arms would take rates beyond the grid); hypernetwork - control +.071 [-.032, .175], not separable
+Time:     4:39 min for both (Intel Xeon, beside other work), 7:31 min on an AMD EPYC beside other work
+Expect:   Dice of shapes, mean over compressions 2 to 16 and five phi, 5 seeds, on two processors, whose rounding leads
+          the same seeds elsewhere. AMD: global magnitude - random +.258 [.086, .429], - layerwise +.080 [.001, .160];
+          each phi by itself - one mask for all +.0118 [.0009, .0228]. Intel: +.221 [.053, .389]; +.076 [.022, .131];
+          +.0069 [-.0028, .0166], not separable: one sparse network for the whole front costs a hundredth, if anything.
+          By itself (AMD): unpruned .858, at 4 times .837 (3.46 times fewer MACs), at 16 times .778. The control with
+          one theta for all phi: .782, .784, .609 (its layerwise and random arms would take rates beyond the grid);
+          hypernetwork - control, unpruned +.076 [-.066, .218], pruned +.090 [-.048, .228], neither separable
 """
 
 from experiments import pruning
