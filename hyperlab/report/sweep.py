@@ -33,14 +33,12 @@ class Compared(NamedTuple):
     Attributes:
       metric: what was compared.
       scope: which results, in words.
-      table: of `hyperlab.results.compare`; None where there is a problem.
       contrasts: with every seed's difference, by name.
       problem: empty, or the reason.
     """
 
     metric: str
     scope: str
-    table: pd.DataFrame | None = None
     contrasts: Mapping[str, Contrast] = MappingProxyType({})
     problem: str = ""
 
@@ -89,9 +87,8 @@ def _between(page: Page, folder: Path, compared: Sequence[Compared]) -> None:
     found = [one for one in compared if not one.problem]
     if not found:
         return
-    tables = [one.table.assign(of=one.scope) for one in found]
-    pd.concat(tables, ignore_index=True).to_csv(folder / "between.csv", index=False)
     families = {f"{one.scope}/{one.metric}": one.contrasts for one in found}
+    sections.contrast_rows(families, "of").to_csv(folder / "between.csv", index=False)
     page.figure(*figures.contrasts(folder / "figures" / "between.png", families, "difference of two rows"))
     page.table(
         sections.contrast_table(families, "of"), "Paired by seed; comparisons of one metric are corrected together."

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from hyperlab.errors import ConfigError, HyperlabError, nearest
 from hyperlab.metrics.statistics import MOST_CONTRASTS, Contrast
@@ -91,16 +90,16 @@ def measure(folder: Path, families: Sequence[Between]) -> list["Compared"]:
     found = []
     for one in families:
         try:
-            found.append(Compared(one.metric, one.scope, *_measured(folder, one)))
+            found.append(Compared(one.metric, one.scope, _measured(folder, one)))
         except HyperlabError as error:
             found.append(Compared(one.metric, one.scope, problem=str(error)))
     return found
 
 
-def _measured(folder: Path, one: Between) -> tuple[pd.DataFrame, dict[str, Contrast]]:
+def _measured(folder: Path, one: Between) -> dict[str, Contrast]:
     frame = choose(results(folder, cache=False), where=one.where)
     first, *others = one.names
     table = compare(frame, one.metric, first, others, column="run", by=one.by, over=one.over, better=one.better)
     rows = table[["mean", "low", "high", "p", "n", "verdict", "label"]].itertuples(index=False)
     differences = table.attrs["differences"].items()
-    return table, {name: Contrast(np.array(d), *row) for (name, d), row in zip(differences, rows, strict=True)}
+    return {name: Contrast(np.array(d), *row) for (name, d), row in zip(differences, rows, strict=True)}

@@ -39,7 +39,7 @@ def test_rows_are_paired_by_seed_and_corrected_together(tmp_path):
         np.testing.assert_allclose(one.differences, other.differences)
         assert (one.mean, one.low, one.high, one.p) == pytest.approx((other.mean, other.low, other.high, other.p))
         assert (one.verdict, one.label, one.n) == (other.verdict, other.label, 6)
-    assert found.table["contrast"].tolist() == list(found.contrasts)
+    assert list(found.contrasts) == [f"network=one - network={name}" for name in ("two", "three")]
 
 
 def test_what_is_averaged_over_has_to_be_said(tmp_path):
@@ -53,8 +53,9 @@ def test_groups_are_compared_each_for_itself_in_one_family(tmp_path):
     write_rows(tmp_path, {"one": rng.normal(0.8, 0.05, 5), "two": rng.normal(0.75, 0.05, 5)})
     (apart,) = between.measure(tmp_path, [Between("dice", (ONE, TWO), ("compression=2",))])
     (found,) = between.measure(tmp_path, [Between("dice", (ONE, TWO), by=("compression",))])
-    assert found.table["compression"].tolist() == [2, 4]
-    assert found.table["p"].iloc[0] == pytest.approx(min(1, 2 * apart.table["p"].item()))
+    (alone,), (first, second) = apart.contrasts.values(), found.contrasts.values()
+    assert [name.rpartition(", ")[2] for name in found.contrasts] == ["compression 2.0", "compression 4.0"]
+    assert first.p == pytest.approx(min(1, 2 * alone.p)) and first.n == second.n == 5
 
 
 @pytest.mark.parametrize(
