@@ -6,7 +6,6 @@ or zip archives; or lossless as sheets, one image a row. A pickle can run any co
 opened by a reader that knows arrays and nothing else.
 """
 
-import io
 import pickle
 import re
 import zipfile
@@ -15,8 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from hyperlab.data.readers.image_folder import as_colours
+from hyperlab.data.readers.images import read_raster
+from hyperlab.data.readers.pictures import read_picture
+from hyperlab.data.readers.reading import reading
 from hyperlab.errors import DataError, nearest
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -103,12 +105,13 @@ def _pickle(path: Path) -> Images:
     with path.open("rb") as file:
         try:
             content = _ArraysOnly(file, encoding="bytes").load()
-        except (pickle.UnpicklingError, EOFError, ValueError, AttributeError) as error:
+        except Exception as error:  # a pickle that lies can raise what NumPy's constructors do, and refused names are ours
             raise DataError(f"{path} is no pickle of CIFAR-10, or truncated: {error}") from error
-    try:
-        return _planes(path, content[b"data"], np.array(content[b"labels"]))
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} has no b'data' and b'labels'; is it a batch of CIFAR-10?") from error
+    if not isinstance(content, dict) or not {b"data", b"labels"} <= set(content):
+        raise DataError(f"{path} has no b'data' and b'labels'; is it a batch of CIFAR-10?")
+    with reading(path):
+        data, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
+    return _planes(path, data, labels)
 
 
 def _binaries(folder: Path) -> tuple[Images, Images] | None:
@@ -174,10 +177,7 @@ def _decoded(path: Path, files: Iterator[tuple[str, str, bytes]]) -> Images:
     for kind, name, content in files:
         if kind not in CLASSES:
             raise DataError(f"{name}: class {kind!r}; {nearest(kind, CLASSES)}")
-        try:
-            image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"{name} is no image, or truncated: {error}") from error
+        image = as_colours(name, read_picture(name, content))
         if image.shape != (SIDE, SIDE, 3):
             raise DataError(f"{name} is {image.shape[1]}x{image.shape[0]}, expected {SIDE}x{SIDE} pixels")
         images.append(image)
@@ -196,13 +196,15 @@ def _sheets(folder: Path) -> tuple[Images, None] | None:
         return None
     rows = []
     for path in sheets:
-        sheet = np.asarray(Image.open(path).convert("RGB"))
+        sheet = as_colours(path, read_raster(path))
         if sheet.shape[1] != SIDE * SIDE:
             raise DataError(f"{path} is {sheet.shape[1]} pixels wide, expected {SIDE * SIDE}: one image a row")
         rows.append(sheet.reshape(-1, SIDE, SIDE, 3))
-    images, labels = np.concatenate(rows), np.load(tables[0], allow_pickle=False)
-    if len(images) != len(labels):
-        raise DataError(f"{folder}: sheets of {len(images)} images, but {len(labels)} labels in {tables[0].name}")
+    images = np.concatenate(rows)
+    with reading(tables[0]):
+        labels = np.load(tables[0], allow_pickle=False)
+    if labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(f"{folder}: sheets of {len(images)} images, but labels {labels.shape} in {tables[0].name}")
     return _checked(folder, images, labels), None
 
 
@@ -211,6 +213,8 @@ def _joined(parts: list[Images]) -> Images:
 
 
 def _checked(path: Path, images: np.ndarray, labels: np.ndarray) -> Images:
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{path} has labels of the type {labels.dtype}, expected whole numbers")
     outside = labels[(labels < 0) | (labels >= len(CLASSES))]
     if len(outside):
         raise DataError(f"{path} has label {outside[0]}, expected 0 to {len(CLASSES) - 1}")

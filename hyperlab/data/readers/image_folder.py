@@ -1,6 +1,6 @@
 """Image files in folders by class: listed at once, decoded when they are needed.
 
-    ROOT/<class>/<file>        JPEG, PNG or another format that pillow reads
+    ROOT/<class>/<file>        JPEG, PNG, BMP or TIFF
 
 A file is opened for the first time when its image is wanted, because opening a million of them takes hours. One that
 cannot be decoded is then an error that names it; it can be replaced under its name, and the training goes on from where
@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hyperlab.data.readers.images import SUFFIXES
+from hyperlab.data.readers.images import SUFFIXES, image_of, read_raster
+from hyperlab.data.readers.raster import Raster
 from hyperlab.data.splits import philox
 from hyperlab.errors import DataError, nearest
 
@@ -165,14 +166,37 @@ def _resized(image, size: tuple[int, int], box: tuple):
     return image.resize(size, Image.Resampling.BILINEAR, box=box)
 
 
+def as_colours(path: str | Path, raster: Raster) -> np.ndarray:
+    """A picture as every classifier takes it: uint8 `[height, width, 3]`.
+
+    Grey becomes three equal channels; 1, 2, 4 and 16 bits are brought to 8, so that white stays white.
+
+    Args:
+      path: of the file, for messages.
+      raster: what it stores.
+
+    Raises:
+      DataError: signed numbers or floating point, which do not say what is white; channels that are no colours.
+    """
+    values = image_of(path, raster)
+    if raster.white is None or values.shape[-1] not in (1, 3):
+        raise DataError(
+            f"{path} holds {values.shape[-1]} channels of {values.dtype}, expected a picture of 1 or 3 channels of "
+            "unsigned integers; convert it to 8 bits"
+        )
+    if raster.white_is_zero:
+        values = raster.white - values
+    if raster.white != 255:
+        values = np.round(values.astype(np.float64) * (255 / raster.white)).astype(np.uint8)
+    return np.repeat(values, 3, -1) if values.shape[-1] == 1 else values
+
+
 def _decoded(path: str):
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")  # grey, palettes, CMYK
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return Image.fromarray(as_colours(path, read_raster(path)))
+    except DataError as error:
         raise DataError(
-            f"{path} is missing, no image, or truncated ({error}); put a whole file in its place and start again: "
-            "a training continues from its last checkpoint"
+            f"{error}; put a whole file in its place and start again: a training continues from its last checkpoint"
         ) from error

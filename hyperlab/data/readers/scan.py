@@ -1,6 +1,6 @@
 """One image or mask with its geometry, from a file of any format that is read here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,11 +17,18 @@ class Scan:
       values: `[*spatial]`, or `[*spatial, channel]`.
       spacing: mm between neighbours along each spatial axis; None where the format has none.
       affine: float64 `[4, 4]`, from voxel indices to mm; None where the format has none.
+      white: the largest number that a pixel of a picture can have: 1, 3, 15, 255, 4095, 65535; None of scans, arrays,
+        signed numbers and floating point.
+      colours: of a mask with a palette of colours, the colour of each label that occurs; else None.
+      warnings: what the file says of itself that does not agree, in sentences.
     """
 
     values: np.ndarray
     spacing: tuple[float, ...] | None = None
     affine: np.ndarray | None = None
+    white: int | None = None
+    colours: dict[int, tuple[int, int, int]] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def suffix_of(path: Path) -> str:
@@ -51,20 +58,21 @@ def read_scan(path: str | Path, index: int | None = None) -> Scan:
     """Reads an image with its channels last.
 
     Args:
-      path: a file of pillow's formats, NIfTI, `.npy`, or an `.npz` archive with many cases.
+      path: an image file, NIfTI, `.npy`, or an `.npz` archive with many cases.
       index: the case in an archive.
 
     Returns:
       Values `[*spatial, channel]`.
 
     Raises:
-      DataError: the file cannot be read or is of no known format.
+      DataError: the file cannot be read, is of no known format, or holds no real numbers.
     """
-    scan = _read(Path(path), index, label=False)
-    values = scan.values
-    if suffix_of(Path(path)) in (".nii", ".nii.gz", ".npy") and (values.ndim <= 3):
-        values = values[..., None]
-    return Scan(values, scan.spacing, scan.affine)
+    path = Path(path)
+    scan = _read(path, index, label=False)
+    _numbers(path, scan.values)
+    if suffix_of(path) in (".nii", ".nii.gz", ".npy") and scan.values.ndim <= 3:
+        return replace(scan, values=scan.values[..., None])
+    return scan
 
 
 def read_labels(path: str | Path, index: int | None = None) -> Scan:
@@ -74,13 +82,14 @@ def read_labels(path: str | Path, index: int | None = None) -> Scan:
       Values int32 `[*spatial]`.
 
     Raises:
-      DataError: the file cannot be read, or holds values that are no whole numbers.
+      DataError: the file cannot be read, or holds values that are no whole numbers of 32 bits.
     """
     path = Path(path)
     scan = _read(path, index, label=True)
     values = scan.values
     if values.ndim == 4 and values.shape[-1] == 1:
         values = values[..., 0]
+    _numbers(path, values)
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         if not finite.all():
@@ -93,7 +102,19 @@ def read_labels(path: str | Path, index: int | None = None) -> Scan:
                 "resample the original mask with the nearest neighbour"
             )
         values = whole
-    return Scan(values.astype(np.int32), scan.spacing, scan.affine)
+    limits = np.iinfo(np.int32)
+    for extreme in (values.min(), values.max()):
+        if not limits.min <= extreme <= limits.max:
+            raise DataError(f"{path} holds the label {int(extreme)}, beyond 32 bits; renumber the labels from 0")
+    return replace(scan, values=values.astype(np.int32))
+
+
+def _numbers(path: Path, values: np.ndarray) -> None:
+    """Refuses what is no array of real numbers, or an empty one."""
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{path} holds {values.dtype} values, expected real numbers; write them again as such")
+    if not values.ndim or not values.size:
+        raise DataError(f"{path} holds an array of the shape {values.shape}, which has no pixels; write it again")
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -133,14 +154,14 @@ def archive_array(path: Path, keys: tuple[str, ...]) -> np.ndarray | None:
 
 
 def _read(path: Path, index: int | None, label: bool) -> Scan:
-    from hyperlab.data.readers.images import SUFFIXES, read_image, read_mask
+    from hyperlab.data.readers.images import SUFFIXES
     from hyperlab.data.readers.nifti import read_nifti
 
     suffix = suffix_of(path)
     if suffix in (".nii", ".nii.gz"):
         return read_nifti(path)
     if suffix in SUFFIXES:
-        return Scan(read_mask(path) if label else read_image(path))
+        return _picture(path, label)
     if suffix == ".npz":
         images, labels = (archive_array(path, keys) for keys in (IMAGE_KEYS, LABEL_KEYS))
         if label:
@@ -150,3 +171,18 @@ def _read(path: Path, index: int | None, label: bool) -> Scan:
     if suffix == ".npy":
         return Scan(read_npz(path)["image"])
     raise DataError(f"{path} is of no known format; expected .nii, .nii.gz, .npz, .npy, {', '.join(SUFFIXES)}")
+
+
+def _picture(path: Path, label: bool) -> Scan:
+    from hyperlab.data.readers.images import image_of, labels_of, read_raster, refuse_lossy
+
+    if not label:
+        raster = read_raster(path)
+        return Scan(image_of(path, raster), white=raster.white)
+    refuse_lossy(path)
+    raster = read_raster(path)
+    labels, colours = labels_of(path, raster), None
+    if raster.palette is not None and not raster.grey_palette:
+        colours = {int(label): tuple(raster.palette[label].tolist()) for label in np.unique(labels)}
+    inverted = f"{path} shows 0 as white (PhotometricInterpretation 0); its labels are the numbers that are stored"
+    return Scan(labels, colours=colours, warnings=(inverted,) if raster.white_is_zero else ())
