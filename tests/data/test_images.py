@@ -46,27 +46,6 @@ def test_float_tiff(tmp_path):
         read_mask(tmp_path / "a.tif")
 
 
-def test_alpha_and_palettes(tmp_path):
-    alpha = np.concatenate([COLOUR, GREY[..., None]], -1)
-    np.testing.assert_array_equal(read_image(picture(tmp_path / "rgba.png", alpha)), COLOUR)
-    with_grey = Image.merge("LA", (Image.fromarray(GREY), Image.fromarray(GREY)))
-    with_grey.save(tmp_path / "la.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "la.png")[..., 0], GREY)
-    np.testing.assert_array_equal(read_mask(tmp_path / "la.png"), GREY)
-    indexed = Image.fromarray(GREY % 3, mode=None).convert("P")
-    indexed.putpalette([9, 8, 7, 200, 0, 0, 0, 200, 0] + [0] * 759)
-    indexed.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "palette.png"), GREY % 3)  # the indices are the labels
-    colours = np.array([[9, 8, 7], [200, 0, 0], [0, 200, 0]], np.uint8)
-    np.testing.assert_array_equal(read_image(tmp_path / "palette.png"), colours[GREY % 3])
-
-
-def test_one_bit_masks_are_0_and_255(tmp_path):
-    Image.fromarray((GREY > 99).astype(np.uint8) * np.uint8(255)).convert("1").save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), np.where(GREY > 99, 255, 0))
-    assert read_image(tmp_path / "a.png").shape == (5, 7, 1)
-
-
 def test_a_grey_mask_saved_as_colour_is_read_and_a_coloured_one_refused(tmp_path):
     np.testing.assert_array_equal(read_mask(picture(tmp_path / "a.png", np.stack([GREY] * 3, -1))), GREY)
     with pytest.raises(DataError, match=r"b.png is a colour image, not a mask .* save one channel"):

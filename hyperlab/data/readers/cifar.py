@@ -105,7 +105,7 @@ def _pickle(path: Path) -> Images:
     with path.open("rb") as file:
         try:
             content = _ArraysOnly(file, encoding="bytes").load()
-        except Exception as error:  # a pickle that lies can raise what NumPy's constructors do, and refused names are ours
+        except Exception as error:  # what NumPy's constructors raise, too
             raise DataError(f"{path} is no pickle of CIFAR-10, or truncated: {error}") from error
     if not isinstance(content, dict) or not {b"data", b"labels"} <= set(content):
         raise DataError(f"{path} has no b'data' and b'labels'; is it a batch of CIFAR-10?")

@@ -111,7 +111,7 @@ def labels_of(path: str | Path, raster: Raster) -> np.ndarray:
         return labels
     if np.any(labels != np.round(labels)) or not np.isfinite(labels).all():
         raise DataError(f"{path} holds values that are no whole numbers, so no labels; save the mask as integers")
-    if np.abs(labels).max(initial=0) >= 2**63:
+    if np.abs(labels.astype(np.float64)).max(initial=0) >= 2**63:
         raise DataError(f"{path} holds labels beyond 64 bits; renumber them from 0")
     return labels.astype(np.int64)
 
@@ -192,9 +192,7 @@ class Depth(NamedTuple):
 
     def __str__(self) -> str:
         inverted = ", white is 0" if self.white_is_zero else ""
-        return (
-            f"{self.bits} bit{'s' * (self.bits > 1)}, {self.channels} channel{'s' * (self.channels > 1)}{inverted}"
-        )
+        return f"{self.bits} bit{'s' * (self.bits > 1)}, {self.channels} channel{'s' * (self.channels > 1)}{inverted}"
 
 
 def depth_of(path: str | Path) -> Depth:

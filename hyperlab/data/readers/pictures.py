@@ -14,8 +14,8 @@ from hyperlab.data.readers.raster import Raster, native, upright
 from hyperlab.data.readers.reading import AGAIN, reading
 from hyperlab.errors import DataError
 
-_FORMATS = ("PNG", "BMP", "JPEG", "MPO", "WEBP")  # by content, whatever the name
-_LOSSY = ("JPEG", "MPO", "WEBP")
+_FORMATS = ("PNG", "BMP", "JPEG")  # by content, whatever the name
+_LOSSY = ("JPEG", "MPO")  # MPO: a JPEG file that holds several
 _ORIENTATION = 0x0112
 
 
@@ -68,8 +68,9 @@ def _opened(path: Path | str, source: Any):
     try:
         return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no image that is read here; is it complete, and of the format it is named?") \
-            from error  # fmt: skip
+        raise DataError(
+            f"{path} is no image in PNG, BMP, JPEG or TIFF; is it complete, and of the format it is named?"
+        ) from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} states more pixels than are read ({error}); is its header damaged?") from error
 
