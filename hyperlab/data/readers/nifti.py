@@ -11,7 +11,7 @@ from hyperlab.data.readers.scan import Scan
 from hyperlab.errors import DataError, require
 
 SUFFIXES = (".nii", ".nii.gz")
-_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+_MM = {1: 1000.0, 3: 0.001}  # of the codes for metres and microns; 2 is mm, and so is what is not stated
 _DEFLATE = 1032  # to this many bytes zlib unpacks one at most
 _ROUNDING = 1e-3  # of a voxel: what float32 headers and quaternions lose
 
@@ -58,7 +58,7 @@ def read_nifti(path: str | Path) -> Scan:
                         "save the part that is meant")  # fmt: skip
     values = _axes(path, values)
     values = values.astype(np.float64 if values.dtype.itemsize > 8 else values.dtype.newbyteorder("="), copy=False)
-    scale = _MM.get(image.header.get_xyzt_units()[0], 1.0)
+    scale = _MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
     affine = np.diag([scale, scale, scale, 1.0]) @ affine
     spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0)[: min(values.ndim, 3)])
     return Scan(values, spacing, affine, warnings=warnings)
