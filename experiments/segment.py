@@ -232,19 +232,30 @@ def load_support(folder: Path, normalize: str, binary: bool):
 
 
 def write_mask(folder: Path, path: Path, mask: np.ndarray) -> Path:
-    """A mask in the form of its image: NIfTI on the image's own grid, npy, TIFF, or else PNG."""
+    """A mask in the form of its image: NIfTI on the image's own grid, npy, TIFF, or else PNG.
+
+    Labels are written in the smallest of 8, 16 and 32 bits that holds them; PNG ends at 16, so that a mask with
+    greater labels becomes a TIFF file.
+    """
     suffix = suffix_of(path)
-    dtype = np.uint8 if mask.max(initial=0) < 256 else np.uint16
+    most = int(mask.max(initial=0))
+    mask = mask.astype(np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.int32)
     if suffix in (".nii", ".nii.gz"):
-        return _write_nifti(folder / f"{stem_of(path)}{suffix}", path, mask.astype(dtype))
+        return _write_nifti(folder / f"{stem_of(path)}{suffix}", path, mask)
     if suffix == ".npy":
         target = folder / path.name
-        np.save(target, mask.astype(dtype))
+        np.save(target, mask)
+        return target
+    if suffix in (".tif", ".tiff") or most >= 2**16:
+        import tifffile
+
+        target = folder / f"{stem_of(path)}{suffix if suffix in ('.tif', '.tiff') else '.tif'}"
+        tifffile.imwrite(target, mask, photometric="minisblack", metadata=None)
         return target
     from PIL import Image
 
-    target = folder / f"{stem_of(path)}{suffix if suffix in ('.tif', '.tiff') else '.png'}"
-    Image.fromarray(mask.astype(dtype)).save(target)
+    target = folder / f"{stem_of(path)}.png"
+    Image.fromarray(mask).save(target)
     return target
 
 
@@ -274,7 +285,11 @@ def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> Path:
         orientation = nibabel.orientations.io_orientation(image.affine)
         canonical = nibabel.orientations.axcodes2ornt("RAS")
         mask = nibabel.orientations.apply_orientation(mask, nibabel.orientations.ornt_transform(canonical, orientation))
-    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine), target)
+    written = nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine)
+    written.header["xyzt_units"] = image.header["xyzt_units"]
+    for form in ("sform", "qform"):  # other programs may go by the one that this library does not
+        getattr(written, f"set_{form}")(*getattr(image, f"get_{form}")(coded=True))
+    nibabel.save(written, target)
     return target
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments import segment
+from hyperlab.data.readers.scan import read_labels
 from hyperlab.in_context import network_of
 from hyperlab.models import UniverSeg
 from hyperlab.train.checkpoints import save_variables
@@ -83,6 +84,34 @@ def test_a_nifti_mask_lies_on_the_voxels_and_the_affine_of_its_image(tmp_path, s
     np.testing.assert_array_equal(mask.affine, image.affine)
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.where(image.get_fdata() > 25, 2, 0))
     assert (tmp_path / "out" / "overlays" / "a.png").stat().st_size > 0
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("label", [1, 300, 70_000])
+@pytest.mark.parametrize("ending", [".png", ".tif", ".nii.gz", ".npy"])
+def test_labels_of_any_size_are_written_whole(tmp_path, label, ending):
+    values = np.array([[0, label], [label, 0]])
+    source = tmp_path / f"a{ending}"
+    if ending == ".nii.gz":
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), source)
+    target = segment.write_mask(tmp_path, source, values)
+    assert target.suffix == (".tif" if ending == ".png" and label == 70_000 else "." + ending.split(".")[-1])
+    np.testing.assert_array_equal(read_labels(target).values, values)
+
+
+@pytest.mark.fast
+def test_a_nifti_mask_keeps_the_codes_and_units_of_its_image(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.float32), None)
+    image.set_sform(np.diag([1.0, 2, 3, 1]), 3)
+    image.set_qform(np.diag([1.0, 2, 2, 1]), 1)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    (tmp_path / "out").mkdir()
+    mask = nibabel.load(segment.write_mask(tmp_path / "out", tmp_path / "a.nii.gz", np.ones((4, 5, 6), int)))
+    for field in ("sform_code", "qform_code", "xyzt_units"):
+        assert mask.header[field] == image.header[field]
+    np.testing.assert_allclose(mask.get_qform(), image.get_qform())
+    np.testing.assert_allclose(mask.affine, image.affine)
 
 
 def test_without_weights_a_network_is_trained_and_its_worth_is_said_first(tmp_path, capsys):
