@@ -6,6 +6,7 @@ the same folder. `--signal` without `B:` sends the signal to the steps, where Py
 
 import dataclasses
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -65,8 +66,9 @@ def settings(options: Sequence[str]) -> Settings:
         if not equals or (kinds[key] is int and not text.isdecimal()):
             wanted = "a whole number" if kinds[key] is int else "a value"
             raise ConfigError(f"--slurm.{key} needs {wanted}: --slurm.{key}=..., got {text!r}")
-        if "\n" in text:
-            raise ConfigError(f"--slurm.{key} has a line break; expected one line")
+        _one_line(text, f"--slurm.{key}")
+        if key != "setup" and any(letter.isspace() for letter in text):
+            raise ConfigError(f"--slurm.{key} is {text!r}, expected one word without blanks")
         found[key] = kinds[key](text)
     return Settings(**found)
 
@@ -79,8 +81,16 @@ def script(count: int, command: Sequence[str], workdir: Path, wanted: Settings) 
       command: the command line of the sweep without a choice of rows.
       workdir: the folder of the sweep; the logs of the tasks go there.
       wanted: of the cluster.
+
+    Raises:
+      ConfigError: a name that no line of the script can hold: with a line break, or a backslash in the folder, from
+        which SLURM makes another folder.
     """
     workdir = Path(workdir).absolute()
+    for word in (*command, str(workdir), os.getcwd()):
+        _one_line(word, "the command of a SLURM script")
+    if "\\" in str(workdir):
+        raise ConfigError(f"{workdir} has a backslash, which SLURM takes out of names of logs; choose another folder")
     at_once = f"%{wanted.at_once}" if wanted.at_once else ""
     asked = [
         ("job-name", workdir.name, ""),
@@ -94,7 +104,7 @@ def script(count: int, command: Sequence[str], workdir: Path, wanted: Settings) 
         ("signal", f"TERM@{wanted.warning}", ""),
         ("requeue", None, ""),
         ("open-mode", "append", ""),
-        ("output", f"{workdir}/slurm-%A_%a.log", ""),
+        ("output", f"{str(workdir).replace('%', '%%')}/slurm-%A_%a.log", ""),
     ]
     lines = ["#!/bin/bash", f"# A sweep of {count} rows, one array task each. Submit it, then the report:"]
     lines += [f"#   {line}" for line in submission(command, workdir)]
@@ -102,7 +112,7 @@ def script(count: int, command: Sequence[str], workdir: Path, wanted: Settings) 
         if value is None:
             lines.append(f"#SBATCH --{name}")
         elif value:
-            lines.append(f"#SBATCH --{name}={value}")
+            lines.append(f"#SBATCH --{name}={_quoted(value)}")
         else:
             lines.append(f"##SBATCH --{name}={example}")
     one = f'{shlex.join(command)} --only "$SLURM_ARRAY_TASK_ID" --requeue {wanted.requeues}'
@@ -116,6 +126,22 @@ def script(count: int, command: Sequence[str], workdir: Path, wanted: Settings) 
     return "\n".join(lines) + "\n"
 
 
+def _quoted(value: str) -> str:
+    """A value as sbatch reads it from a `#SBATCH` line: in double quotes where it has more than plain letters.
+
+    >>> _quoted("short"), _quoted('my "sweep"')
+    ('short', '"my \\\\"sweep\\\\""')
+    """
+    if re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _one_line(text: str, what: str) -> None:
+    if not text.isprintable():
+        raise ConfigError(f"{what} has a line break or another control character in {text!r}; expected plain letters")
+
+
 def submission(command: Sequence[str], workdir: Path) -> list[str]:
     """The two command lines: one that submits the script, one that makes the report when every row has ended."""
     path = shlex.quote(str(Path(workdir).absolute() / SCRIPT))
@@ -125,9 +151,10 @@ def submission(command: Sequence[str], workdir: Path) -> list[str]:
 
 def write(count: int, command: Sequence[str], workdir: Path, wanted: Settings) -> Path:
     """Writes `sweep.sbatch` into the folder of the sweep; see `script`."""
+    text = script(count, command, workdir, wanted)
     Path(workdir).mkdir(parents=True, exist_ok=True)
     path = Path(workdir) / SCRIPT
-    write_atomically(path, script(count, command, workdir, wanted))
+    write_atomically(path, text)
     return path
 
 

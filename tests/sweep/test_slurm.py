@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import time
 
@@ -40,11 +41,45 @@ def test_the_script_asks_for_what_was_set_and_leaves_the_rest_to_fill_in(tmp_pat
         ("gpus=two", "--slurm.gpus needs a whole number"),
         ("time", "--slurm.time needs a value"),
         ("setup=a\nb", "line break"),
+        ("partition=a b", "--slurm.partition is 'a b', expected one word"),
     ],
 )
 def test_a_wrong_setting_is_refused(option, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         slurm.settings([option])
+
+
+AWKWARD = 'my "runs"; it\'s 50%_of_%j #1 $HOME'
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "name", ["plain", "my sweep", "-x", "a'b\"c;echo X", "50%_of_%j", "#1", "$(echo X)`", "a\tb", "é", AWKWARD]
+)
+def test_a_folder_of_any_name_is_what_the_script_means(tmp_path, name):
+    """shlex reads `#SBATCH` lines as SLURM 22.05 does, which the test with a real one below confirms."""
+    folder = tmp_path / name
+    command = ["python", "-m", "hyperlab.sweep", f"--workdir={folder}"]
+    if not name.isprintable():
+        with pytest.raises(ConfigError, match="control character"):
+            slurm.script(3, command, folder, slurm.Settings())
+        return
+    text = slurm.script(3, command, folder, slurm.Settings())
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    asked = [shlex.split(line, comments=True) for line in re.findall("^#SBATCH (.*)$", text, re.MULTILINE)]
+    assert all(len(words) == 1 for words in asked)
+    values = dict(words[0].removeprefix("--").partition("=")[::2] for words in asked)
+    assert values["job-name"] == name
+    assert values["output"].replace("%A", "7").replace("%a", "0").replace("%%", "%") == f"{folder}/slurm-7_0.log"
+    run = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert [line.split()[0] for line in run] == ["cd", "export", "srun"]
+    assert shlex.split(run[-1])[4] == f"--workdir={folder}"
+
+
+@pytest.mark.fast
+def test_a_backslash_in_the_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="has a backslash"):
+        slurm.script(3, ["python"], tmp_path / "a\\b", slurm.Settings())
 
 
 @pytest.mark.fast
@@ -75,10 +110,10 @@ ROWS = ({"seed": 1}, {"pause": 0.1}, {"seed": 2, "pause": 0.05})
 def test_an_array_of_three_is_warned_and_requeued_and_ends_as_if_it_had_not_been(tmp_path, monkeypatch, capsys):
     """Row 0 is left in peace, row 1 meets its time limit, row 2 is told to go; a last job makes the report."""
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "runs"
+    folder = tmp_path / AWKWARD
     command = ["--config", str(toy_sweep.write(tmp_path, ROWS, steps=STEPS)), "--workdir"]
     # SLURM looks every 30 s whose time is up: of one minute, the signal comes when 20 to 50 s are left.
-    sweep.main([*command, "runs", "--emit=slurm", "--slurm.time=00:01:00", "--slurm.warning=50", "--slurm.cpus=1"])
+    sweep.main([*command, AWKWARD, "--emit=slurm", "--slurm.time=00:01:00", "--slurm.warning=50", "--slurm.cpus=1"])
     submit = capsys.readouterr().out.splitlines()[1:]
     with cluster.Cluster(tmp_path / "slurm", **toy_sweep.environment()) as here:
         job, last = here.ask("bash", "-ec", "\n".join([*submit, 'echo "$job"'])).splitlines()[::-1]
@@ -102,5 +137,5 @@ def test_an_array_of_three_is_warned_and_requeued_and_ends_as_if_it_had_not_been
     # The results of the toy are its final parameters, to the last digit; the pause is no part of them.
     toy_sweep.write_config(tmp_path / "straight.py", [{"seed": seed} for seed in (1, 0, 2)], steps=STEPS)
     sweep.main(["--config", "straight.py", "--workdir", "straight"])
-    values = [pd.read_csv(tmp_path / name / "results.csv").value.tolist() for name in ("runs", "straight")]
+    values = [pd.read_csv(tmp_path / name / "results.csv").value.tolist() for name in (AWKWARD, "straight")]
     assert values[0] == values[1] and len(values[0]) == 6
