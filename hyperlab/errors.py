@@ -5,7 +5,11 @@ them all and a traceback can be told from a bug. One class per kind of mistake.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+AGAIN = "copy or download it again"
 
 
 class HyperlabError(ValueError):
@@ -106,3 +110,33 @@ def require(module: str, extra: str, feature: str):
         raise MissingExtraError(
             f"{module!r} is needed for {feature} and is not installed; run: pip install 'hyperlab[{extra}]'"
         ) from error
+
+
+@contextmanager
+def reading(path: Any, fix: str = AGAIN, error: type[HyperlabError] = DataError) -> Iterator[None]:
+    """What a library raises over a damaged file becomes one error that names the file.
+
+    Decoders pass on what their C code, zlib and NumPy raise, and a header that lies can ask for any amount of memory:
+    there is no shorter list than all of it. hyperlab's own errors pass unchanged.
+
+    Args:
+      path: of the file, or another name for it.
+      fix: what to do, the end of the message.
+      error: the class to raise.
+
+    Raises:
+      HyperlabError: of that class; anything went wrong inside.
+
+    >>> with reading("a.png"):
+    ...     raise EOFError("no more bytes")
+    Traceback (most recent call last):
+    hyperlab.errors.DataError: a.png is truncated or damaged (EOFError: no more bytes); copy or download it again
+    """
+    try:
+        yield
+    except (HyperlabError, MissingExtraError):
+        raise
+    except Exception as cause:
+        reason = " ".join(str(cause).split())[:200]
+        shown = f"{type(cause).__name__}: {reason}" if reason else type(cause).__name__
+        raise error(f"{path} is truncated or damaged ({shown}); {fix}") from cause

@@ -15,6 +15,7 @@ import numpy as np
 from hyperlab.errors import ParameterTreeError
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.spec import ParamSpec, Record
+from hyperlab.interop.in_context import state_of
 
 _KEY = re.compile(r"(?:(?:.*\.)?)(?:block(?P<index>\d+)_lin|(?P<output>output))\.(?P<kind>weight|bias)")
 _ENCODINGS = {None: "raw", "cos|sin": "cos_sin", "z|1-z": "z_1mz"}
@@ -49,13 +50,15 @@ def hyperlight_from_torch(
     """
     layers: dict[str, dict[str, np.ndarray]] = {}
     unknown = []
-    for key, value in state_dict.items():
+    for key, value in state_of(state_dict).items():
         match = _KEY.fullmatch(key)
         if match is None:
             unknown.append(key)
             continue
         name = "head" if match["output"] else f"hidden_{match['index']}"
-        layers.setdefault(name, {})[match["kind"]] = np.asarray(value, np.float32)
+        if value.ndim != (2 if match["kind"] == "weight" else 1):
+            raise ParameterTreeError(f"{key!r} has shape {value.shape}; weights have 2 dimensions and biases 1")
+        layers.setdefault(name, {})[match["kind"]] = value.astype(np.float32)
     if unknown:
         raise ParameterTreeError(f"unexpected keys {sorted(unknown)}; expected block<i>_lin.* and output.*")
     names = [f"hidden_{i}" for i in range(len(layers) - ("head" in layers))] + ["head"]

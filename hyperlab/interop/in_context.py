@@ -97,15 +97,33 @@ def _from_torch(network: type, layers: tuple[str, ...], state_dict: StateDict, o
     return module, trees.nest(params)
 
 
-def state_of(checkpoint: StateDict) -> dict[str, Any]:
-    """The arrays by key, wherever the checkpoint holds them, without prefixes."""
+def state_of(checkpoint: StateDict) -> dict[str, np.ndarray]:
+    """The arrays by key, wherever the checkpoint holds them, without prefixes.
+
+    Raises:
+      ParameterTreeError: it is no mapping from names to arrays of real numbers, or keys differ by a prefix alone.
+    """
+    if not isinstance(checkpoint, Mapping) or not all(isinstance(key, str) for key in checkpoint):
+        shown = "keys that are no text" if isinstance(checkpoint, Mapping) else f"a {type(checkpoint).__name__}"
+        raise ParameterTreeError(f"a state dict maps names to arrays, given {shown}; save model.state_dict()")
     for name in _CONTAINERS:
         if isinstance(checkpoint.get(name), Mapping):
             return state_of(checkpoint[name])
     state = {_PREFIXES.sub("", key, count=1) if _PREFIXES.match(key) else key: v for key, v in checkpoint.items()}
     if len(state) < len(checkpoint):
         raise ParameterTreeError(f"keys of the state dict differ by their prefix alone: {_shown(checkpoint)}")
-    return state
+    return {key: _real(key, value) for key, value in state.items()}
+
+
+def _real(key: str, value: Any) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever the array of another library refuses
+        raise ParameterTreeError(f"{key!r} is a {type(value).__name__} that is no array: {error}") from error
+    # bfloat16 and its like are of kind V, and floating point all the same
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ParameterTreeError(f"{key!r} holds {array.dtype} values, expected real numbers; save model.state_dict()")
+    return array
 
 
 def _blocks(state: StateDict, side: str) -> int:

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +22,7 @@ import jax.export  # not an attribute of jax until imported
 import numpy as np
 
 from hyperlab import __version__, trees
-from hyperlab.errors import CheckpointError, ConfigError, WorkdirError, nearest, require
+from hyperlab.errors import CheckpointError, ConfigError, WorkdirError, nearest, reading, require
 from hyperlab.metrics.operations import operations
 
 ORBAX, SAFETENSORS, PROGRAM, CARD = "variables", "variables.safetensors", "program.stablehlo", "network.json"
@@ -114,10 +113,11 @@ def whole_folder(folder: Path) -> Iterator[Path]:
       folder: gets what was written to the folder that is given out, when the block ends without an error.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    # not mkdtemp, which lets nobody else read: the user's umask decides
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}-{os.urandom(4).hex()}"
+    temporary.mkdir()
     try:
         yield temporary
-        temporary.chmod(0o755)  # mkdtemp lets nobody else read
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
@@ -132,22 +132,28 @@ def load(folder: str | os.PathLike) -> Exported:
       CheckpointError: the folder holds no network, or a file is missing or damaged.
     """
     folder = Path(folder).absolute()
-    try:
+    with reading(folder / CARD, "export the network again", CheckpointError):
+        if not (folder / CARD).is_file():
+            raise CheckpointError(f"{folder} holds no exported network: it has no {CARD}")
         card = json.loads((folder / CARD).read_text())
-        for name, digest in card["sha256"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                raise CheckpointError(f"{folder / name} is damaged: its checksum differs from that in {CARD}")
-        call = variables = None
-        if (folder / PROGRAM).exists():
-            require("flatbuffers", "export", "reading a program")
+        digests = dict(card["sha256"])
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} holds no exported network: {name}, which {CARD} names, is missing")
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise CheckpointError(f"{folder / name} is damaged: its checksum differs from that in {CARD}")
+    call = variables = None
+    if (folder / PROGRAM).exists():
+        require("flatbuffers", "export", "reading a program")
+        with reading(folder / PROGRAM, "export the network again", CheckpointError):
             call = jax.jit(jax.export.deserialize(bytearray((folder / PROGRAM).read_bytes())).call)
-        if (folder / SAFETENSORS).exists():
-            reader = require("safetensors.numpy", "export", "reading safetensors")
+    if (folder / SAFETENSORS).exists():
+        reader = require("safetensors.numpy", "export", "reading safetensors")
+        with reading(folder / SAFETENSORS, "export the network again", CheckpointError):
             variables = trees.nest(reader.load_file(folder / SAFETENSORS))
-        elif (folder / ORBAX).exists():
+    elif (folder / ORBAX).exists():
+        with reading(folder / ORBAX, "export the network again", CheckpointError):
             variables = _load_orbax(folder / ORBAX)
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{folder} holds no exported network: {type(error).__name__}: {error}") from error
     return Exported(call, variables, card)
 
 

@@ -196,5 +196,9 @@ def test_a_damaged_or_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="program.stablehlo is damaged"):
         pareto.load(folder)
     (folder / "program.stablehlo").unlink()
-    with pytest.raises(CheckpointError, match="FileNotFoundError"):
+    with pytest.raises(CheckpointError, match="program.stablehlo, which network.json names, is missing"):
         pareto.load(folder)
+    for text in ("[]", "null", '{"sha256": 3}', "{"):
+        (folder / "network.json").write_text(text)
+        with pytest.raises(CheckpointError, match="network.json is truncated or damaged"):
+            pareto.load(folder)

@@ -245,7 +245,7 @@ class TaskStore:
 def _attributes(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "zarr.json").read_text())["attributes"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / 'zarr.json'} is damaged ({_short(error)}); remove the folder, build again") \
             from error  # fmt: skip
 

@@ -18,8 +18,7 @@ import numpy as np
 from hyperlab.data.readers.image_folder import as_colours
 from hyperlab.data.readers.images import read_raster
 from hyperlab.data.readers.pictures import read_picture
-from hyperlab.data.readers.reading import reading
-from hyperlab.errors import DataError, nearest
+from hyperlab.errors import DataError, nearest, reading
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32

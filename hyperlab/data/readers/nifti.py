@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab.data.readers.reading import reading
 from hyperlab.data.readers.scan import Scan
-from hyperlab.errors import DataError, require
+from hyperlab.errors import DataError, reading, require
 
 SUFFIXES = (".nii", ".nii.gz")
 _MM = {1: 1000.0, 3: 0.001}  # of the codes for metres and microns; 2 is mm, and so is what is not stated

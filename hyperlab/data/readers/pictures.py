@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from hyperlab.data.readers.raster import Raster, native, upright
-from hyperlab.data.readers.reading import AGAIN, reading
-from hyperlab.errors import DataError
+from hyperlab.errors import AGAIN, DataError, reading
 
 _FORMATS = ("PNG", "BMP", "JPEG")  # by content, whatever the name
 _LOSSY = ("JPEG", "MPO")  # MPO: a JPEG file that holds several

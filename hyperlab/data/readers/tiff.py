@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperlab.data.readers.raster import Raster, native, upright
-from hyperlab.data.readers.reading import reading
-from hyperlab.errors import DataError
+from hyperlab.errors import DataError, reading
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_VALUES = 2**32  # a header that states more lies, or needs another reader
