@@ -80,7 +80,9 @@ def classifier_from_torch(state_dict: StateDict, **options: Any) -> tuple[Any, d
         if f"{name}.weight" not in state:
             raise ParameterTreeError(f"missing '{name}.weight' in the state dict of a {layout.network.__name__}")
     if state[f"{layout.stem}.weight"].ndim != 4:
-        raise ParameterTreeError(f"'{layout.stem}.weight' has shape {state[f'{layout.stem}.weight'].shape}, expected 4 axes")
+        raise ParameterTreeError(
+            f"'{layout.stem}.weight' has shape {state[f'{layout.stem}.weight'].shape}, expected 4 axes"
+        )
     out, inputs = np.shape(state[f"{layout.stem}.weight"])[:2]
     classes = np.shape(state[f"{layout.head}.weight"])[0]
     module = layout.network(**{"classes": classes, "width": out / layout.channels, **layout.options, **options})

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from hyperlab.errors import DataError
+from hyperlab.uncertainty.given import check_temperature
 
 
 class Moments(NamedTuple):
@@ -39,9 +40,13 @@ def probabilities(logits: jax.Array, temperature: jax.Array | float | None = Non
       logits: `[..., class]`; with one channel a sigmoid's, otherwise a softmax's.
       temperature: divides the logits, above 0.
 
+    Raises:
+      ConfigError: a temperature that is not above 0.
+
     >>> probabilities(jnp.array([[0.0]])), probabilities(jnp.array([[0.0, 0.0]]))
     (Array([[0.5, 0.5]], dtype=float32), Array([[0.5, 0.5]], dtype=float32))
     """
+    check_temperature(temperature)
     logits = logits.astype(jnp.float32)
     if temperature is not None:
         logits = logits / temperature

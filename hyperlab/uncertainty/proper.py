@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from hyperlab.errors import DataError
 from hyperlab.metrics import segmentation
 from hyperlab.metrics.metric import Metric
+from hyperlab.uncertainty.given import check_predictions
 
 SMALLEST = 1e-7
 
@@ -47,7 +48,7 @@ def nll(probabilities: jax.Array, labels: jax.Array, mask: jax.Array | None = No
     >>> nll(jnp.array([[[0.5, 0.5], [0.0, 1.0]]]), jnp.array([[0, 1]])).finish() / jnp.log(2)
     Array([0.5], dtype=float32)
     """
-    _check(probabilities, labels)
+    check_predictions(probabilities, labels, mask)
     chosen = jnp.take_along_axis(probabilities.astype(jnp.float32), labels[..., None], -1)[..., 0]
     return _sums(-jnp.log(jnp.maximum(chosen, SMALLEST)), mask)
 
@@ -60,7 +61,7 @@ def brier_over_classes(probabilities: jax.Array, labels: jax.Array, mask: jax.Ar
 
     (Brier, 1950, "Verification of forecasts expressed in terms of probability".)
     """
-    _check(probabilities, labels)
+    check_predictions(probabilities, labels, mask)
     target = jax.nn.one_hot(labels, probabilities.shape[-1])
     return _sums(jnp.square(probabilities.astype(jnp.float32) - target).sum(-1), mask)
 
@@ -93,7 +94,7 @@ def overlap(probabilities: jax.Array, labels: jax.Array, absent: float = float("
     >>> overlap(jnp.array([[[0.5, 0.5], [0.2, 0.8]]]), jnp.array([[1, 1]])).recall
     Array([[0.5]], dtype=float32)
     """
-    _check(probabilities, labels)
+    check_predictions(probabilities, labels)
     cells = segmentation.counts(segmentation.predicted_labels(probabilities), labels, probabilities.shape[-1])
     found = cells.true_positive
     precision, recall = (_share(found, found + wrong) for wrong in (cells.false_positive, cells.false_negative))
@@ -109,11 +110,3 @@ def _sums(values: jax.Array, mask: jax.Array | None) -> Metric:
 
 def _share(part: jax.Array, whole: jax.Array) -> jax.Array:
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), jnp.nan).astype(jnp.float32)
-
-
-def _check(probabilities, labels) -> None:
-    if probabilities.shape[:-1] != labels.shape:
-        raise DataError(
-            f"probabilities have shape {tuple(probabilities.shape)}, labels {tuple(labels.shape)}; expected "
-            f"[n, *spatial, C] and [n, *spatial]"
-        )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.errors import ConfigError, DataError
+from hyperlab.uncertainty.given import check_predictions
 
 BINS = 15
 
@@ -65,7 +66,7 @@ def top_label(probabilities: jax.Array, labels: jax.Array) -> tuple[jax.Array, j
     >>> top_label(jnp.array([[0.25, 0.75]]), jnp.array([0]))
     (Array([0.75], dtype=float32), Array([False], dtype=bool))
     """
-    _check(probabilities, labels)
+    check_predictions(probabilities, labels)
     confidence = probabilities.astype(jnp.float32).max(-1)
     return confidence, (probabilities.argmax(-1) == labels) & ~jnp.isnan(confidence)
 
@@ -84,7 +85,7 @@ def marginal(probabilities: jax.Array, labels: jax.Array, label: int) -> tuple[j
     >>> marginal(jnp.array([[0.25, 0.75]]), jnp.array([0]), 0)
     (Array([0.25], dtype=float32), Array([ True], dtype=bool))
     """
-    _check(probabilities, labels)
+    check_predictions(probabilities, labels)
     if not 0 <= label < probabilities.shape[-1]:
         raise ConfigError(f"label is {label}, expected a class in 0..{probabilities.shape[-1] - 1}")
     return probabilities[..., label].astype(jnp.float32), labels == label
@@ -217,11 +218,3 @@ def shares(count: jax.Array) -> jax.Array:
 def or_nan(count: jax.Array) -> jax.Array:
     """Counts to divide by: NaN in place of 0."""
     return jnp.where(count > 0, count, jnp.nan)
-
-
-def _check(probabilities, labels) -> None:
-    if probabilities.shape[:-1] != labels.shape:
-        raise DataError(
-            f"probabilities have shape {tuple(probabilities.shape)}, labels {tuple(labels.shape)}; expected "
-            f"[n, *spatial, C] and [n, *spatial]"
-        )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from hyperlab.errors import ConfigError
 from hyperlab.uncertainty import moments as running
+from hyperlab.uncertainty.given import check_temperature, whole_number
 from hyperlab.uncertainty.samplers import Sampler, by_number, check_draws
 
 
@@ -63,8 +64,9 @@ def sample(
       the `Masks` of all draws.
 
     Raises:
-      ConfigError: fewer than 2 draws, a chunk below 1, an `at` out of range, more draws than a deep ensemble has
-        members; a sampler whose logits do not depend on its key, unless `fixed`.
+      ConfigError: fewer than 2 draws or no whole number of them, a chunk below 1, an `at` out of range, more draws
+        than a deep ensemble has members; a temperature that is not above 0; a sampler whose logits do not depend on
+        its key, unless `fixed`.
 
     >>> from hyperlab.uncertainty.maps import maps
     >>> def sampler(key, images):
@@ -78,7 +80,9 @@ def sample(
     (Gal and Ghahramani, 2016, arXiv 1506.02142.)
     """
     draw, state, limit = by_number(sampler)
-    _check(count, chunk, at, limit)
+    count, chunk = whole_number(count, "the count of draws"), whole_number(chunk, "chunk")
+    _check(count, chunk, [whole_number(number, "at") for number in at], limit)
+    check_temperature(temperature)
     if not fixed:
         check_draws(sampler, key, images)
 

@@ -17,6 +17,7 @@ import numpy as np
 import scipy.optimize
 
 from hyperlab.errors import DataError
+from hyperlab.uncertainty.given import check_labels, check_predictions, check_temperature
 from hyperlab.uncertainty.proper import SMALLEST
 
 LOWEST, HIGHEST = 0.05, 20.0
@@ -66,6 +67,7 @@ def fit_samples(logits: Any, labels: Any, mask: Any = None, *, pixels: int = PIX
     logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.shape[1:-1] != labels.shape:
         raise DataError(f"logits have shape {logits.shape}, labels {labels.shape}; expected [T, n, *spatial, C]")
+    check_labels(labels, max(logits.shape[-1], 2), mask)
     place = _drawn(labels, mask, pixels, seed)
     chosen = logits.reshape(len(logits), -1, logits.shape[-1])[:, place]
     return _fit("samples", _samples, jnp.asarray(chosen, jnp.float32), labels.ravel()[place])
@@ -89,10 +91,7 @@ def fit_mean(probabilities: Any, labels: Any, mask: Any = None, *, pixels: int =
     [0.75, 0.25]
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
-    if probabilities.shape[:-1] != labels.shape:
-        raise DataError(
-            f"probabilities have shape {probabilities.shape}, labels {labels.shape}; expected [n, *spatial, C]"
-        )
+    check_predictions(probabilities, labels, mask)
     place = _drawn(labels, mask, pixels, seed)
     chosen = probabilities.reshape(-1, probabilities.shape[-1])[place]
     return _fit("mean", _mean, jnp.asarray(chosen, jnp.float32), labels.ravel()[place])
@@ -108,6 +107,7 @@ def tempered_samples(logits: jax.Array, temperature: float) -> jax.Array:
     >>> tempered_samples(jnp.array([[2.0], [-2.0]]), 2.0)
     Array([0.5, 0.5], dtype=float32)
     """
+    check_temperature(temperature)
     return _samples(jnp.asarray(logits, jnp.float32), temperature)
 
 
@@ -121,6 +121,7 @@ def tempered_mean(probabilities: jax.Array, temperature: float) -> jax.Array:
     >>> tempered_mean(jnp.array([0.75, 0.25]), 0.5).round(3).tolist()  # 9 to 1
     [0.9..., 0.1...]
     """
+    check_temperature(temperature)
     return _mean(jnp.asarray(probabilities, jnp.float32), temperature)
 
 
