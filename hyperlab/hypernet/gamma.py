@@ -31,12 +31,26 @@ class GammaSpec:
 
     @classmethod
     def of(cls, gamma_dim: int | Mapping[str, int], ranges: Mapping[str, Range], **options) -> "GammaSpec":
-        """The spec of `gamma_dim`, an int or `{name: int}`."""
-        dims = gamma_dim if isinstance(gamma_dim, Mapping) else {"": gamma_dim}
+        """The spec of `gamma_dim`, an int or `{name: int}`.
+
+        Raises:
+          GammaError: no input, a size below 1, names that are no text, a range of an input that is not there, or one
+            that is not `(low, high)` with `low < high`.
+        """
+        named = isinstance(gamma_dim, Mapping)
+        dims = dict(gamma_dim) if named else {"": gamma_dim}
+        if not dims:
+            raise GammaError("gamma_dim is empty; expected {name: size} with at least one conditioning input")
         for name, dim in dims.items():
-            if not isinstance(dim, int) or dim < 1:
+            if named and not (isinstance(name, str) and name):
+                raise GammaError(f"gamma_dim names an input {name!r}; expected text, for instance 'age'")
+            if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
                 raise GammaError(f"gamma_dim{name and f'[{name!r}]'} is {dim!r}; expected an int of at least 1")
-        return cls(tuple(sorted(dims.items())), tuple((n, ranges.get(n)) for n in sorted(dims)), **options)
+        for name in ranges:
+            if name not in dims:
+                raise GammaError(f"gamma_range names the unknown input {name!r}; {nearest(str(name), dims)}")
+        checked = tuple((name, _checked_range(name, ranges.get(name))) for name in sorted(dims))
+        return cls(tuple(sorted(dims.items())), checked, **options)
 
     @property
     def size(self) -> int:
@@ -100,7 +114,13 @@ class GammaSpec:
 
     def _check_one(self, name: str, value: Any, leading: tuple[str, ...]) -> jax.Array:
         label = f"gamma[{name!r}]" if name else "gamma"
-        array, dim = jnp.asarray(value), dict(self.dims)[name]
+        dim = dict(self.dims)[name]
+        try:
+            array = jnp.asarray(value)
+        except (TypeError, ValueError):
+            raise GammaError(f"{label} is {value!r}; expected {dim} numbers") from None
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            raise GammaError(f"{label} holds {array.dtype} values; expected real numbers")
         if array.ndim != 1 + len(leading) or array.shape[-1] != dim:
             expected = "[" + ", ".join([*leading, str(dim)]) + "]"
             hint = ""
@@ -115,6 +135,19 @@ class GammaSpec:
         elif self.debug:
             jax.debug.callback(lambda values: _check_values(label, bounds, np.asarray(values)), array)
         return array
+
+
+def _checked_range(name: str, bounds: Any) -> Range:
+    if bounds is None:
+        return None
+    try:
+        low, high = (float(end) for end in bounds)
+    except (TypeError, ValueError):
+        low, high = np.nan, np.nan
+    if not -np.inf < low < high < np.inf:
+        label = f"gamma_range[{name!r}]" if name else "gamma_range"
+        raise GammaError(f"{label} is {bounds!r}; expected (low, high) with low < high, or None for no check")
+    return low, high
 
 
 def _check_values(label: str, bounds: tuple[float, float], values: np.ndarray) -> None:

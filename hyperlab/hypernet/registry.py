@@ -1,6 +1,8 @@
 """Options by name: `"cos_sin"`, `"fourier:8"`, or the object itself."""
 
 import ast
+import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +23,15 @@ class Registry:
     def __init__(self, kind: str):
         self.kind = kind
         self._factories: dict[str, Callable[..., Any]] = {}
+        self._taken: dict[str, list[inspect.Parameter]] = {}
 
     def add(self, *names: str, **fixed) -> Callable:
         """Registers a class (or factory) under each name, with fixed keyword arguments."""
 
         def register(factory):
+            taken = [one for one in inspect.signature(factory).parameters.values() if one.name not in fixed]
             for name in names:
+                self._taken[name] = taken
                 self._factories[name] = lambda *args, **kwargs: factory(*args, **{**fixed, **kwargs})
             return factory
 
@@ -40,7 +45,14 @@ class Registry:
         """An option from its name, `name:argument` or `name:first,second`; an object comes back as it is.
 
         Raises:
-          ConfigError: unknown name (the nearest is given), or arguments that the option does not take.
+          ConfigError: unknown name (the nearest is given), or arguments that the option does not take: more than it
+            has, no whole number where its default is one, a size below 1.
+
+        >>> sizes = Registry("size")
+        >>> _ = sizes.add("rank")(lambda rank=4: rank)
+        >>> sizes.get("rank:1.5")
+        Traceback (most recent call last):
+        hyperlab.errors.ConfigError: size 'rank:1.5': rank is 1.5, expected a whole number of at least 1
         """
         if not isinstance(option, str):
             return option
@@ -49,6 +61,22 @@ class Registry:
             raise ConfigError(f"unknown {self.kind} {name!r}; {nearest(name, self._factories)}")
         try:
             values = [ast.literal_eval(part) for part in arguments.split(",")] if arguments else []
+            for parameter, value in zip(self._taken[name], values, strict=False):
+                _check(parameter, value)
             return self._factories[name](*values)
         except (TypeError, ValueError, SyntaxError) as error:
             raise ConfigError(f"{self.kind} {option!r}: {error}") from error
+
+
+def _check(parameter: inspect.Parameter, value: Any) -> None:
+    """Refuses a value that is not of the kind of the default: sizes, counts from 0, numbers."""
+    default = parameter.default
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return
+    if isinstance(default, float):
+        wanted, right = "a finite number", isinstance(value, int | float) and math.isfinite(value)
+    else:
+        least = min(default, 1)
+        wanted, right = f"a whole number of at least {least}", isinstance(value, int) and value >= least
+    if not right or isinstance(value, bool):
+        raise ValueError(f"{parameter.name} is {value!r}, expected {wanted}")
