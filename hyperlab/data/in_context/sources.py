@@ -1,7 +1,6 @@
 """Raw cases of data sets, in the form that standardisation takes: files as they are, with subjects and annotators."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from hyperlab.data.in_context.standardize import RawCase, grey
-from hyperlab.data.layouts import LAYOUTS, case_problems, detect, refuse
+from hyperlab.data.layouts import LAYOUTS, case_problems, detect, is_picture, read_label, refuse
+from hyperlab.data.problems import scale_problems
 from hyperlab.data.readers.cases import Case, Layout, subject_of
+from hyperlab.data.readers.descriptions import Description
 from hyperlab.data.readers.images import read_image, read_mask
 from hyperlab.data.readers.nifti import read_nifti
 from hyperlab.data.readers.scan import read_labels, read_npz
@@ -269,10 +270,14 @@ def _label_names(layout: Layout, cases: list[Case]) -> tuple[dict[int, str], boo
     if layout.classes is not None:
         return {value: text for value, text in layout.classes.items() if value and text != "ignore"}, False
     found: set[int] = set()
+    of_file: dict[Path, set[int]] = {}
     for case in cases:
-        found |= set(np.unique(read_labels(case.label, case.index).values).tolist())
+        values = set(np.unique(read_label(case).values).tolist())
+        found |= values
+        of_file[case.label] = values | of_file.get(case.label, set())
         if len(found) > _MOST_LABELS:
             return {1: "foreground"}, True
+    refuse(layout.root, scale_problems(of_file))
     return {value: f"value_{value}" for value in sorted(found) if value > 0}, False
 
 
@@ -281,7 +286,7 @@ def _read_case(entry) -> RawCase:
     problems, image, mask = case_problems(case, None)
     refuse(case.images[0], problems)
     values = image.values
-    if values.shape[-1] == 3 and image.affine is None and values.dtype == np.uint8:
+    if values.shape[-1] == 3 and is_picture(image):
         values = grey(values)
     kept = tuple(n for n in mask.values.shape if n > 1)
     labels = mask.values
@@ -296,10 +301,9 @@ def _read_case(entry) -> RawCase:
 def _channel_names(root: Path, case: Case) -> tuple[str, ...]:
     path = root / "dataset.json"
     if path.is_file():
-        description = json.loads(path.read_text())
-        names = description.get("channel_names", description.get("modality"))
-        if isinstance(names, dict) and names:
-            return tuple(str(names[key]) for key in sorted(names, key=int))
+        description = Description(root)
+        if description.has_channels:
+            return description.channels
     channels = _read_case((case, False)).image.shape[-1]
     return ("image",) if channels == 1 else tuple(f"channel_{channel}" for channel in range(channels))
 
