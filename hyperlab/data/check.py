@@ -119,9 +119,9 @@ def _copies(cases: list[Case], hashes: list[tuple[str, str]], thumbnails: list[n
 
 def _pair(a: Case, b: Case, what: str) -> Problem:
     if a.part == b.part:
-        return Problem(a.name, f"{a.name} and {b.name} {what}", _TOGETHER, fatal=False)
+        return Problem(a.name, f"{a.name} and {b.name} {what}", _TOGETHER, fatal=False, other=b.name)
     what = f"{a.name} ({a.part}) and {b.name} ({b.part}) {what}"
-    return Problem(a.name, what, "take it out of the training part", fatal=False)
+    return Problem(a.name, what, "take it out of the training part", fatal=False, other=b.name)
 
 
 def _subjects(layout: Layout) -> list[Problem]:
@@ -148,8 +148,8 @@ def _summary(layout: Layout, read: list[Case], values: set[int]) -> str:
     subjects = len({case.subject for case in layout.cases})
     shown = ", ".join(map(str, sorted(values)[:8])) + (f", ... ({len(values)} values)" if len(values) > 8 else "")
     return (
-        f"{printable(str(layout.root))}: {layout.kind} layout, {parts['train']} training and {parts['test']} test cases, "
-        f"{len(read)} read, {subjects} subjects {printable(layout.whose)}, labels {shown or 'none'}"
+        f"{printable(str(layout.root))}: {layout.kind} layout, {parts['train']} training and {parts['test']} "
+        f"test cases, {len(read)} read, {subjects} subjects {printable(layout.whose)}, labels {shown or 'none'}"
     )
 
 

@@ -194,8 +194,12 @@ def _source(
         (np.array(spacings) * steps).astype(np.float32) if known else None,
         np.array([case.name for case in cases]),
     )
+    whose = f"{len({case.subject for case in cases})} subjects {layout.whose}"
     how = {"resample": "resampled to", "centre": "centred in"}[fit]
-    notes = (f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split.",)
+    notes = (
+        f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split "
+        f"({whose}).",
+    )
     if slice_axis is not None:
         taken = f"Of every volume one slice was taken, across axis {slice_axis}: that with the most labelled voxels. "
         notes = (taken + "Three numbers in `size` take whole volumes.", *notes)

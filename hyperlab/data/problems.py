@@ -69,5 +69,6 @@ def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:
 
 def _kind(problem: Problem) -> tuple:
     """What two problems have in common that say the same of different cases: their texts, but for names and numbers."""
-    texts = (text.replace(problem.case, "") if problem.case else text for text in (problem.what, problem.fix))
-    return (problem.fatal, *(re.sub(r"[\d.]+", "#", text) for text in texts))
+    case, what, fix = (re.sub(r"[\d.]+", "#", text) for text in (problem.case, problem.what, problem.fix))
+    texts = (text.replace(case, "") if case else text for text in (what, fix))
+    return (problem.fatal, problem.other, *texts)

@@ -15,12 +15,14 @@ class Problem:
       what: what was found, with the file.
       fix: what to do.
       fatal: whether the folder cannot be trained on before it is mended.
+      other: the other one, where two cases are meant.
     """
 
     case: str
     what: str
     fix: str
     fatal: bool = True
+    other: str = ""
 
 
 @dataclass(frozen=True)

@@ -81,16 +81,21 @@ def list_folder(
     root = Path(root)
     found = _Listing(mask_suffix)
     inside = {name: root / name if name else root for name in _PARTS if not name or (root / name).is_dir()}
+    paired: dict[str, list[Path]] = {}
     for name, folder in inside.items():
         image_folder = _image_folder(folder, found)
-        mask_folders = _mask_folders(image_folder, masks) if image_folder else []
+        mask_folders = paired[name] = _mask_folders(image_folder, masks) if image_folder else []
         if mask_folders:
             _pair_folders(image_folder, mask_folders, _PARTS[name], found)
         elif name:
             _pair_in_one_folder(folder, _PARTS[name], found)
-    if masks is not None and not any((folder / masks).is_dir() for folder in inside.values()):
-        names = [entry.name for folder in inside.values() for entry in visible(folder) if entry.is_dir()]
-        raise DataError(f"{root} holds no folder {masks!r} for masks={masks!r}; {nearest(masks, names)}")
+    if masks is not None and not any(paired.values()):
+        beside = [entry.name for folder in inside.values() for entry in visible(folder) if entry.is_dir()]
+        names = [name for name in beside if name not in (*IMAGE_FOLDERS, *_PARTS)]
+        raise DataError(
+            f"{root} holds no folder {masks!r} beside a folder of images, as masks={masks!r} says; "
+            + (nearest(masks, names) if names else f"images lie in one of {', '.join(IMAGE_FOLDERS)}")
+        )
     if not found.cases and not found.problems:
         _pair_in_one_folder(root, "train", found)
     if not found.cases and not found.problems:
@@ -121,7 +126,7 @@ def _mask_folders(image_folder: Path, masks: str | None) -> list[Path]:
     """The folders beside the images that may hold their masks: that which is named, or those whose files pair."""
     folder = image_folder.parent
     if masks is not None:
-        return [folder / masks] if (folder / masks).is_dir() else []
+        return [folder / masks] if (folder / masks).is_dir() and folder / masks != image_folder else []
     others = [
         entry for entry in visible(folder)
         if entry.is_dir() and entry.name not in IMAGE_FOLDERS and not (entry.name in _PARTS and entry.name)
@@ -147,7 +152,9 @@ def _first(pairs: choice.Pairs) -> Path:
 
 
 def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, found: _Listing) -> None:
-    images = found.one_of_each_name(path for path in visible(image_folder) if is_readable(path))
+    files = [path for path in visible(image_folder) if is_readable(path)]
+    found.aside += [path for path in files if choice.is_pickle(path)]
+    images = found.one_of_each_name(path for path in files if path not in found.aside)
     if not images:
         found.problems.append(Problem("", f"{image_folder} is empty", "put the images there"))
     if len(mask_folders) > 1:
@@ -164,7 +171,10 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
         found.problems.append(
             Problem("", f"{mask_folder} holds {', '.join(unread)} files, which are not read", "save them as PNG")
         )
-    pairs = choice.pair(images, found.one_of_each_name(filter(is_readable, files)), found.mask_suffix)
+    masks = found.one_of_each_name(filter(is_readable, files))
+    beside = _masks_among(images, masks)
+    images = [path for path in images if path not in beside]
+    pairs = choice.pair(images, [*masks, *beside], found.mask_suffix)
     found.take(pairs, part)
     for image in pairs.without:
         name = stem_of(image)
@@ -173,6 +183,16 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
     for mask in pairs.over:
         found.problems.append(Problem(stem_of(mask), f"{mask} has no image in {image_folder}",
                                       "bring the image, or remove the mask"))  # fmt: skip
+
+
+def _masks_among(images: list[Path], masks: list[Path]) -> list[Path]:
+    """The files of an image folder that say that they are masks of others there, and have no mask themselves."""
+    own = {stem_of(mask) for mask in masks}
+    stems = {stem_of(image) for image in images}
+    return [
+        path for path in images
+        if stem_of(path) not in own and any(map(choice.says_mask, _tails(stem_of(path), stems)))
+    ]  # fmt: skip
 
 
 def _pair_in_one_folder(folder: Path, part: str, found: _Listing) -> None:

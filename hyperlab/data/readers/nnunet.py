@@ -84,7 +84,7 @@ def list_decathlon(root: str | Path, subjects: str | None = None) -> Layout:
     problems: list[Problem] = []
     cases: list[Case] = []
     entries = description.entries()
-    names = _names([image for image, _, _ in entries])
+    names = _names([(part, Path(image)) for image, _, part in entries])
     times = Counter(image for image, _, _ in entries)
     for (image_name, label_name, part), name in zip(entries, names, strict=True):
         image = root / image_name
@@ -135,13 +135,12 @@ def _first_channel(image: Path) -> Path:
     return image.with_name(f"{stem_of(image)}_0000{ending}")
 
 
-def _names(images: list[str]) -> list[str]:
-    """The stems of files, with their folders before where stems recur: `P1/scan` and `P2/scan`."""
-    paths = [Path(image) for image in images]
-    places = {path: stem_of(path) for path in paths}
-    count = Counter(places.values())
+def _names(images: list[tuple[str, Path]]) -> list[str]:
+    """The stems of files, with their folders before where stems recur in a part: `P1/scan` and `P2/scan`."""
+    count = Counter((part, stem_of(path)) for part, path in set(images))
     return [
-        stem_of(path) if count[stem_of(path)] == 1 else f"{path.parent.as_posix()}/{stem_of(path)}" for path in paths
+        stem_of(path) if count[part, stem_of(path)] == 1 else f"{path.parent.as_posix()}/{stem_of(path)}"
+        for part, path in images
     ]
 
 
