@@ -146,7 +146,14 @@ def msd_hippocampus(root: Path, name: str = "msd_hippocampus") -> RawSource:
     return RawSource(name, entries, _read_volume, names, tuple(map(subject_of, names)), ("mri",), ("mr",), labels)
 
 
-def by_layout(root: Path, name: str, layout: str = "auto", modality: str | None = None) -> RawSource:
+def by_layout(
+    root: Path,
+    name: str,
+    layout: str = "auto",
+    modality: str | None = None,
+    masks: str | None = None,
+    mask_suffix: str | None = None,
+) -> RawSource:
     """Cases of a folder in one of the layouts of `hyperlab.data.layouts`.
 
     Args:
@@ -154,11 +161,17 @@ def by_layout(root: Path, name: str, layout: str = "auto", modality: str | None 
       name: of the data set.
       layout: `"auto"`, or the layout's name.
       modality: `"ct"`, `"mr"` or `"other"`; by default what `dataset.json` says of each channel, else `"other"`.
+      masks, mask_suffix: which folder, or which of several files of an image, is the mask; see `layouts.detect`.
 
     Raises:
       DataError: the folder is of another layout, or of none.
     """
-    found = detect(root) if layout == "auto" else LAYOUTS[layout](root)
+    if layout in ("auto", "folder"):
+        found = (detect if layout == "auto" else LAYOUTS[layout])(root, masks=masks, mask_suffix=mask_suffix)
+    elif masks is not None or mask_suffix is not None:
+        raise DataError(f"masks and mask_suffix are for plain folders, not for the layout {layout!r}")
+    else:
+        found = LAYOUTS[layout](root)
     refuse(found.root, list(found.problems))
     cases = [case for case in found.cases if case.label is not None]
     if not cases:
@@ -188,7 +201,12 @@ SOURCES: dict[str, Callable[..., RawSource]] = {
 
 
 def open_source(
-    root: str | Path, layout: str = "auto", name: str | None = None, modality: str | None = None
+    root: str | Path,
+    layout: str = "auto",
+    name: str | None = None,
+    modality: str | None = None,
+    masks: str | None = None,
+    mask_suffix: str | None = None,
 ) -> RawSource:
     """A data set by the name of its folder or of its layout.
 
@@ -197,7 +215,7 @@ def open_source(
       layout: one of `SOURCES` or `hyperlab.data.layouts.LAYOUTS`; `"auto"`: the set that the folder is named after,
         else the layout that its files show.
       name: of the data set; by default the folder's.
-      modality: see `by_layout`.
+      modality: see `by_layout`, like `masks` and `mask_suffix`.
 
     Raises:
       DataError: the folder does not exist; an unknown layout.
@@ -208,10 +226,12 @@ def open_source(
     if layout == "auto" and root.name in SOURCES:
         layout = root.name
     if layout in SOURCES:
+        if masks is not None or mask_suffix is not None:
+            raise DataError(f"masks and mask_suffix are for plain folders; the set {layout!r} knows its masks")
         return SOURCES[layout](root, name or layout)
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"unknown layout {layout!r}; {nearest(layout, ['auto', *SOURCES, *LAYOUTS])}")
-    return by_layout(root, name or root.name.split(".")[0], layout, modality)
+    return by_layout(root, name or root.name.split(".")[0], layout, modality, masks, mask_suffix)
 
 
 def _read_wbc(entry) -> RawCase:
