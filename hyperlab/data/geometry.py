@@ -1,12 +1,8 @@
-"""Where the files of one case lie: whether channels and mask share a grid, and spacings that JSON files give."""
-
-import json
-from pathlib import Path
+"""Where the files of one case lie: whether channels and mask share a grid."""
 
 import numpy as np
 
 from hyperlab.data.readers.scan import Scan
-from hyperlab.errors import DataError
 
 _TOLERANCE_MM = 1e-2  # float32 headers and rounding in converters move an affine by less
 
@@ -41,24 +37,3 @@ def grid_difference(one: Scan, other: Scan, axes: int) -> str:
 def has_geometry(scan: Scan) -> bool:
     """Whether the file says where its voxels lie."""
     return scan.affine is not None
-
-
-def spacing_of(path: Path, axes: int) -> tuple[float, ...]:
-    """The spacing that a JSON file beside a TIFF file gives, in the order of the array's axes, as nnU-Net keeps it.
-
-    Args:
-      path: the file, `{"spacing": [...]}`.
-      axes: the number of spatial axes of the TIFF file.
-
-    Raises:
-      DataError: the file is no JSON, or does not give one positive number for each axis.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} is not JSON: {error}; mend or remove it") from error
-    given = content.get("spacing") if isinstance(content, dict) else None
-    numbers = isinstance(given, list) and all(type(step) in (int, float) and 0 < step < np.inf for step in given)
-    if not numbers or len(given) != axes:
-        raise DataError(f"{path} gives the spacing {given!r}; expected one positive number for each of {axes} axes")
-    return tuple(map(float, given))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.data.geometry import grid_difference, has_geometry, spacing_of
+from hyperlab.data.geometry import grid_difference, has_geometry
 from hyperlab.data.problems import grouped
 from hyperlab.data.readers.archives import list_npz
 from hyperlab.data.readers.cases import Case, Layout, Problem, printable, visible
@@ -16,6 +16,7 @@ from hyperlab.data.readers.folders import list_folder
 from hyperlab.data.readers.images import LOSSY, SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.nnunet import is_decathlon, list_decathlon, list_nnunet
 from hyperlab.data.readers.scan import Scan, read_labels, read_scan, suffix_of
+from hyperlab.data.readers.spacings import read_spacing
 from hyperlab.data.readers.subjects import with_subjects
 from hyperlab.errors import DataError
 
@@ -96,7 +97,7 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
         image = replace(image, values=np.concatenate([scan.values for scan in channels], -1))
         image = replace(image, warnings=warnings) if warnings else image
     if image_spacing is not None:
-        image = replace(image, spacing=spacing_of(image_spacing, axes))
+        image = replace(image, spacing=read_spacing(image_spacing, axes))
     return image, read_label(case)
 
 
@@ -121,7 +122,7 @@ def read_label(case: Case) -> Scan | None:
                 "choose one of them with mask_suffix, or unite them in one file"
             )
         values = np.maximum(values, more)
-    spacing = mask.spacing if case.spacing_files[1] is None else spacing_of(case.spacing_files[1], values.ndim)
+    spacing = mask.spacing if case.spacing_files[1] is None else read_spacing(case.spacing_files[1], values.ndim)
     return replace(mask, values=values, spacing=spacing)
 
 
@@ -219,7 +220,7 @@ def refuse(root: Path, problems: list[Problem]) -> None:
         for who, problem in rows[:_MOST_SHOWN]
     ]
     if len(rows) > _MOST_SHOWN:
-        shown.append(f"and {len(rows) - _MOST_SHOWN} more: python -m hyperlab.data.check {root}")
+        shown.append(f"and {len(rows) - _MOST_SHOWN} more: python -m hyperlab.data.check {printable(str(root))}")
     count = f"{len(fatal)} problem{'s' * (len(fatal) > 1)}"
     raise DataError(f"{printable(str(root))} has {count}:\n  " + "\n  ".join(shown))
 
@@ -228,7 +229,7 @@ def _channels(case: Case, image: Scan) -> list[Problem]:
     held = image.values.shape[-1]
     if case.channels is None or held == case.channels:
         return []
-    what = f"{', '.join(map(str, case.images))} hold {held} channels, channel_names names {case.channels}"
+    what = f"{held} channels are in {', '.join(map(str, case.images))}, channel_names names {case.channels}"
     return [Problem(case.name, what, "name each channel in dataset.json, or save the image with those that it names")]
 
 

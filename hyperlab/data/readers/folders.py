@@ -27,6 +27,7 @@ class _Listing:
         self.cases: list[Case] = []
         self.problems: list[Problem] = []
         self.aside: list[Path] = []
+        self.tails: set[str] = set()
 
     def one_of_each_name(self, files: Iterable[Path]) -> list[Path]:
         """The files without those whose name another one has; these are two cases of one name, a problem."""
@@ -100,13 +101,16 @@ def list_folder(
         _pair_in_one_folder(root, "train", found)
     if not found.cases and not found.problems:
         _pair_in_subfolders(root, found)
+    if mask_suffix is not None and not any(case.label for case in found.cases) and found.tails:
+        raise DataError(
+            f"{root} holds no mask with mask_suffix={mask_suffix!r} after its image's name; "
+            f"{nearest(mask_suffix, found.tails)}"
+        )
     if not found.cases and not found.problems:
         raise DataError(
             f"{root} holds no pairs of image and mask; expected one of the folders {', '.join(IMAGE_FOLDERS[:4])} "
             f"beside one of {', '.join(MASK_FOLDERS[:5])}, or files such as a.jpg with a_mask.png"
         )
-    if mask_suffix is not None and not any(case.label for case in found.cases):
-        raise DataError(f"{root} holds no mask that ends with mask_suffix={mask_suffix!r} after its image's name")
     cases = sorted(_told_apart(found.cases), key=lambda case: (case.part != "train", case.name))
     layout = Layout("folder", root, tuple(cases), None, tuple(found.problems), tuple(found.aside))
     return with_subjects(layout, subjects)
@@ -175,8 +179,10 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
     beside = _masks_among(images, masks)
     images = [path for path in images if path not in beside]
     pairs = choice.pair(images, [*masks, *beside], found.mask_suffix)
+    found.tails |= {tail for _, tail in choice.owned(images, [*masks, *beside]).values()}
     found.take(pairs, part)
-    for image in pairs.without:
+    to_be_saved = choice.pair(images, files).masks if unread else {}
+    for image in (image for image in pairs.without if image not in to_be_saved):
         name = stem_of(image)
         found.problems.append(Problem(name, f"{image} has no mask in {mask_folder}",
                                       f"bring {name}.png (or another lossless file), or remove the image"))  # fmt: skip
@@ -205,6 +211,7 @@ def _pair_in_one_folder(folder: Path, part: str, found: _Listing) -> None:
             by_stem.setdefault(stem_of(path), []).append(path)
     images, owners = _images_and_masks(by_stem, found)
     pairs = choice.chosen(images, list(owners), owners, found.mask_suffix)
+    found.tails |= {tail for _, tail in owners.values()}
     found.take(pairs, part)
     found.aside += objects
     owner_of = choice.owned(images, objects)
@@ -233,7 +240,8 @@ def _images_and_masks(by_stem: dict[str, list[Path]], found: _Listing):
             continue
         # of two files of one name the lossless one that is no photograph is the mask
         ranked = sorted(same, key=_mask_rank)
-        if len(same) == 2 and _mask_rank(ranked[0]) < _mask_rank(ranked[1]):
+        photograph = _mask_rank(ranked[0]) == 0
+        if len(same) == 2 and _mask_rank(ranked[0]) < _mask_rank(ranked[1]) and (photograph or not found.mask_suffix):
             owners[ranked[1]] = ranked[0], ""
             same = ranked[:1]
         (images[stem],) = found.one_of_each_name(same)

@@ -10,6 +10,7 @@ from hyperlab.data.readers.cases import Case, Layout, Problem, subject_of, visib
 from hyperlab.data.readers.descriptions import Description
 from hyperlab.data.readers.images import SUFFIXES, depth_of
 from hyperlab.data.readers.scan import is_readable, stem_of, suffix_of
+from hyperlab.data.readers.spacings import gives_spacing
 from hyperlab.data.readers.subjects import with_subjects
 from hyperlab.errors import DataError, nearest, require
 
@@ -250,11 +251,17 @@ def _spacing_files(case: Case, problems: list[Problem]) -> tuple[Path | None, Pa
         return None, None
     places = [folder / f"{case.name}.json" for folder in (case.images[0].parent, case.label and case.label.parent)
               if folder]  # fmt: skip
-    there = [place if place.is_file() else None for place in places]
+    there = [place if place.is_file() and gives_spacing(place) else None for place in places]
+    for place, file in zip(places, there, strict=True):
+        if file is None and place.is_file():
+            problems.append(
+                Problem(case.name, f"{place} lies beside a TIFF file and gives no spacing; it is passed over",
+                        'write {"spacing": [...]} with one number an axis, or move it away', fatal=False)
+            )  # fmt: skip
     if any(there) and not all(there):
         missing = next(place for place, file in zip(places, there, strict=True) if file is None)
         problems.append(
-            Problem(case.name, f"{next(filter(None, there))} gives a spacing, and {missing} does not exist: nnU-Net "
+            Problem(case.name, f"{next(filter(None, there))} gives a spacing, and {missing} gives none: nnU-Net "
                     "takes 1 for each axis there", "bring the file for image and mask, or for neither", fatal=False)
         )  # fmt: skip
     return (*there, None)[:2]

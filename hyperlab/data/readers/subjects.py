@@ -41,7 +41,8 @@ def with_subjects(layout: Layout, pattern: str | None = None) -> Layout:
     subjects = [stem_of_name.get(case.name, case.subject) for case in layout.cases]
     whose = layout.whose
     if stem_of_name:
-        whose += f" ({len(stem_of_name)} by what stands before a last number: {next(iter(stem_of_name.values()))!r})"
+        example = next(iter(stem_of_name.values()))
+        whose += f" ({len(stem_of_name)} names are alike but for a last number, as those of {example!r})"
     problems = (*layout.problems, *_questions(layout, stem_of_name))
     return replace(layout, cases=_given(layout, subjects), problems=problems, whose=whose)
 
@@ -64,7 +65,8 @@ def slices_of(names: Sequence[str]) -> dict[str, str]:
         own = stem.rpartition("/")[2]  # a folder's name comes before, and several folders are no subjects
         if mark.lower() in _SLICE_MARKS or any(character.isdigit() for character in own):
             certain.add(stem)
-    if len(numbered) == 1 and sum(map(len, numbered.values())) == len(set(names)):
+    own_stems = {stem.rpartition("/")[2] for stem in numbered}
+    if len(own_stems) == 1 and sum(map(len, numbered.values())) == len(names):
         return {}  # all in one subject would say nothing
     return {name: stem for stem, alike in numbered.items() if stem in certain and len(alike) > 1 for name in alike}
 
@@ -79,9 +81,12 @@ def _stem(name: str) -> tuple[str, str]:
 
 
 def _questions(layout: Layout, known: dict[str, str]) -> list[Problem]:
-    """A row where names of one part share several stems without a number, which may be subjects or kinds of image."""
-    for part in ("train", "test"):
-        names = [case.name for case in layout.cases if case.part == part and case.name not in known]
+    """A row where names of one folder share several stems without a number: subjects, or kinds of image?"""
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for case in layout.cases:
+        if case.name not in known:
+            places[case.part, case.name.rpartition("/")[0]].append(case.name)
+    for names in places.values():
         counts = Counter(stem for stem, _ in map(_stem, names) if stem)
         alike = {stem: count for stem, count in counts.items() if count >= _FEWEST_ALIKE}
         if len(alike) > 1:
