@@ -152,12 +152,12 @@ def may_be_mask(path: Path) -> bool:
 def which_suffix(undecided: dict[Path, dict[str, Path]]) -> Problem:
     """The question which of several masks is meant."""
     image, masks = next(iter(undecided.items()))
-    tails = [shlex.quote(tail) for tail in masks]
+    tails, example = [shlex.quote(tail) for tail in masks], next(filter(None, masks))
     files = ", ".join(mask.name for mask in masks.values())
     several = f"{len(undecided)} images have several masks each" if len(undecided) > 1 else "an image has several masks"
     fix = (
-        f"say which is meant: --mask-suffix {' or '.join(tails)} (in Python mask_suffix={list(masks)[-1]!r}, in a "
-        f"study --config.data.mask_suffix={tails[-1]})"
+        f"say which is meant: --mask-suffix {' or '.join(tails)} (in Python mask_suffix={example!r}, in a "
+        f"study --config.data.mask_suffix={example})"
     )
     return Problem("", f"{image.parent}: {several}, for instance {image.name}: {files}", fix)
 
