@@ -69,6 +69,8 @@ def examine(
     """`check`, with a sentence about what was read."""
     root = Path(root).expanduser()
     if root.is_dir() and any(root.glob("*idx3-ubyte*")):
+        if masks or mask_suffix or subjects:
+            raise DataError(f"{root} holds IDX files; masks, mask_suffix and subjects are for images with masks")
         return _examine_idx(root)
     layout = detect(root, masks, mask_suffix, subjects)
     problems = [*layout.problems, *depth_problems(layout)]

@@ -28,7 +28,7 @@ def write(root, names, cases=6, start=0):
     """Files by patterns; a pattern with `mask`, `label`, `manual` or `HO` in it is a mask, another for each pattern."""
     for i in range(start, start + cases):
         for seed, name in enumerate(names):
-            is_mask = any(word in name for word in ("mask", "label", "manual", "HO", "gt"))
+            is_mask = any(word in name for word in ("mask", "abel", "manual", "HO", "gt"))
             pixels = box(i + 3 * seed) if is_mask else files.blob(100 * seed + i, SHAPE)[0]
             files.picture(root / name.format(i), pixels)
     return root
@@ -76,6 +76,7 @@ def test_what_names_leave_open_is_asked_for_and_the_answer_is_taken(tmp_path, fo
         (["images/{}.tif", "images/{}_cp_masks.png"], "images/0_cp_masks.png"),
         (["{}.tif", "{}_cp_masks.tif"], "0_cp_masks.tif"),
         (["{}.jpg", "{}.png"], "0.png"),
+        (["Images/{}.tif", "Labels/{}.tif"], "Labels/0.tif"),
         (["a{}.png", "a{}_mask.png", "a{}_left.png", "a{}_left_mask.png"], "a0_mask.png"),
     ],
 )
@@ -130,6 +131,15 @@ def test_a_second_mask_is_no_image_without_mask(tmp_path, second):
             files.picture(path, box(i))
     files.picture(tmp_path / "x9.tif", files.blob(9, SHAPE)[0])
     assert segment.without_mask(tmp_path) == [tmp_path / "x9.tif"]
+
+
+def test_numbered_masks_without_a_first_one_are_asked_for(tmp_path):
+    """They may be objects, classes or annotators; their common tail says that they are parts of one mask."""
+    write(tmp_path, ["x{}.png", "x{}_mask_0.png", "x{}_mask_1.png"])
+    assert "--mask-suffix _mask_0 or _mask_1" in detect(tmp_path).problems[0].fix
+    assert detect(tmp_path, mask_suffix="_mask_1").cases[0].label == tmp_path / "x0_mask_1.png"
+    (case, *_) = detect(tmp_path, mask_suffix="_mask").cases
+    assert [case.label.name, *(path.name for path in case.more_labels)] == ["x0_mask_0.png", "x0_mask_1.png"]
 
 
 def test_objects_of_cellpose_alone_are_not_read(tmp_path):
@@ -229,11 +239,12 @@ def test_eight_bits_with_geometry_are_a_scan_for_studies_and_for_segment(tmp_pat
 
 
 def test_a_mask_belongs_to_the_longest_name_that_fits():
-    images = [Path(name) for name in ("a.png", "a_left.png", "b_0000.png")]
+    images = [Path(name) for name in ("a.png", "a_left.png", "b_0000.png", "b_0001.png")]
     masks = [Path(name) for name in ("a_mask.png", "a_left_mask.png", "b.png", "c_mask.png", "a_3.png")]
-    assert owned(images, masks) == {
-        masks[0]: (images[0], "_mask"), masks[1]: (images[1], "_mask"), masks[2]: (images[2], ""),
-    }  # fmt: skip
+    assert owned(images, masks) == [
+        (masks[0], images[0], "_mask"), (masks[1], images[1], "_mask"), (masks[2], images[2], ""),
+        (masks[2], images[3], ""),
+    ]  # fmt: skip
 
 
 def test_one_problem_of_many_cases_is_one_line(tmp_path, capsys):

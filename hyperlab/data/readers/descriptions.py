@@ -1,6 +1,7 @@
 """The fields of a `dataset.json`, as nnU-Net and the Medical Segmentation Decathlon write them, checked one by one."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ class Description:
                     f"{self.path}: labels gives the value {number} to {classes[number]!r} and to {name!r}; give each "
                     "label a value of its own"
                 )
-            plain = " ".join(name.casefold().replace("_", " ").split())
+            plain = re.sub(r"(?<=\w)[-_\s]+(?=\w)|\s", " ", name.casefold().strip())
             if plain in spellings:
                 raise DataError(
                     f"{self.path}: labels names {spellings[plain]!r} and {name!r}, one name in two places; give each "

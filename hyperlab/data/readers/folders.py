@@ -16,6 +16,7 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagesTr")
 MASK_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "labelsTr", "gt", "segmentations")
 _PARTS = {"": "train", "train": "train", "training": "train", "val": "train", "valid": "train",
           "validation": "train", "test": "test", "testing": "test"}  # fmt: skip
+_IMAGE_NAMES, _MASK_NAMES = ({name.lower() for name in names} for names in (IMAGE_FOLDERS, MASK_FOLDERS))
 _UNREAD = (".gif", ".ppm", ".pgm", ".pbm")  # of masks as they are published; they have to be converted
 
 
@@ -118,7 +119,7 @@ def list_folder(
 
 def _image_folder(folder: Path, found: _Listing) -> Path | None:
     """The folder of images; of several that hold some, none is the better one."""
-    there = [folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir()]
+    there = [entry for entry in visible(folder) if entry.is_dir() and entry.name.lower() in _IMAGE_NAMES]
     filled = [one for one in there if any(is_readable(path) for path in visible(one))]
     if len(filled) > 1:
         names = " and ".join(one.name for one in filled)
@@ -133,9 +134,9 @@ def _mask_folders(image_folder: Path, masks: str | None) -> list[Path]:
         return [folder / masks] if (folder / masks).is_dir() and folder / masks != image_folder else []
     others = [
         entry for entry in visible(folder)
-        if entry.is_dir() and entry.name not in IMAGE_FOLDERS and not (entry.name in _PARTS and entry.name)
+        if entry.is_dir() and entry.name.lower() not in _IMAGE_NAMES and not (entry.name in _PARTS and entry.name)
     ]  # fmt: skip
-    known = [entry for entry in others if entry.name in MASK_FOLDERS]
+    known = [entry for entry in others if entry.name.lower() in _MASK_NAMES]
     images = [path for path in visible(image_folder) if is_readable(path)]
     partners = {entry: choice.pair(images, _mask_files(entry)) for entry in others}
     found = [entry for entry, pairs in partners.items() if pairs.masks or pairs.open]
@@ -163,10 +164,10 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
         found.problems.append(Problem("", f"{image_folder} is empty", "put the images there"))
     if len(mask_folders) > 1:
         found.problems.append(choice.which_folder(image_folder, list(mask_folders)))
-        known = {image for folder in mask_folders for image in images
-                 if image not in choice.pair(images, _mask_files(folder)).without}  # fmt: skip
-        found.aside += sorted(known)
-        found.cases += [Case(stem_of(one), (one,), None, subject_of(stem_of(one)), part) for one in sorted(known)]
+        pairs = [choice.pair(images, _mask_files(folder)) for folder in mask_folders]
+        known = sorted({image for one in pairs for image in (*one.masks, *one.open)})
+        found.aside += known
+        found.cases += [Case(stem_of(one), (one,), None, subject_of(stem_of(one)), part) for one in known]
         return
     (mask_folder,) = mask_folders
     files = _mask_files(mask_folder)
@@ -179,7 +180,7 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
     beside = _masks_among(images, masks)
     images = [path for path in images if path not in beside]
     pairs = choice.pair(images, [*masks, *beside], found.mask_suffix)
-    found.tails |= {tail for _, tail in choice.owned(images, [*masks, *beside]).values()}
+    found.tails |= {owner.tail for owner in choice.owned(images, [*masks, *beside])}
     found.take(pairs, part)
     to_be_saved = choice.pair(images, files).masks if unread else {}
     for image in (image for image in pairs.without if image not in to_be_saved):
@@ -210,13 +211,11 @@ def _pair_in_one_folder(folder: Path, part: str, found: _Listing) -> None:
         if path not in objects:
             by_stem.setdefault(stem_of(path), []).append(path)
     images, owners = _images_and_masks(by_stem, found)
-    pairs = choice.chosen(images, list(owners), owners, found.mask_suffix)
-    found.tails |= {tail for _, tail in owners.values()}
+    pairs = choice.chosen(images, [owner.mask for owner in owners], owners, found.mask_suffix)
+    found.tails |= {owner.tail for owner in owners}
     found.take(pairs, part)
     found.aside += objects
-    owner_of = choice.owned(images, objects)
-    for path in objects:
-        image = owner_of[path][0] if path in owner_of else None
+    for path, image, _ in choice.owned(images, objects):
         if image in pairs.without:
             found.aside.append(image)
             found.problems.append(
@@ -226,23 +225,23 @@ def _pair_in_one_folder(folder: Path, part: str, found: _Listing) -> None:
 
 
 def _images_and_masks(by_stem: dict[str, list[Path]], found: _Listing):
-    """Which files of one folder are images, and the image and the tail of each of the others."""
+    """Which files of one folder are images, and whose masks the others are."""
     pairs_of_one_name = any(len(same) > 1 for same in by_stem.values())
     with_masks = {stem[: -len(tail)] for stem in by_stem for tail in _tails(stem, by_stem) if choice.says_mask(tail)}
     images: dict[str, Path] = {}
-    owners: dict[Path, tuple[Path, str]] = {}
+    owners: list[choice.Owned] = []
     for stem, same in sorted(by_stem.items(), key=lambda item: (len(item[0]), item[0])):
         tail = next(iter(_tails(stem, images)), "")
         plain = not pairs_of_one_name and found.mask_suffix is None and stem not in with_masks  # any word is a tail
         if tail and (plain or choice.says_mask(tail) or tail == found.mask_suffix):
             owner = images[stem[: -len(tail)]]
-            owners |= {path: (owner, tail) for path in found.one_of_each_name(same)}
+            owners += [choice.Owned(path, owner, tail) for path in found.one_of_each_name(same)]
             continue
         # of two files of one name the lossless one that is no photograph is the mask
         ranked = sorted(same, key=_mask_rank)
         photograph = _mask_rank(ranked[0]) == 0
         if len(same) == 2 and _mask_rank(ranked[0]) < _mask_rank(ranked[1]) and (photograph or not found.mask_suffix):
-            owners[ranked[1]] = ranked[0], ""
+            owners.append(choice.Owned(ranked[1], ranked[0], ""))
             same = ranked[:1]
         (images[stem],) = found.one_of_each_name(same)
     return list(images.values()), owners

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ _WORD = re.compile(
 )
 _NUMBER = re.compile(r"[-_ ]\(?\d+\)?")
 _CHANNEL = re.compile(r"_\d{4}$")
+
+
+class Owned(NamedTuple):
+    """A mask that belongs to an image, and what its name has after the image's."""
+
+    mask: Path
+    image: Path
+    tail: str
 
 
 @dataclass(frozen=True)
@@ -55,24 +64,22 @@ def pair(images: Iterable[Path], masks: Iterable[Path], suffix: str | None = Non
       suffix: the tail of the masks that are meant, where an image has several.
     """
     images, masks = list(images), list(masks)
-    owners = owned(images, masks) or _alike(images, masks)
-    return chosen(images, masks, owners, suffix)
+    return chosen(images, masks, owned(images, masks) or _alike(images, masks), suffix)
 
 
-def chosen(
-    images: list[Path], masks: list[Path], owners: dict[Path, tuple[Path, str]], suffix: str | None
-) -> Pairs:  # fmt: skip
-    """Chooses among the masks that belong to each image; `owners` gives each mask's image and tail."""
+def chosen(images: list[Path], masks: list[Path], owners: list[Owned], suffix: str | None) -> Pairs:
+    """Chooses among the masks that belong to each image; `owners` says which do."""
     candidates: dict[Path, list[tuple[str, Path]]] = {image: [] for image in images}
-    for mask, (image, tail) in owners.items():
-        candidates[image].append((tail, mask))
+    for owner in owners:
+        candidates[owner.image].append((owner.tail, owner.mask))
     taken, undecided, aside = {}, {}, []
     for image, found in candidates.items():
         found = sorted(found)
-        wanted = found
-        if suffix is not None:
-            wanted = [(tail, mask) for tail, mask in found if tail == suffix or continues(tail, suffix)]
-        united = _united(wanted)
+        if suffix is None:
+            united = _united(found)
+        else:
+            parts = tuple(mask for tail, mask in found if tail == suffix or continues(tail, suffix))
+            united = [(suffix, parts)] if parts else []
         if len(united) > 1:
             united = _fit_for_masks(united)
         if len(united) == 1:
@@ -84,21 +91,28 @@ def chosen(
         else:
             aside += [mask for _, mask in found]
     without = tuple(image for image in images if image not in taken and image not in undecided)
-    over = tuple(mask for mask in masks if mask not in owners)
+    known = {owner.mask for owner in owners}
+    over = tuple(mask for mask in masks if mask not in known)
     return Pairs(taken, undecided, without, over, tuple(aside))
 
 
-def owned(images: Iterable[Path], masks: Iterable[Path]) -> dict[Path, tuple[Path, str]]:
-    """The image and the tail of each mask whose name is an image's, or begins with it."""
-    by_stem = {_CHANNEL.sub("", stem_of(image)): image for image in images}
-    by_stem |= {stem_of(image): image for image in images}
-    found = {}
+def owned(images: Iterable[Path], masks: Iterable[Path]) -> list[Owned]:
+    """The image of each mask whose name is an image's, or begins with it.
+
+    A mask without channel number (`a` of `a_0000` and `a_0001`) is that of all channels.
+    """
+    by_stem: dict[str, list[Path]] = {}
+    for image in images:
+        stem = stem_of(image)
+        for name in {stem, _CHANNEL.sub("", stem)}:
+            by_stem.setdefault(name, []).append(image)
+    found = []
     for mask in masks:
         stem = stem_of(mask)
-        for end in range(len(stem), 0, -1):
-            if stem[:end] in by_stem and is_tail(stem[end:]):
-                found[mask] = by_stem[stem[:end]], stem[end:]
-                break
+        fit = (end for end in range(len(stem), 0, -1) if stem[:end] in by_stem and is_tail(stem[end:]))
+        end = next(fit, 0)
+        same = [image for image in by_stem.get(stem[:end], ()) if stem_of(image) == stem[:end]]
+        found += [Owned(mask, image, stem[end:]) for image in same or by_stem.get(stem[:end], ())]
     return found
 
 
@@ -195,16 +209,16 @@ def _fit_for_masks(united: list[tuple[str, tuple[Path, ...]]]) -> list[tuple[str
     return fit or united
 
 
-def _alike(images: list[Path], masks: list[Path]) -> dict[Path, tuple[Path, str]]:
+def _alike(images: list[Path], masks: list[Path]) -> list[Owned]:
     """Pairs by what stands before the tails of both; a number must be in it, and one image alone may have it."""
     by_key: dict[str, list[Path]] = {}
     for image in images:
         by_key.setdefault(_TAIL_AT_END.sub("", stem_of(image)), []).append(image)
-    found = {}
+    found = []
     for mask in masks:
         key = _TAIL_AT_END.sub("", stem_of(mask))
         if any(character.isdigit() for character in key) and len(by_key.get(key, ())) == 1:
-            found[mask] = by_key[key][0], stem_of(mask)[len(key) :]
+            found.append(Owned(mask, by_key[key][0], stem_of(mask)[len(key) :]))
     return found
 
 
