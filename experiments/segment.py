@@ -210,9 +210,10 @@ def load_support(
       DataError: no pairs, damaged files, or masks that look like instances.
     """
     cases = detect(folder, masks, mask_suffix)
-    unlabelled = {stem_of(path) for path in _without_mask(cases)}  # they are to be segmented, and no examples
+    # images without a mask are to be segmented, and no examples; those whose name another file has are a problem
+    unlabelled = {stem_of(path) for path in _without_mask(cases)} - {stem_of(path) for path in cases.aside}
     problems: list[Problem] = [problem for problem in cases.problems if problem.case not in unlabelled]
-    images, labels, values_of = [], [], {}
+    images, labels, values_of = [], [], []
     for case in cases.cases:
         if case.label is None:
             continue
@@ -220,7 +221,7 @@ def load_support(
         problems += found
         if image is None or mask is None:
             continue
-        values_of.setdefault(case.label, set()).update(np.unique(mask.values).tolist())
+        values_of.append((case, np.unique(mask.values).tolist()))
         images.append(_grey(image, str(case.images[0]), normalize))
         labels.append((mask.values > 0).astype(np.int32) if binary else mask.values)
         labels[-1] = labels[-1].squeeze() if images[-1].ndim < labels[-1].ndim else labels[-1]

@@ -76,7 +76,7 @@ def examine(
     problems = [*layout.problems, *depth_problems(layout)]
     hashes: list[tuple[str, str]] = []
     thumbnails, read = [], []
-    values: dict[Path, set[int]] = {}
+    values: list[tuple[Case, list[int]]] = []
     for case in layout.cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
@@ -88,12 +88,12 @@ def examine(
         thumbnails.append(thumbnail(finite))
         read.append(case)
         if mask is not None:
-            values.setdefault(case.label, set()).update(np.unique(mask.values).tolist())
+            values.append((case, np.unique(mask.values).tolist()))
     if layout.classes is None:
         problems += scale_problems(values)
     problems += _copies(read, hashes, thumbnails)
     problems += _subjects(layout)
-    return Findings(problems, _summary(layout, read, set().union(*values.values())))
+    return Findings(problems, _summary(layout, read, {value for _, inside in values for value in inside}))
 
 
 def _copies(cases: list[Case], hashes: list[tuple[str, str]], thumbnails: list[np.ndarray]) -> list[Problem]:

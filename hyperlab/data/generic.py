@@ -11,7 +11,7 @@ import numpy as np
 from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, is_picture, refuse
 from hyperlab.data.microscopy import FULL_RANGE, OWN_RANGE, PERCENTILES, full_range
 from hyperlab.data.problems import scale_problems
-from hyperlab.data.readers.cases import Layout, Problem
+from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan
 from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, scale_of, unit_range
 from hyperlab.data.segmentation import largest_slice
@@ -156,7 +156,7 @@ def _source(
     cases = [case for case in layout.cases if case.label is not None]
     problems: list[Problem] = []
     images, masks, spacings, pictures = [], [], [], True
-    values: dict[Path, set[int]] = {}
+    values: list[tuple[Case, list[int]]] = []
     for case in cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
@@ -168,7 +168,7 @@ def _source(
             masks.append(labels)
             spacings.append(spacing)
             pictures &= is_picture(image)
-            values.setdefault(case.label, set()).update(np.unique(mask.values).tolist())
+            values.append((case, np.unique(mask.values).tolist()))
     refuse(layout.root, problems + (scale_problems(values) if layout.classes is None else []))
     if not cases:
         raise DataError(f"{layout.root} holds no case with a mask")

@@ -1,41 +1,42 @@
 """Problems of many files together: masks on several scales, and how a list of problems is shown."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from hyperlab.data.readers.cases import Problem, printable
+from hyperlab.data.readers.cases import Case, Problem, printable
 
 _MANY = 4  # cases with one problem that become one line
 _SCALES = (20, 255)  # classes are counted from 1; grey values and 16-bit values stand for them up to 255 and beyond
 
 
-def scale_problems(values: Mapping[Path, Iterable[int]]) -> list[Problem]:
-    """Says which masks of a folder give their labels on another scale than others: 0/1 in some and 0/255 in others.
+def scale_problems(masks: Iterable[tuple[Case, Iterable[int]]]) -> list[Problem]:
+    """Says which masks of a set give their labels on another scale than others: 0/1 in some and 0/255 in others.
 
     Args:
-      values: the label values that each file holds.
+      masks: cases, and the label values that the mask of each holds.
 
-    >>> scale_problems({Path("a.png"): [0, 1], Path("b.png"): [0, 255]})[0].what
+    >>> from pathlib import Path
+    >>> one, other = (Case(name, (), Path(f"{name}.png"), name) for name in "ab")
+    >>> scale_problems([(one, [0, 1]), (other, [0, 255])])[0].what
     'masks are on 2 scales: 1 (a.png); 255 (b.png)'
-    >>> scale_problems({Path("a.png"): [0, 1], Path("b.png"): [0, 1, 255]})
+    >>> scale_problems([(one, [0, 1]), (other, [0, 1, 255])])
     []
     """
-    kinds: dict[int, dict[Path, list[int]]] = {}
-    for path, found in values.items():
+    kinds: dict[int, list[tuple[str, list[int]]]] = {}
+    for case, found in masks:
         inside = sorted(int(value) for value in found if value > 0)
-        of_file = {sum(value > top for top in _SCALES) for value in inside}
-        if len(of_file) > 1:
+        of_mask = {sum(value > top for top in _SCALES) for value in inside}
+        if len(of_mask) > 1:
             return []  # labels of one map go from small to large
-        for kind in of_file:
-            kinds.setdefault(kind, {})[path] = inside
+        for kind in of_mask:
+            kinds.setdefault(kind, []).append((case.label.name if case.index is None else case.name, inside))
     if len(kinds) < 2:
         return []
     shown = []
-    for _, files in sorted(kinds.items()):
-        names = [path.name for path in files]
-        labels = sorted({value for inside in files.values() for value in inside})
+    for _, alike in sorted(kinds.items()):
+        names = [name for name, _ in alike]
+        labels = sorted({value for _, inside in alike for value in inside})
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         few = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
         shown.append(f"{few} ({', '.join(names[:3])}{more})")

@@ -63,6 +63,10 @@ def test_test_cases_have_to_be_a_list(tmp_path):
         detect(tmp_path)
     files.write_json(tmp_path / "dataset.json", description | {"test": [], "training": [PAIR, PAIR]})
     assert "dataset.json lists imagesTr/case_000_0000.png 2 times" in detect(tmp_path).problems[0].what
+    twin = files.picture(tmp_path / "imagesTr" / "case_000_0000.tif", files.blob(1, SHAPE)[0]).name
+    entries = [PAIR, PAIR | {"image": f"imagesTr/{twin}"}]
+    files.write_json(tmp_path / "dataset.json", description | {"test": [], "training": entries, "numTraining": 2})
+    assert "case_000_0000.tif, two files of one name" in detect(tmp_path).problems[0].what
 
 
 def test_a_key_twice_is_refused_before_one_of_them_is_lost(tmp_path):
@@ -160,8 +164,10 @@ def test_endings_in_upper_case(tmp_path, upper):
 def test_two_endings_of_one_case_are_a_problem(tmp_path):
     pictures(tmp_path)
     files.picture(tmp_path / "imagesTr" / "case_001_0000.tif", files.blob(1, SHAPE)[0])
-    (row,) = check(tmp_path)
-    assert row.fatal and row.case == "case_001" and "case_001_0000.tif are two files of one channel" in row.what
+    files.picture(tmp_path / "labelsTr" / "case_001.tif", files.blob(1, SHAPE)[1])
+    image, mask = check(tmp_path)
+    assert image.fatal and image.case == "case_001" and "case_001_0000.tif are two files of one name" in image.what
+    assert mask.fatal and mask.case == "case_001" and "case_001.tif are two files of one name" in mask.what
 
 
 def test_a_list_of_version_1_without_channel_numbers_is_read_as_nnunet(tmp_path):
@@ -290,5 +296,7 @@ def test_archives_of_other_arrays_are_refused(tmp_path, change, message):
 def test_labels_that_are_none_are_problems_of_their_case(tmp_path, labels, message):
     np.savez(tmp_path / "set.npz", image=IMAGES, label=labels)
     assert all(row.fatal and message in row.what for row in check(tmp_path))
+    np.savez(tmp_path / "set.npz", image=IMAGES, label=LABELS * np.array([1, 255, 1, 255])[:, None, None])
+    assert [row.what for row in check(tmp_path)] == ["masks are on 2 scales: 1 (set[0], set[2]); 255 (set[1], set[3])"]
     np.savez(tmp_path / "set.npz", image=IMAGES, label=LABELS > 0)
     assert check(tmp_path) == []

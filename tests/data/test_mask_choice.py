@@ -90,6 +90,11 @@ def test_names_that_say_it_are_enough(tmp_path, names, label):
     assert len(layout.cases) == (12 if len(names) == 4 else 6)
 
 
+def test_jpeg_masks_are_not_passed_over_for_what_lies_beside(tmp_path):
+    write(tmp_path, ["images/{}.png", "masks/{}.jpg", "grey/{}.png"])
+    assert "--masks grey or masks" in detect(tmp_path).problems[0].fix
+
+
 def test_colour_pictures_are_no_masks(tmp_path):
     write(tmp_path, ["images/{}.png", "labels/{}.png"])
     for i in range(6):
@@ -167,6 +172,21 @@ def test_two_files_of_one_name_are_a_problem(tmp_path, names, twin):
     files.picture(tmp_path / twin, files.blob(1, SHAPE)[0])
     (row,) = [row for row in check(tmp_path) if row.fatal]
     assert "two files of one name" in row.what and str(tmp_path / twin) in row.what
+
+
+def test_images_of_one_name_are_not_segmented_over_each_other(tmp_path):
+    write(tmp_path, ["images/{}.png", "labels/{}.png"])
+    for name in ("9.png", "9.bmp"):
+        files.picture(tmp_path / "images" / name, files.blob(9, SHAPE)[0])
+    with pytest.raises(DataError, match="9.bmp and .*9.png are two files of one name"):
+        segment.load_support(tmp_path, "auto", False)
+
+
+def test_a_mask_of_an_image_that_is_missing_is_no_second_mask_of_another(tmp_path):
+    write(tmp_path, ["images/a{}.png", "labels/a{}.png"])
+    files.picture(tmp_path / "labels" / "a0L.png", box(1))
+    (row,) = check(tmp_path)
+    assert "a0L.png has no image in" in row.what
 
 
 def test_names_that_recur_between_train_and_val_are_told_apart(tmp_path):

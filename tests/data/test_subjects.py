@@ -74,7 +74,7 @@ def test_a_pattern_goes_before_names(tmp_path, capsys):
         examine(tmp_path).summary
     )
     assert main([str(tmp_path), "--subjects", r"_(\d+)"]) == 0
-    assert "5 subjects by '_(\\\\d+)'" in capsys.readouterr().out
+    assert r"5 subjects by _(\d+)" in capsys.readouterr().out
     splits = load("folder", tmp_path, subjects=r"_(\d+)")
     for part in splits.parts().values():
         assert len({name[-3:] for name in part.names}) == len(np.unique(part.groups))

@@ -290,14 +290,14 @@ def _label_names(layout: Layout, cases: list[Case]) -> tuple[dict[int, str], boo
     if layout.classes is not None:
         return {value: text for value, text in layout.classes.items() if value and text != "ignore"}, False
     found: set[int] = set()
-    of_file: dict[Path, set[int]] = {}
+    of_case: list[tuple[Case, set[int]]] = []
     for case in cases:
         values = set(np.unique(read_label(case).values).tolist())
         found |= values
-        of_file[case.label] = values | of_file.get(case.label, set())
+        of_case.append((case, values))
         if len(found) > _MOST_LABELS:
             return {1: "foreground"}, True
-    refuse(layout.root, scale_problems(of_file))
+    refuse(layout.root, scale_problems(of_case))
     return {value: f"value_{value}" for value in sorted(found) if value > 0}, False
 
 

@@ -141,8 +141,7 @@ def _mask_folders(image_folder: Path, masks: str | None) -> list[Path]:
     partners = {entry: choice.pair(images, _mask_files(entry)) for entry in others}
     found = [entry for entry, pairs in partners.items() if pairs.masks or pairs.open]
     if len(found) > 1 or not set(found) <= set(known):
-        fit = [entry for entry in found if choice.may_be_mask(_first(partners[entry]))]
-        found = fit or [entry for entry in found if entry in known]
+        found = [entry for entry in found if entry in known or choice.may_be_mask(_first(partners[entry]))]
     return found or known[:1]
 
 

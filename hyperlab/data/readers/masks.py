@@ -64,7 +64,11 @@ def pair(images: Iterable[Path], masks: Iterable[Path], suffix: str | None = Non
       suffix: the tail of the masks that are meant, where an image has several.
     """
     images, masks = list(images), list(masks)
-    return chosen(images, masks, owned(images, masks) or _alike(images, masks), suffix)
+    owners = owned(images, masks) or _alike(images, masks)
+    exact = {owner.image for owner in owners if not owner.tail}
+    # beside a mask of the image's own name, `a_left` is the mask of an image that is missing
+    owners = [owner for owner in owners if owner.image not in exact or not owner.tail or says_mask(owner.tail)]
+    return chosen(images, masks, owners, suffix)
 
 
 def chosen(images: list[Path], masks: list[Path], owners: list[Owned], suffix: str | None) -> Pairs:
@@ -205,7 +209,7 @@ def continues(tail: str, base: str) -> bool:
 
 
 def _fit_for_masks(united: list[tuple[str, tuple[Path, ...]]]) -> list[tuple[str, tuple[Path, ...]]]:
-    fit = [(tail, parts) for tail, parts in united if all(map(may_be_mask, parts))]
+    fit = [(tail, parts) for tail, parts in united if says_mask(tail) or all(map(may_be_mask, parts))]
     return fit or united
 
 

@@ -102,6 +102,13 @@ def list_decathlon(root: str | Path, subjects: str | None = None) -> Layout:
         if count > 1:
             problems.append(Problem(stem_of(Path(image_name)), f"dataset.json lists {image_name} {count} times",
                                     "list each case once"))  # fmt: skip
+    files: dict[tuple[str, str], str] = {}
+    for (image_name, _, part), name in zip(entries, names, strict=True):
+        other = files.setdefault((part, name), image_name)
+        if other != image_name:
+            problems.append(
+                Problem(name, f"dataset.json lists {other} and {image_name}, two files of one name", "keep one of them")
+            )  # fmt: skip
     stated, listed = description.count, sum(part == "train" for _, _, part in entries)
     if stated is not None and stated != listed:
         problems.append(
@@ -171,7 +178,12 @@ def _part(root: Path, ending_of_folder: str, part: str, ending: str, channels: i
             case = Case(name, paths, label, subject_of(name), part, channels=channels)
             cases.append(replace(case, spacing_files=_spacing_files(case, problems)))
     for key, path in masks.items():
-        if key.removesuffix(ending.lower()) not in found and is_readable(path):
+        if key.removesuffix(ending.lower()) in found or not is_readable(path):
+            continue
+        twin = masks.get(f"{stem_of(path)}{ending.lower()}")
+        if twin not in (None, path):
+            problems.append(_two_files(stem_of(path), twin, path))
+        else:
             problems.append(Problem(stem_of(path), f"{path} has no image in {images.name}",
                                     "bring the image, or remove the mask"))  # fmt: skip
     return cases
@@ -206,7 +218,7 @@ def _numbered(images: Path, ending: str, problems: list[Problem]) -> dict[str, d
 
 
 def _two_files(case: str, one: Path, other: Path) -> Problem:
-    return Problem(case, f"{one} and {other} are two files of one channel of one case", "keep one of them")
+    return Problem(case, f"{one} and {other} are two files of one name", "keep one of them")
 
 
 def _lower_ending(path: Path, ending: str) -> str:

@@ -35,7 +35,7 @@ def with_subjects(layout: Layout, pattern: str | None = None) -> Layout:
     """
     names = [case.name for case in layout.cases]
     if pattern:
-        subjects, whose = _by_pattern(names, pattern), f"by {pattern!r}"
+        subjects, whose = _by_pattern(names, pattern), f"by {pattern}"
         return replace(layout, cases=_given(layout, subjects), whose=whose)
     stem_of_name = slices_of(names)
     subjects = [stem_of_name.get(case.name, case.subject) for case in layout.cases]

@@ -247,8 +247,10 @@ def test_names_of_labels_stay_inside_the_store_or_are_refused(tmp_path):
     build(open_source(root, name="../../up"), tmp_path / "deep" / "store", SMALL, Options())
     assert {name.label for name in TaskStore(tmp_path / "deep" / "store")} == {"x", "y"}
     assert {path.name for path in tmp_path.iterdir()} == {"deep"}
-    files.nnunet(root, shape=(20, 20), ending=".png", labels={"background": 0, "HER2+": 1, "HER2-": 2})
-    with pytest.raises(DataError, match=r"'HER2\+' of 'channel 0' and 'HER2-' of .* would be one task, set/channel_0"):
+    files.nnunet(root, shape=(20, 20), ending=".png", labels={"background": 0, "HER2+": 1, "HER2++": 2})
+    with pytest.raises(
+        DataError, match=r"'HER2\+' of 'channel 0' and 'HER2\+\+' of .* would be one task, set/channel_0"
+    ):
         build(open_source(root), tmp_path / "other", SMALL, Options())
 
 
