@@ -31,6 +31,7 @@ def pictures(root, **description):
         ("numTraining", "4", "numTraining is '4'"),
         ("numTraining", True, "numTraining is True"),
         ("training", {}, "training is {}"),
+        ("training", 5, "training is 5"),
         ("training", [{"image": None, "label": "x"}], "lists {'image': None, 'label': 'x'} in training"),
         ("training", [{"image": 5, "label": "x"}], "lists {'image': 5, 'label': 'x'} in training"),
         ("training", [{"image": "x", "label": None}], "lists .* in training"),

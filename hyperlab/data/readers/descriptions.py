@@ -85,6 +85,14 @@ class Description:
         return None if reader == "None" else reader
 
     @property
+    def test(self) -> list[Any]:
+        """The list of test images, which may be left out."""
+        test = self._content.get("test", [])
+        if not isinstance(test, list):
+            raise self._wrong("test", test, "a list of images, which may be empty")
+        return test
+
+    @property
     def lists_cases(self) -> bool:
         """Whether there is a list of training cases."""
         if "training" not in self._content:
@@ -102,10 +110,8 @@ class Description:
         """Image, label (None of test images without one) and part of each listed case; paths are from the root."""
         if not self.has_training:
             raise DataError(f"{self.path} lists no training cases; expected [{{'image': ..., 'label': ...}}]")
-        test = self._content.get("test", [])
-        if not isinstance(test, list):
-            raise self._wrong("test", test, "a list of images, which may be empty")
-        listed = [(entry, "train") for entry in self._content["training"]] + [(entry, "test") for entry in test]
+        listed = [(entry, "train") for entry in self._content["training"]]
+        listed += [(entry, "test") for entry in self.test]
         return [self._entry(entry, part) for entry, part in listed]
 
     def classes(self) -> dict[int, str]:

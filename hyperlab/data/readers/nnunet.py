@@ -40,7 +40,7 @@ def list_nnunet(root: str | Path, subjects: str | None = None) -> Layout:
     description = Description(root)
     channels, classes = len(description.channels), description.classes()
     problems: list[Problem] = []
-    ending = description.file_ending
+    ending, _ = description.file_ending, description.test  # of version 1; the folders say which cases there are
     if ending is None:
         ending = _usual_ending(root / "imagesTr")
         problems.append(Problem("", f"{description.path} has no file_ending (version 1?)",
