@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.data.labelled_pixels import load_segmented
+from hyperlab.data.labelled_pixels import load_segmented, optional_keys
 from hyperlab.errors import ConfigError
 from hyperlab.nn import check_sizes, level_sizes
 from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, cases, costs, deploy
@@ -21,6 +21,8 @@ from hyperlab.rescaling.units import mean_dice
 from hyperlab.train import config as configs
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
+
+OPTIONAL = optional_keys()
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab import in_context, interop, launch
-from hyperlab.data.layouts import Layout, case_problems, detect, refuse
+from hyperlab.data.layouts import Layout, case_problems, detect, is_picture, refuse
+from hyperlab.data.problems import scale_problems
 from hyperlab.data.readers.cases import Problem, visible
 from hyperlab.data.readers.images import SUFFIXES
-from hyperlab.data.readers.scan import is_readable, read_scan, stem_of, suffix_of
+from hyperlab.data.readers.scan import Scan, is_readable, read_scan, stem_of, suffix_of
 from hyperlab.data.resample import unit_range
 from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError, require
 from hyperlab.in_context import Segmentation, network_of, segment
@@ -54,8 +55,9 @@ def _run(options: argparse.Namespace) -> None:
     if options.out.exists() and not options.out.is_dir():
         raise ConfigError(f"--out {options.out} is a file, expected a folder")
     network = _network(options)
-    paths = image_files(options.images) if options.images else without_mask(options.support)
-    images, labels, values = load_support(options.support, options.normalize, options.binary)
+    which = {"masks": options.masks, "mask_suffix": options.mask_suffix}
+    paths = image_files(options.images) if options.images else without_mask(options.support, **which)
+    images, labels, values = load_support(options.support, options.normalize, options.binary, **which)
     classes = tuple(options.classes) if options.classes else values
     missing = [value for value in classes if value not in values]
     if missing:
@@ -173,40 +175,45 @@ def image_files(folder: Path) -> list[Path]:
     return paths
 
 
-def without_mask(folder: Path) -> list[Path]:
-    """The images of a folder of examples that have no mask yet, by name.
+def without_mask(folder: Path, masks: str | None = None, mask_suffix: str | None = None) -> list[Path]:
+    """The images of a folder of examples that have no mask yet, by name; `masks` and `mask_suffix` as for `detect`.
 
     Raises:
-      DataError: there is none, or the folder holds no pairs.
+      DataError: there is none, or the folder holds no pairs, or it does not say which files are the masks.
     """
-    paths = _without_mask(detect(folder))
+    layout = detect(folder, masks, mask_suffix)
+    paths = _without_mask(layout)
     if not paths:
+        refuse(folder, [problem for problem in layout.problems if not problem.case])
         raise DataError(f"--support {folder}: every image has a mask; say with --images DIR what to segment")
     return paths
 
 
 def _without_mask(layout: Layout) -> list[Path]:
     labelled = [case for case in layout.cases if case.label is not None]
-    known = {path for case in labelled for path in (*case.images, case.label)}
+    known = {path for case in labelled for path in (*case.images, case.label, *case.more_labels)} | {*layout.aside}
     beside = {path.parent for case in layout.cases for path in case.images}
     return sorted(path for part in beside for path in visible(part) if is_readable(path) and path not in known)
 
 
 def load_image(path: Path, normalize: str) -> np.ndarray:
     """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images."""
-    return _grey(read_scan(path).values, str(path), normalize)
+    return _grey(read_scan(path), str(path), normalize)
 
 
-def load_support(folder: Path, normalize: str, binary: bool):
+def load_support(
+    folder: Path, normalize: str, binary: bool, masks: str | None = None, mask_suffix: str | None = None
+):  # fmt: skip
     """Images, label maps, and the label values that occur, background left out.
 
     Raises:
       DataError: no pairs, damaged files, or masks that look like instances.
     """
-    cases = detect(folder)
-    unlabelled = {stem_of(path) for path in _without_mask(cases)}  # they are to be segmented, and no examples
+    cases = detect(folder, masks, mask_suffix)
+    # images without a mask are to be segmented, and no examples; those whose name another file has are a problem
+    unlabelled = {stem_of(path) for path in _without_mask(cases)} - {stem_of(path) for path in cases.aside}
     problems: list[Problem] = [problem for problem in cases.problems if problem.case not in unlabelled]
-    images, labels = [], []
+    images, labels, values_of = [], [], []
     for case in cases.cases:
         if case.label is None:
             continue
@@ -214,9 +221,12 @@ def load_support(folder: Path, normalize: str, binary: bool):
         problems += found
         if image is None or mask is None:
             continue
-        images.append(_grey(image.values, str(case.images[0]), normalize))
+        values_of.append((case, np.unique(mask.values).tolist()))
+        images.append(_grey(image, str(case.images[0]), normalize))
         labels.append((mask.values > 0).astype(np.int32) if binary else mask.values)
         labels[-1] = labels[-1].squeeze() if images[-1].ndim < labels[-1].ndim else labels[-1]
+    if cases.classes is None and not binary:
+        problems += scale_problems(values_of)
     refuse(folder, problems)
     if not images:
         raise DataError(f"--support {folder} holds no image with a mask")
@@ -293,13 +303,13 @@ def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> Path:
     return target
 
 
-def _grey(values: np.ndarray, name: str, normalize: str) -> np.ndarray:
+def _grey(image: Scan, name: str, normalize: str) -> np.ndarray:
+    values = image.values
     if not np.isfinite(values).all():
         raise DataError(f"{name} holds values that are not finite (NaN or infinite); mend the file")
-    eight_bit = values.dtype == np.uint8
     grey = values.astype(np.float32).mean(-1)
     grey = grey[..., 0] if grey.ndim == 3 and grey.shape[-1] == 1 else grey
-    if normalize == "auto" and eight_bit:
+    if normalize == "auto" and is_picture(image):
         return grey / 255
     limits = (0, 100) if normalize == "min_max" else (0.5, 99.5)
     return unit_range(grey[..., None], *limits)[..., 0]
@@ -314,9 +324,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--params", type=Path, help="weights of an in-context network: .npz or .pt; by default one is trained")
     add("--steps", type=int, help=f"of training, without --params (default {in_context.STEPS})")
     add("--classes", type=int, nargs="+", help="label values to segment; by default all that occur")
+    add("--masks", metavar="NAME", help="folder of the masks in --support, where several pair with the images")
+    add("--mask-suffix", metavar="TAIL", help="of the masks that are meant, where images have several: _1stHO")
     add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
     add("--normalize", choices=NORMALIZATIONS, default="auto",
-        help="auto: 8-bit divided by 255, all else as percentiles (.5 and 99.5 become 0 and 1)")  # fmt: skip
+        help="auto: 8-bit pictures divided by 255, all else as percentiles (.5 and 99.5 become 0 and 1)")  # fmt: skip
     add("--size", type=int, default=128, help="what the network works at; 0 keeps the images' own (default 128)")
     add("--aspect", choices=("keep", "stretch"), default="keep", help="pad to the working proportions, or distort")
     add("--slice-axis", type=int, choices=(0, 1, 2), help="of volumes; by default 2")

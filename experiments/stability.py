@@ -15,11 +15,14 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
+from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
 from hyperlab.train import config as configs
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
+
+OPTIONAL = optional_keys("rescaling.data")
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -15,12 +15,15 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
+from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.data.shifts import SEVERITIES, SHIFTS
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.reliability import Point, Units, find, floors, material, saved
 from hyperlab.train import study, tuning
 from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
+
+OPTIONAL = optional_keys()
 
 
 def get_config() -> ml_collections.ConfigDict:

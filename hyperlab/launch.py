@@ -1,6 +1,7 @@
 """How a study starts: from the command line (`main`) or from Python (`run`).
 
-A study is a module `experiments.<name>` with `get_config() -> ConfigDict` and `run(config, folder, stop)`.
+A study is a module `experiments.<name>` with `get_config() -> ConfigDict` and `run(config, folder, stop)`. It may have
+`OPTIONAL`, dotted keys that a config can have besides, with their defaults; those that nobody gives are in no config.
 """
 
 import ast
@@ -54,7 +55,7 @@ def run(
     """
     config = ml_collections.ConfigDict(config)
     study = load_study(config.get("study"))
-    configs.validate(config, study.get_config())
+    configs.validate(config, _defaults(study, config))
     enable_compilation_cache()
     from hyperlab.train import compiler, distributed, provenance
 
@@ -90,6 +91,8 @@ def main(module: str, arguments: Sequence[str] | None = None) -> None:
     name = module.rpartition(".")[2]
     if {"-h", "--help", "-help"} & set(arguments):
         print(USAGE.format(study=name) + "\nDefaults:\n" + _listed(load_study(name).get_config()))
+        if optional := getattr(load_study(name), "OPTIONAL", {}):
+            print("\nAlso:\n" + _listed(optional))
         return
     try:
         options, config = parse(name, arguments)
@@ -143,7 +146,7 @@ def parse(study: str, arguments: Sequence[str]) -> tuple[dict[str, Any], ml_coll
         raise ConfigError(f"{file} is a config of study {config.get('study')!r}, not of {study!r}")
     for key, text in overrides:
         override(config, key, text)
-    configs.validate(config, load_study(study).get_config())
+    configs.validate(config, _defaults(load_study(study), config))
     return options, config
 
 
@@ -168,8 +171,11 @@ def override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
     owner = config
     for group in groups:
         owner = owner.get(group) if isinstance(owner, ml_collections.ConfigDict) else None
+    optional = _optional(config)
+    if key in optional and isinstance(owner, ml_collections.ConfigDict) and last not in owner:
+        owner[last] = optional[key]
     if not isinstance(owner, ml_collections.ConfigDict) or last not in owner:
-        raise ConfigError(f"unknown config key {key!r}; {nearest(key, leaves)}")
+        raise ConfigError(f"unknown config key {key!r}; {nearest(key, [*leaves, *optional])}")
     current = owner[last]
     if isinstance(current, ml_collections.ConfigDict):
         members = ", ".join(f"{key}.{name}" for name in current)
@@ -240,13 +246,31 @@ def load_study(name: Any):
     return importlib.import_module(f"experiments.{name}")
 
 
+def _optional(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that a config's study takes besides those of its `get_config()`."""
+    return getattr(load_study(config["study"]), "OPTIONAL", {}) if config.get("study") in studies() else {}
+
+
+def _defaults(study: Any, config: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A study's defaults, with those of its optional keys that a config has."""
+    defaults, given = study.get_config(), configs.flat(config)
+    for key, default in getattr(study, "OPTIONAL", {}).items():
+        if key in given:
+            *groups, last = key.split(".")
+            owner = defaults
+            for group in groups:
+                owner = owner[group]
+            owner[last] = default
+    return defaults
+
+
 def _announce(name: str, config: ml_collections.ConfigDict) -> None:
     changed = configs.difference(load_study(name).get_config(), config)
     shown = ", ".join(f"{key}={new!r}" for key, (_, new) in changed.items()) or "the embedded default"
     print(f"{name}: {shown}", file=sys.stderr)
 
 
-def _listed(config: ml_collections.ConfigDict) -> str:
+def _listed(config: Mapping[str, Any]) -> str:
     return "\n".join(f"  --config.{key}={value}" for key, value in configs.flat(config).items())
 
 

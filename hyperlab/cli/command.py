@@ -216,7 +216,11 @@ COMMANDS = {
         "ROOT [--by COLUMN ...] [--metric NAME ...] [--where COLUMN=VALUE ...]",
     ),
     "report": Command(_report, "write a run's report again", "RUN"),
-    "data check": Command(_of("hyperlab.data.check"), "what is wrong with a folder of images and masks", "DIR"),
+    "data check": Command(
+        _of("hyperlab.data.check"),
+        "what is wrong with a folder of images and masks",
+        "DIR [--masks NAME] [--subjects REGEX] ...",
+    ),
     "data build": Command(
         _of("hyperlab.data.build"), "a store of tasks for in-context segmentation", "--source DIR ... --out STORE"
     ),

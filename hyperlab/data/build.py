@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         for root in given.source:
             name = given.name if len(given.source) == 1 else None
-            source = open_source(root, given.layout, name, given.modality)
+            source = open_source(root, given.layout, name, given.modality, given.masks, given.mask_suffix)
             build(cards.applied(card, source) if card else source, given.out, settings, options, progress)
         if given.synthetic:
             build_synthetic(
@@ -200,6 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--cards", action=_ListCards, nargs=0, help="list the cards and end")
     add("--layout", default="auto", choices=["auto", *SOURCES, *LAYOUTS], help="of the sources")
     add("--name", help="of the data set, where one source is given; by default the folder's")
+    add("--masks", metavar="NAME", help="the folder of the masks, where several pair with the images")
+    add("--mask-suffix", metavar="TAIL", help="of the masks that are meant, for instance _1stHO")
     add("--modality", choices=KINDS, help="decides how intensities are clipped; by default what dataset.json says")
     add("--sizes", type=int, nargs="+", default=[128], metavar="N", help="sides of the planes, in pixels")
     add("--slicing", default="maxslice", choices=SLICINGS, help="of volumes: the plane with most of a label, or middle")

@@ -1,6 +1,6 @@
 """Says what is wrong with a folder of images and masks before anything is trained on it.
 
-    python -m hyperlab.data.check DIR
+    python -m hyperlab.data.check DIR [--masks NAME] [--mask-suffix TAIL] [--subjects REGEX]
 
 The layout is found by itself: nnU-Net, Medical Segmentation Decathlon, neurite-OASIS, CAMUS, an `.npz`
 archive, folders of pairs, or IDX files. Every problem is a row: which case, what was found, what to do.
@@ -17,7 +17,8 @@ import numpy as np
 
 from hyperlab.data.classification import mnist
 from hyperlab.data.layouts import case_problems, depth_problems, detect
-from hyperlab.data.readers.cases import Case, Layout, Problem
+from hyperlab.data.problems import grouped, scale_problems
+from hyperlab.data.readers.cases import Case, Layout, Problem, printable
 from hyperlab.data.similarity import near_copies, thumbnail
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import DataError, HyperlabError, MissingExtraError
@@ -38,34 +39,44 @@ class Findings:
     summary: str
 
 
-def check(root: str | Path) -> list[Problem]:
+def check(
+    root: str | Path, masks: str | None = None, mask_suffix: str | None = None, subjects: str | None = None
+) -> list[Problem]:
     """Everything that is wrong with a folder.
 
-    Looks for image and mask of unequal geometry (shape, spacing, affine), labels outside the declared map,
-    non-finite voxels, files that a `dataset.json` names and that are missing, empty case folders, JPEG
-    masks, damaged files, pictures of mixed bit depth or channel count; identical images and near-copies (also under
-    different masks); cases and subjects that are in the training and in the test part.
+    Looks for several files that may be the mask of an image, channels or image and mask of unequal geometry (shape,
+    spacing, affine), labels outside the declared map, masks of one folder on several scales, non-finite voxels, files
+    that a `dataset.json` names and that are missing, empty case folders, JPEG masks, damaged files, pictures of mixed
+    bit depth or channel count; identical images and near-copies (also under different masks); cases and subjects that
+    are in the training and in the test part.
 
     Args:
       root: the folder, or an `.npz` file.
+      masks, mask_suffix: which folder, or which of several files of an image, is the mask, in a plain folder; see
+        `hyperlab.data.readers.folders.list_folder`.
+      subjects: a regular expression whose first group, in a case's name, says whom it shows.
 
     Raises:
-      DataError: the folder is of no known layout.
+      DataError: the folder is of no known layout; an option does not fit it.
       MissingExtraError: it holds NIfTI files and nibabel is not installed.
     """
-    return examine(root).problems
+    return examine(root, masks, mask_suffix, subjects).problems
 
 
-def examine(root: str | Path) -> Findings:
+def examine(
+    root: str | Path, masks: str | None = None, mask_suffix: str | None = None, subjects: str | None = None
+) -> Findings:
     """`check`, with a sentence about what was read."""
     root = Path(root).expanduser()
     if root.is_dir() and any(root.glob("*idx3-ubyte*")):
+        if masks or mask_suffix or subjects:
+            raise DataError(f"{root} holds IDX files; masks, mask_suffix and subjects are for images with masks")
         return _examine_idx(root)
-    layout = detect(root)
+    layout = detect(root, masks, mask_suffix, subjects)
     problems = [*layout.problems, *depth_problems(layout)]
     hashes: list[tuple[str, str]] = []
     thumbnails, read = [], []
-    values: set[int] = set()
+    values: list[tuple[Case, list[int]]] = []
     for case in layout.cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
@@ -76,10 +87,13 @@ def examine(root: str | Path) -> Findings:
         finite = np.nan_to_num(np.asarray(image.values, np.float32), nan=0, posinf=0, neginf=0)
         thumbnails.append(thumbnail(finite))
         read.append(case)
-        values |= set() if mask is None else set(np.unique(mask.values).tolist())
+        if mask is not None:
+            values.append((case, np.unique(mask.values).tolist()))
+    if layout.classes is None:
+        problems += scale_problems(values)
     problems += _copies(read, hashes, thumbnails)
     problems += _subjects(layout)
-    return Findings(problems, _summary(layout, read, values))
+    return Findings(problems, _summary(layout, read, {value for _, inside in values for value in inside}))
 
 
 def _copies(cases: list[Case], hashes: list[tuple[str, str]], thumbnails: list[np.ndarray]) -> list[Problem]:
@@ -107,20 +121,21 @@ def _copies(cases: list[Case], hashes: list[tuple[str, str]], thumbnails: list[n
 
 def _pair(a: Case, b: Case, what: str) -> Problem:
     if a.part == b.part:
-        return Problem(a.name, f"{a.name} and {b.name} {what}", _TOGETHER, fatal=False)
+        return Problem(a.name, f"{a.name} and {b.name} {what}", _TOGETHER, fatal=False, other=b.name)
     what = f"{a.name} ({a.part}) and {b.name} ({b.part}) {what}"
-    return Problem(a.name, what, "take it out of the training part", fatal=False)
+    return Problem(a.name, what, "take it out of the training part", fatal=False, other=b.name)
 
 
 def _subjects(layout: Layout) -> list[Problem]:
-    """Subjects, guessed from names, with cases in both parts."""
+    """Subjects with cases in both parts."""
+    how = "guessed from the name" if layout.whose.startswith("by their names") else layout.whose
     parts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for case in layout.cases:
         parts[case.subject][case.part].append(case.name)
     return [
         Problem(
             held["train"][0],
-            f"subject {subject!r} (guessed from the name) is in the training part ({', '.join(held['train'][:3])}) "
+            f"subject {subject!r} ({how}) is in the training part ({', '.join(held['train'][:3])}) "
             f"and in the test part ({', '.join(held['test'][:3])})",
             "take the subject out of one of them",
             fatal=False,
@@ -135,8 +150,8 @@ def _summary(layout: Layout, read: list[Case], values: set[int]) -> str:
     subjects = len({case.subject for case in layout.cases})
     shown = ", ".join(map(str, sorted(values)[:8])) + (f", ... ({len(values)} values)" if len(values) > 8 else "")
     return (
-        f"{layout.root}: {layout.kind} layout, {parts['train']} training and {parts['test']} test cases, {len(read)} "
-        f"read, {subjects} subjects by their names, labels {shown or 'none'}"
+        f"{printable(str(layout.root))}: {layout.kind} layout, {parts['train']} training and {parts['test']} "
+        f"test cases, {len(read)} read, {subjects} subjects {printable(layout.whose)}, labels {shown or 'none'}"
     )
 
 
@@ -163,8 +178,9 @@ def _examine_idx(root: Path) -> Findings:
 
 
 def _print(findings: Findings) -> None:
-    """A table in a terminal, tab-separated lines in a pipe."""
+    """A table in a terminal, tab-separated lines in a pipe; what many cases share is one row."""
     print(findings.summary)
+    rows = grouped(findings.problems)
     if not findings.problems:
         print("no problem was found")
         return
@@ -173,12 +189,12 @@ def _print(findings: Findings) -> None:
         from rich.table import Table
 
         table = Table("case", "problem", "fix", show_lines=True)
-        for problem in findings.problems:
-            table.add_row(*(cell.replace("[", r"\[") for cell in (problem.case, problem.what, problem.fix)))
+        for who, problem in rows:
+            table.add_row(*(cell.replace("[", r"\[") for cell in (who, problem.what, problem.fix)))
         Console().print(table)
     else:
-        for problem in findings.problems:
-            print("\t".join(" ".join(cell.split()) for cell in (problem.case or "-", problem.what, problem.fix)))
+        for who, problem in rows:
+            print("\t".join(" ".join(cell.split()) for cell in (who or "-", problem.what, problem.fix)))
     fatal = sum(problem.fatal for problem in findings.problems)
     print(f"{len(findings.problems)} problems, of which {fatal} must be mended before training")
 
@@ -187,11 +203,16 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hyperlab.data.check", description=__doc__.splitlines()[0])
     parser.add_argument("root", metavar="DIR", help="a folder of images and masks, or an .npz archive")
-    root = parser.parse_args(arguments).root
+    parser.add_argument("--masks", metavar="NAME", help="the folder of the masks, where several pair with the images")
+    parser.add_argument("--mask-suffix", metavar="TAIL", help="of the masks that are meant, for instance _1stHO")
+    parser.add_argument(
+        "--subjects", metavar="REGEX", help=r"its first group, in a case's name, is the subject: '(volume-\d+)_'"
+    )
+    given = parser.parse_args(arguments)
     try:
-        findings = examine(root)
+        findings = examine(given.root, given.masks, given.mask_suffix, given.subjects)
     except (HyperlabError, MissingExtraError) as error:
-        print(error, file=sys.stderr)
+        print("\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
         return 2
     _print(findings)
     return int(bool(findings.problems))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, refuse
+from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, is_picture, refuse
 from hyperlab.data.microscopy import FULL_RANGE, OWN_RANGE, PERCENTILES, full_range
-from hyperlab.data.readers.cases import Layout, Problem
+from hyperlab.data.problems import scale_problems
+from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan
 from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, scale_of, unit_range
 from hyperlab.data.segmentation import largest_slice
@@ -31,6 +32,7 @@ def nnunet(
     fit: str = "resample",
     normalize: str = "auto",
     slice_axis: int | None = None,
+    subjects: str | None = None,
 ) -> Source:
     """The cases of an nnU-Net raw folder; `imagesTs` with `labelsTs` is the official test split.
 
@@ -44,12 +46,14 @@ def nnunet(
         pixels' type holds; or `"none"` where values lie in 0..1 already.
       slice_axis: of volumes take the slice across this axis with the most labelled voxels; where None and `size` has
         two numbers, across the axis along which the first volume's voxels are longest (the last one of equals).
+      subjects: a regular expression whose first group, in a case's name, says whom it shows, for instance
+        `r"(volume-\\d+)_"`; by default guessed from the names. Cases of one subject share a split.
 
     Raises:
       DataError: a file is missing or damaged; image and mask differ in geometry; a label is outside the map; a
         voxel is not finite; sizes differ and no size is given.
     """
-    return _source(LAYOUTS["nnunet"](_folder(root)), size, fit, normalize, slice_axis)
+    return _source(LAYOUTS["nnunet"](_folder(root), subjects), size, fit, normalize, slice_axis)
 
 
 def decathlon(
@@ -58,9 +62,10 @@ def decathlon(
     fit: str = "resample",
     normalize: str = "auto",
     slice_axis: int | None = None,
+    subjects: str | None = None,
 ) -> Source:
     """The training cases of a Medical Segmentation Decathlon task; the arguments are those of `nnunet`."""
-    return _source(LAYOUTS["decathlon"](_folder(root)), size, fit, normalize, slice_axis)
+    return _source(LAYOUTS["decathlon"](_folder(root), subjects), size, fit, normalize, slice_axis)
 
 
 def folder(
@@ -70,6 +75,9 @@ def folder(
     normalize: str = "auto",
     slice_axis: int | None = None,
     classes: Sequence[str] | None = None,
+    masks: str | None = None,
+    mask_suffix: str | None = None,
+    subjects: str | None = None,
 ) -> Source:
     """Pairs of image and mask files; the grey values that occur in the masks are the classes, in their order.
 
@@ -77,8 +85,13 @@ def folder(
       root: see `hyperlab.data.readers.folders.list_folder`; images in `test` are the official test split.
       size: as for `nnunet`, like `fit`, `normalize` and `slice_axis`.
       classes: names of the classes; by default `background` and the grey values.
+      masks: the folder of the masks, where several hold files that pair with the images, for instance `"manual1"`.
+      mask_suffix: the tail of the masks that are meant, where an image has several, for instance `"_1stHO"`.
+      subjects: as for `nnunet`.
     """
-    return _source(LAYOUTS["folder"](_folder(root)), size, fit, normalize, slice_axis, classes)
+    return _source(
+        LAYOUTS["folder"](_folder(root), masks, mask_suffix, subjects), size, fit, normalize, slice_axis, classes
+    )
 
 
 def npz(
@@ -143,6 +156,7 @@ def _source(
     cases = [case for case in layout.cases if case.label is not None]
     problems: list[Problem] = []
     images, masks, spacings, pictures = [], [], [], True
+    values: list[tuple[Case, list[int]]] = []
     for case in cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
@@ -153,11 +167,12 @@ def _source(
             images.append(pixels)
             masks.append(labels)
             spacings.append(spacing)
-            pictures &= _is_picture(image)
-    refuse(layout.root, problems)
+            pictures &= is_picture(image)
+            values.append((case, np.unique(mask.values).tolist()))
+    refuse(layout.root, problems + (scale_problems(values) if layout.classes is None else []))
     if not cases:
         raise DataError(f"{layout.root} holds no case with a mask")
-    values, classes = _classes(layout, masks, names)
+    kept, classes = _classes(layout, masks, names)
     size = _size(layout, images, size)
     shapes = [mask.shape for mask in masks]
     known = all(spacing is not None for spacing in spacings)
@@ -173,14 +188,18 @@ def _source(
     is_test = np.array([case.part == "test" for case in cases])
     examples = Split(
         pixels,
-        np.searchsorted(values, labels).astype(np.int32),
+        np.searchsorted(kept, labels).astype(np.int32),
         joined(np.array([case.subject for case in cases]), copies),
         np.arange(len(cases), dtype=np.int32),
         (np.array(spacings) * steps).astype(np.float32) if known else None,
         np.array([case.name for case in cases]),
     )
+    whose = f"{len({case.subject for case in cases})} subjects {layout.whose}"
     how = {"resample": "resampled to", "centre": "centred in"}[fit]
-    notes = (f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split.",)
+    notes = (
+        f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split "
+        f"({whose}).",
+    )
     if slice_axis is not None:
         taken = f"Of every volume one slice was taken, across axis {slice_axis}: that with the most labelled voxels. "
         notes = (taken + "Three numbers in `size` take whole volumes.", *notes)
@@ -214,14 +233,9 @@ def _normalized(name: str, image: Scan, normalize: str) -> np.ndarray:
         return unit_range(image.values)
     if normalize == "full_range":
         return image.values.astype(np.float32) / np.float32(full_range(image.values, f"case {name}"))
-    if normalize == "auto" and _is_picture(image):
+    if normalize == "auto" and is_picture(image):
         return image.values.astype(np.float32) / np.float32(255)
     return unit_range(image.values, 0.5, 99.5)
-
-
-def _is_picture(image: Scan) -> bool:
-    """Whether it came from a file of 8 bits that is no scan: its white is 255."""
-    return image.values.dtype == np.uint8 and image.affine is None
 
 
 def _wants_planes(size: Size | None, labels: np.ndarray) -> bool:

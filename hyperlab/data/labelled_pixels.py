@@ -6,13 +6,30 @@ from hyperlab.data.datasets import load
 from hyperlab.data.splits import Splits
 from hyperlab.errors import ConfigError
 
+# texts that say of a folder which files are masks and whom a case shows; a config that does not need them has none
+FOLDER_OPTIONS = ("masks", "mask_suffix", "subjects")
+
+
+def optional_keys(group: str = "data") -> dict[str, str]:
+    """The keys of `FOLDER_OPTIONS` in a group of a config, with their defaults: what a study's `OPTIONAL` holds.
+
+    >>> optional_keys()
+    {'data.masks': '', 'data.mask_suffix': '', 'data.subjects': ''}
+    """
+    return {f"{group}.{name}": "" for name in FOLDER_OPTIONS}
+
+
+def folder_options(settings: Any) -> dict[str, str]:
+    """Those of `FOLDER_OPTIONS` that settings have, as `hyperlab.data.load` takes them."""
+    return {name: value for name in FOLDER_OPTIONS if (value := getattr(settings, name, ""))}
+
 
 def load_segmented(settings: Any, group: str = "data") -> Splits:
     """The splits of a set with a class for every pixel.
 
     Args:
       settings: `name`, `root` (`""` for none), `split_seed`, `limit` (0 for none), `size` (of the images, `()` for
-        their own), and, of procedural shapes, `count` and `difficulty`.
+        their own), and, of procedural shapes, `count` and `difficulty`; perhaps `FOLDER_OPTIONS`.
       group: what the config calls the settings, for messages.
 
     Raises:
@@ -27,6 +44,7 @@ def load_segmented(settings: Any, group: str = "data") -> Splits:
     options = {"size": tuple(settings.size)} if settings.size else {}
     if settings.name == "shapes":
         options |= {"count": settings.count, "difficulty": settings.difficulty}
+    options |= folder_options(settings)
     limit = settings.limit or None
     splits = load(settings.name, settings.root or None, split_seed=settings.split_seed, limit=limit, **options)
     if splits.train.labels.ndim == 1:

@@ -2,16 +2,22 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hyperlab.data.readers.cases import Case, Layout, Problem, visible
+from hyperlab.data.geometry import grid_difference, has_geometry
+from hyperlab.data.problems import grouped
+from hyperlab.data.readers.archives import list_npz
+from hyperlab.data.readers.cases import Case, Layout, Problem, printable, visible
 from hyperlab.data.readers.cohorts import is_camus, is_oasis, list_camus, list_oasis
-from hyperlab.data.readers.folders import list_folder, list_npz
+from hyperlab.data.readers.folders import list_folder
 from hyperlab.data.readers.images import LOSSY, SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.nnunet import is_decathlon, list_decathlon, list_nnunet
 from hyperlab.data.readers.scan import Scan, read_labels, read_scan, suffix_of
+from hyperlab.data.readers.spacings import read_spacing
+from hyperlab.data.readers.subjects import with_subjects
 from hyperlab.errors import DataError
 
 LAYOUTS: dict[str, Callable[..., Layout]] = {
@@ -23,49 +29,101 @@ LAYOUTS: dict[str, Callable[..., Layout]] = {
     "folder": list_folder,
 }
 _MOST_SHOWN = 5
-_TOLERANCE_MM = 1e-2  # float32 headers and rounding in converters move an affine by less
 
 
-def detect(root: str | Path) -> Layout:
+def detect(
+    root: str | Path, masks: str | None = None, mask_suffix: str | None = None, subjects: str | None = None
+) -> Layout:
     """Lists a folder by the layout that its files show.
 
+    Args:
+      root: the folder, or an `.npz` file.
+      masks, mask_suffix: which folder, or which of several files of an image, is the mask; see `list_folder`.
+      subjects: whom a case shows; see `hyperlab.data.readers.subjects.with_subjects`.
+
     Raises:
-      DataError: the folder does not exist or is of no layout that is known.
+      DataError: the folder does not exist or is of no layout that is known; an option does not fit it.
     """
-    root = Path(root).expanduser()
+    layout = _detected(Path(root).expanduser(), masks, mask_suffix, subjects)
+    if layout.kind != "folder":
+        for option, value in (("masks", masks), ("mask_suffix", mask_suffix)):
+            if value is not None:
+                raise DataError(
+                    f"{option}={value!r} is for plain folders of images and masks; {root} is of the layout "
+                    f"{layout.kind}, which says itself which files are masks"
+                )
+    return layout
+
+
+def _detected(root: Path, masks: str | None, mask_suffix: str | None, subjects: str | None) -> Layout:
     if not root.exists():
         raise DataError(f"{root} does not exist")
     if suffix_of(root) == ".npz":
-        return list_npz(root)
+        return with_subjects(list_npz(root), subjects) if subjects else list_npz(root)
     if not root.is_dir():
         raise DataError(f"{root} is a file; expected a folder, or an .npz archive")
     if (root / "dataset.json").is_file():
-        return list_decathlon(root) if is_decathlon(root) else list_nnunet(root)
+        return (list_decathlon if is_decathlon(root) else list_nnunet)(root, subjects)
     if is_oasis(root):
         flat = any((folder / "slice_norm.nii.gz").exists() for folder in visible(root))
-        return list_oasis(root, dims=2 if flat else 3)
-    if is_camus(root):
-        return list_camus(root)
-    if any(suffix_of(entry) == ".npz" for entry in visible(root)):
-        return list_npz(root)
-    return list_folder(root)
+        layout = list_oasis(root, dims=2 if flat else 3)
+    elif is_camus(root):
+        layout = list_camus(root)
+    elif any(suffix_of(entry) == ".npz" for entry in visible(root)):
+        layout = list_npz(root)
+    else:
+        return list_folder(root, masks, mask_suffix, subjects)
+    return with_subjects(layout, subjects) if subjects else layout
 
 
 def read_case(case: Case) -> tuple[Scan, Scan | None]:
     """The image of a case `[*spatial, channel]`, its channels stacked, and its mask int32 `[*spatial]`.
 
     Raises:
-      DataError: a file cannot be read, or the channels differ in shape.
+      DataError: a file cannot be read, or the channels lie on different grids.
     """
+    image_spacing, _ = case.spacing_files
     channels = [read_scan(path, case.index) for path in case.images]
-    shapes = [scan.values.shape[:-1] for scan in channels]
-    if len(set(shapes)) > 1:
-        shown = ", ".join(f"{path} {shape}" for path, shape in zip(case.images, shapes, strict=True))
-        raise DataError(f"the channels of {case.name} differ in shape: {shown}; bring them onto one grid")
+    axes = channels[0].values.ndim - 1
+    for path, scan in zip(case.images[1:], channels[1:], strict=True):
+        if difference := grid_difference(channels[0], scan, axes):
+            raise DataError(
+                f"the channels of {case.name} differ in {difference} ({case.images[0]} and {path}); "
+                "resample them onto one grid, or find the file that belongs to the case"
+            )
     image = channels[0]
     if len(channels) > 1:
-        image = Scan(np.concatenate([scan.values for scan in channels], -1), image.spacing, image.affine)
-    return image, None if case.label is None else read_labels(case.label, case.index)
+        warnings = tuple(dict.fromkeys(text for scan in channels for text in _warnings(scan)))
+        image = replace(image, values=np.concatenate([scan.values for scan in channels], -1))
+        image = replace(image, warnings=warnings) if warnings else image
+    if image_spacing is not None:
+        image = replace(image, spacing=read_spacing(image_spacing, axes))
+    return image, read_label(case)
+
+
+def read_label(case: Case) -> Scan | None:
+    """The mask of a case int32 `[*spatial]`, further masks united with it, or None.
+
+    Raises:
+      DataError: a file cannot be read; masks differ in shape, or give one pixel two labels.
+    """
+    if case.label is None:
+        return None
+    mask = read_labels(case.label, case.index)
+    values = mask.values
+    for path in case.more_labels:
+        more = read_labels(path).values
+        if more.shape != values.shape:
+            raise DataError(f"{path} and {case.label} differ in shape: {more.shape} and {values.shape}; both are masks "
+                            f"of {case.name} and have to be united")  # fmt: skip
+        if np.any((more != values) & (more > 0) & (values > 0)):
+            raise DataError(
+                f"{path} and {case.label} give one pixel two labels, and both are masks of {case.name}; "
+                "choose one of them with mask_suffix, or unite them in one file"
+            )
+        values = np.maximum(values, more)
+    spacing = mask.spacing if case.spacing_files[1] is None else read_spacing(case.spacing_files[1], values.ndim)
+    return replace(mask, values=values, spacing=spacing)
 
 
 def case_problems(
@@ -83,10 +141,11 @@ def case_problems(
     Raises:
       MissingExtraError: nibabel is needed and is not installed.
     """
-    if case.label is not None and suffix_of(case.label) in LOSSY:
-        what = f"{case.label} is a JPEG mask, whose compression changes labels at every border"
-        fix = "export the mask as PNG from its source"
-        return [Problem(case.name, what, fix)], None, None
+    for label in (case.label, *case.more_labels):
+        if label is not None and suffix_of(label) in LOSSY:
+            what = f"{label} is a JPEG mask, whose compression changes labels at every border"
+            fix = "export the mask as PNG from its source"
+            return [Problem(case.name, what, fix)], None, None
     try:
         image, mask = read_case(case)
     except DataError as error:
@@ -97,7 +156,7 @@ def case_problems(
             None,
         )
     where = case.images[0]
-    problems = []
+    problems = _channels(case, image)
     wrong = int((~np.isfinite(image.values)).sum()) if image.values.dtype.kind == "f" else 0
     if wrong:
         problems.append(
@@ -109,59 +168,89 @@ def case_problems(
     if mask is not None:
         problems += _geometry(case, image, mask)
         problems += _values(case, mask, classes)
+    problems += [
+        Problem(case.name, f"{path}: {text}", "compare the two headers, and repair the wrong one", fatal=False)
+        for path, scan in ((where, image), (case.label, mask)) if scan is not None for text in _warnings(scan)
+    ]  # fmt: skip
     return problems, image, mask
 
 
 def depth_problems(layout: Layout) -> list[Problem]:
     """Says which pictures of a folder differ from others in bit depth or number of channels: one scale fits only one.
 
-    Files that are no pictures (NIfTI, arrays) do not count: they are brought to one range each.
+    Files that are no pictures (NIfTI, arrays) do not count: they are brought to one range each. Of cases with several
+    files, the first are compared with the first, and so on.
     """
-    files = [path for case in layout.cases for path in case.images if suffix_of(path) in SUFFIXES]
-    depths = {}
-    for path in files:
-        with contextlib.suppress(DataError):  # a file that cannot be read is a problem of its own
-            depths[path] = depth_of(path)
-    found = mixture(depths)
-    fix = "convert them to one depth and number of channels, or use a folder for each kind"
-    return [Problem("", f"{layout.root} mixes {found}", fix)] if found else []
+    problems = []
+    for place in range(max((len(case.images) for case in layout.cases), default=0)):
+        depths = {}
+        for path in (case.images[place] for case in layout.cases if place < len(case.images)):
+            if suffix_of(path) in SUFFIXES:
+                with contextlib.suppress(DataError):  # a file that cannot be read is a problem of its own
+                    depths[path] = depth_of(path)
+        if found := mixture(depths):
+            fix = "convert them to one depth and number of channels, or use a folder for each kind"
+            problems.append(Problem("", f"{layout.root} mixes {found}", fix))
+    return problems
+
+
+def is_picture(image: Scan) -> bool:
+    """Whether an image came from a file of 8 bits that is no scan: its white is 255.
+
+    >>> pixels = np.zeros((4, 4, 1), np.uint8)
+    >>> is_picture(Scan(pixels)), is_picture(Scan(pixels, (1.0, 1.0), np.eye(4)))
+    (True, False)
+    """
+    return image.values.dtype == np.uint8 and image.affine is None
 
 
 def refuse(root: Path, problems: list[Problem]) -> None:
     """Raises the fatal ones of some problems as one error.
 
     Raises:
-      DataError: at least one problem is fatal; the message names the first five, with their fixes.
+      DataError: at least one problem is fatal; the message names the first five, with their fixes; what many cases
+        share is named once.
     """
     fatal = [problem for problem in problems if problem.fatal]
     if not fatal:
         return
-    shown = [f"{problem.what}; {problem.fix}" for problem in fatal[:_MOST_SHOWN]]
-    if len(fatal) > _MOST_SHOWN:
-        shown.append(f"and {len(fatal) - _MOST_SHOWN} more: python -m hyperlab.data.check {root}")
+    rows = grouped(fatal)
+    shown = [
+        f"{f'{who}: ' if who != printable(problem.case) else ''}{problem.what}; {problem.fix}"
+        for who, problem in rows[:_MOST_SHOWN]
+    ]
+    if len(rows) > _MOST_SHOWN:
+        shown.append(f"and {len(rows) - _MOST_SHOWN} more: python -m hyperlab.data.check {printable(str(root))}")
     count = f"{len(fatal)} problem{'s' * (len(fatal) > 1)}"
-    raise DataError(f"{root} has {count}:\n  " + "\n  ".join(shown))
+    raise DataError(f"{printable(str(root))} has {count}:\n  " + "\n  ".join(shown))
+
+
+def _channels(case: Case, image: Scan) -> list[Problem]:
+    held = image.values.shape[-1]
+    if case.channels is None or held == case.channels:
+        return []
+    what = f"{held} channels are in {', '.join(map(str, case.images))}, channel_names names {case.channels}"
+    return [Problem(case.name, what, "name each channel in dataset.json, or save the image with those that it names")]
 
 
 def _geometry(case: Case, image: Scan, mask: Scan) -> list[Problem]:
     pair = f"{case.label} and {case.images[0]}"
     resample = "resample the mask (nearest) onto the image's grid, or find the mask that belongs to it"
     header = f"copy the image's header to the mask where both have one grid, else {resample}"
-    if image.values.shape[:-1] != mask.values.shape:
-        what = f"{pair} differ in shape: {mask.values.shape} and {image.values.shape[:-1]}"
-        return [Problem(case.name, what, resample)]
-    if image.spacing and mask.spacing and not np.allclose(image.spacing, mask.spacing, rtol=1e-3):
-        shown = " and ".join(str(tuple(round(step, 4) for step in scan.spacing)) for scan in (mask, image))
-        return [Problem(case.name, f"{pair} differ in spacing: {shown} mm", header)]
-    if image.affine is not None and mask.affine is not None:
-        # how far apart the two headers put the corners of the grid
-        ends = [(0, n - 1) for n in (*mask.values.shape, 1, 1)[:3]]
-        corners = np.stack([axis.ravel() for axis in np.meshgrid(*ends, [1], indexing="ij")])
-        distance = float(np.linalg.norm((image.affine - mask.affine) @ corners, axis=0).max())
-        if distance > _TOLERANCE_MM:
-            what = f"{pair} differ in affine: their corners lie up to {distance:.3g} mm apart"
-            return [Problem(case.name, what, header)]
+    axes = max(mask.values.ndim, image.values.ndim - 1)
+    difference = grid_difference(mask, replace(image, values=image.values[..., 0]), axes)
+    if difference:
+        return [Problem(case.name, f"{pair} differ in {difference}", resample if "shape" in difference else header)]
+    if has_geometry(image) != has_geometry(mask):
+        files = (case.label, case.images[0])
+        with_one, without = files if has_geometry(mask) else files[::-1]
+        what = f"{without} has no geometry, {with_one} has one: nothing says that their axes and voxels are the same"
+        return [Problem(case.name, what, "save image and mask in one format", fatal=False)]
     return []
+
+
+def _warnings(scan: Scan) -> tuple[str, ...]:
+    return getattr(scan, "warnings", ())
 
 
 def _values(case: Case, mask: Scan, classes: dict[int, str] | None) -> list[Problem]:

@@ -171,7 +171,10 @@ def split_by_group(labels: np.ndarray, groups: np.ndarray, fractions: Sequence[f
     parts = [np.flatnonzero(part_of[inverse] == part) for part in range(len(fractions))]
     for part, fraction in zip(parts, fractions, strict=True):
         if fraction and not len(part):
-            raise DataError(f"a part of {fraction:.3g} of {len(labels)} examples is empty; use larger fractions")
+            held = (
+                f" in {len(ids)} group{'s' * (len(ids) > 1)} (subjects, near-copies)" if len(ids) < len(labels) else ""
+            )
+            raise DataError(f"a part of {fraction:.3g} of {len(labels)} examples{held} is empty; use larger fractions")
     return parts
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperlab.data import load
+from hyperlab.data.labelled_pixels import folder_options
 from hyperlab.data.shifts import shifted
 from hyperlab.data.splits import Splits, fingerprint
 from hyperlab.errors import ConfigError
@@ -79,7 +80,7 @@ def build(config: Any) -> Material:
 
 
 def _splits(data: Any, kind: str, **scene: Any) -> Splits:
-    options = {"size": tuple(data.size), **scene}
+    options = {"size": tuple(data.size), **folder_options(data), **scene}
     if kind:
         options["kind"] = kind
     return load(data.name, data.root or None, split_seed=data.split_seed, limit=dict(data.limit) or None, **options)

@@ -125,6 +125,20 @@ def test_missing_files_and_empty_folders_of_other_layouts(tmp_path):
     assert "OASIS_OAS1_0050_MR1 is an empty case folder" in row[1]
 
 
+def test_what_a_header_says_twice_is_a_row(tmp_path, monkeypatch):
+    from hyperlab.data import layouts
+
+    class Warned(layouts.Scan):
+        warnings = ("sform and qform differ",)
+
+    files.nnunet(tmp_path, cases=5)
+    read = layouts.read_scan
+    monkeypatch.setattr(layouts, "read_scan", lambda path, index: Warned(**vars(read(path, index))))
+    found = rows(tmp_path)
+    assert len(found) == 5 and not any(row[3] for row in found)
+    assert found[0][1].endswith("case_000_0000.nii.gz: sform and qform differ")
+
+
 def test_idx_sets(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (90, 6, 6), np.uint8)
     images[3] = images[70]  # one in the training, one in the test part
@@ -133,6 +147,8 @@ def test_idx_sets(tmp_path):
     what = [row[1] for row in rows(tmp_path)]
     assert what[0] == "training image 3 is identical to a test image"
     assert "images 5 and 8 are one image with the labels 5 and 8" in what
+    with pytest.raises(DataError, match="masks, mask_suffix and subjects are for images with masks"):
+        check(tmp_path, subjects="(.)")
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     assert "t10k-labels-idx1-ubyte" in rows(tmp_path)[0][1] and main([str(tmp_path)]) == 1
 

@@ -51,13 +51,28 @@ def test_other_geometry_is_refused(tmp_path, affine, message):
         load("nnunet", tmp_path)
 
 
-def test_many_problems_are_counted_and_five_are_shown(tmp_path):
+def test_many_problems_are_counted_and_five_kinds_are_shown(tmp_path):
     files.nnunet(tmp_path, labels={"background": 0, "left": 1})
     with pytest.raises(DataError) as error:
         load("nnunet", tmp_path)
     message = str(error.value)
-    assert message.startswith(f"{tmp_path} has 8 problems:") and message.count("outside the map: 2") == 5
-    assert message.endswith(f"and 3 more: python -m hyperlab.data.check {tmp_path}")
+    assert message.startswith(f"{tmp_path} has 8 problems:\n  8 cases: ") and message.count("outside the map: 2") == 1
+    assert "(for instance case_000); declare the value in dataset.json" in message
+    for i in range(7):
+        (tmp_path / "labelsTr" / f"case_{i:03d}.nii.gz").rename(tmp_path / "labelsTr" / f"{'abcdefg'[i] * 3}.nii.gz")
+    with pytest.raises(DataError) as error:
+        load("nnunet", tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path} has 14 problems:\n  7 cases: ") and message.count("has no image in") == 1
+
+
+def test_five_lines_are_shown(tmp_path):
+    files.nnunet(tmp_path)
+    for i, name in enumerate(("a", "bb", "c.c", "d_d", "e-e", "ff", "g")):
+        (tmp_path / "imagesTr" / f"case_{i:03d}_0000.nii.gz").rename(tmp_path / "imagesTr" / f"{name}.nii.gz")
+    with pytest.raises(DataError) as error:
+        load("nnunet", tmp_path)
+    assert len(str(error.value).splitlines()) <= 1 + 5 + 1
 
 
 def test_sizes_slices_and_normalisations(tmp_path):

@@ -166,11 +166,13 @@ def test_pairs_in_folders(tmp_path, image, mask):
         load("folder", tmp_path, classes=("x",))
 
 
-def test_the_first_of_several_annotators_is_taken(tmp_path):
+@pytest.mark.parametrize("suffix", ["_1stHO", "_2ndHO"])
+def test_one_of_several_annotators_is_named(tmp_path, suffix):
     files.retinas(tmp_path)
-    layout = detect(tmp_path)
-    assert [case.label.name for case in layout.cases[:2]] == ["Image_01L_1stHO.png", "Image_01R_1stHO.png"]
-    assert len(layout.cases) == 28 and len({case.subject for case in layout.cases}) == 14
+    assert "28 images have several masks each" in detect(tmp_path).problems[0].what
+    layout = detect(tmp_path, mask_suffix=suffix)
+    assert [case.label.name for case in layout.cases[:2]] == [f"Image_01L{suffix}.png", f"Image_01R{suffix}.png"]
+    assert len(layout.cases) == 28 and len({case.subject for case in layout.cases}) == 14 and layout.problems == ()
 
 
 def test_parts_of_a_folder(tmp_path):

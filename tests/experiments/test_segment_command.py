@@ -140,6 +140,22 @@ def test_images_without_a_mask_are_those_that_no_pair_has(tmp_path):
     assert len(segment.load_support(tmp_path / "pairs", "auto", False)[0]) == 2
 
 
+def test_the_masks_are_named_where_several_folders_hold_some(tmp_path, stand_in, capsys):
+    write_pairs(tmp_path / "s")
+    (tmp_path / "s" / "fields").mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((20, 26), 9, np.uint8)).save(tmp_path / "s" / "fields" / f"case_{index}.png")
+    image, truth = picture(10)
+    Image.fromarray(image).save(tmp_path / "s" / "images" / "q.png")
+    words = [f"--support={tmp_path / 's'}", f"--out={tmp_path / 'out'}", "--size=0", "--params=any"]
+    assert segment.main(words) == 2
+    assert "say which are the masks: --masks fields or labels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert segment.main([*words, "--masks=labels"]) == 0
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["q.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "masks" / "q.png")), truth)
+
+
 def test_weights_from_a_file(tmp_path):
     network, one, two = UniverSeg([4, 4]), jnp.ones((1, 8, 8, 1)), jnp.ones((1, 2, 8, 8, 1))
     shapes = jax.eval_shape(network.init, jax.random.key(0), one, two, two)

@@ -91,7 +91,11 @@ def build(
             (folder / "zarr.json").unlink(missing_ok=True)
     if all([is_finished(folder, recipe) for folder in folders]):  # a list: each is checked against the recipe
         return folders
-    parts = out / ".parts" / f"{source.name}-{fingerprint(np.array(json.dumps(recipe, sort_keys=True)))[:12]}"
+    parts = (
+        out
+        / ".parts"
+        / f"{source.name.replace('/', '_')}-{fingerprint(np.array(json.dumps(recipe, sort_keys=True)))[:12]}"
+    )
     parts.mkdir(parents=True, exist_ok=True)
     files = [parts / f"{number:06d}.npz" for number in range(len(source.entries))]
     jobs = [
@@ -270,8 +274,18 @@ def _names(source: RawSource, settings: Standardization) -> dict[tuple[int, str,
         for modality, axis in _channels(source, settings)
         for label, text in source.labels.items()
     }
-    if not names or len(set(names.values())) < len(names):
-        raise DataError(f"{source.name} has the labels {list(source.labels.values())}, expected different names")
+    if not names:
+        raise DataError(f"{source.name} has no labels, expected one or more")
+    given: dict[TaskName, tuple[str, str]] = {}
+    for (modality, _, label), name in names.items():
+        texts = source.modalities[modality], source.labels[label]
+        if name in given:
+            one, other = (f"{text!r} of {channel!r}" for channel, text in (given[name], texts))
+            raise DataError(
+                f"{source.name} has the labels {list(source.labels.values())}, expected different names: {one} and "
+                f"{other} would be one task, {name}"
+            )
+        given[name] = texts
     return names
 
 

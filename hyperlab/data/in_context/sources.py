@@ -1,7 +1,6 @@
 """Raw cases of data sets, in the form that standardisation takes: files as they are, with subjects and annotators."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from hyperlab.data.in_context.standardize import RawCase, grey
-from hyperlab.data.layouts import LAYOUTS, case_problems, detect, refuse
+from hyperlab.data.layouts import LAYOUTS, case_problems, detect, is_picture, read_label, refuse
+from hyperlab.data.problems import scale_problems
 from hyperlab.data.readers.cases import Case, Layout, subject_of
+from hyperlab.data.readers.descriptions import Description
 from hyperlab.data.readers.images import read_image, read_mask
 from hyperlab.data.readers.nifti import read_nifti
 from hyperlab.data.readers.scan import read_labels, read_npz
@@ -145,7 +146,14 @@ def msd_hippocampus(root: Path, name: str = "msd_hippocampus") -> RawSource:
     return RawSource(name, entries, _read_volume, names, tuple(map(subject_of, names)), ("mri",), ("mr",), labels)
 
 
-def by_layout(root: Path, name: str, layout: str = "auto", modality: str | None = None) -> RawSource:
+def by_layout(
+    root: Path,
+    name: str,
+    layout: str = "auto",
+    modality: str | None = None,
+    masks: str | None = None,
+    mask_suffix: str | None = None,
+) -> RawSource:
     """Cases of a folder in one of the layouts of `hyperlab.data.layouts`.
 
     Args:
@@ -153,11 +161,17 @@ def by_layout(root: Path, name: str, layout: str = "auto", modality: str | None 
       name: of the data set.
       layout: `"auto"`, or the layout's name.
       modality: `"ct"`, `"mr"` or `"other"`; by default what `dataset.json` says of each channel, else `"other"`.
+      masks, mask_suffix: which folder, or which of several files of an image, is the mask; see `layouts.detect`.
 
     Raises:
       DataError: the folder is of another layout, or of none.
     """
-    found = detect(root) if layout == "auto" else LAYOUTS[layout](root)
+    if layout in ("auto", "folder"):
+        found = (detect if layout == "auto" else LAYOUTS[layout])(root, masks=masks, mask_suffix=mask_suffix)
+    elif masks is not None or mask_suffix is not None:
+        raise DataError(f"masks and mask_suffix are for plain folders, not for the layout {layout!r}")
+    else:
+        found = LAYOUTS[layout](root)
     refuse(found.root, list(found.problems))
     cases = [case for case in found.cases if case.label is not None]
     if not cases:
@@ -187,7 +201,12 @@ SOURCES: dict[str, Callable[..., RawSource]] = {
 
 
 def open_source(
-    root: str | Path, layout: str = "auto", name: str | None = None, modality: str | None = None
+    root: str | Path,
+    layout: str = "auto",
+    name: str | None = None,
+    modality: str | None = None,
+    masks: str | None = None,
+    mask_suffix: str | None = None,
 ) -> RawSource:
     """A data set by the name of its folder or of its layout.
 
@@ -196,7 +215,7 @@ def open_source(
       layout: one of `SOURCES` or `hyperlab.data.layouts.LAYOUTS`; `"auto"`: the set that the folder is named after,
         else the layout that its files show.
       name: of the data set; by default the folder's.
-      modality: see `by_layout`.
+      modality: see `by_layout`, like `masks` and `mask_suffix`.
 
     Raises:
       DataError: the folder does not exist; an unknown layout.
@@ -207,10 +226,12 @@ def open_source(
     if layout == "auto" and root.name in SOURCES:
         layout = root.name
     if layout in SOURCES:
+        if masks is not None or mask_suffix is not None:
+            raise DataError(f"masks and mask_suffix are for plain folders; the set {layout!r} knows its masks")
         return SOURCES[layout](root, name or layout)
     if layout != "auto" and layout not in LAYOUTS:
         raise DataError(f"unknown layout {layout!r}; {nearest(layout, ['auto', *SOURCES, *LAYOUTS])}")
-    return by_layout(root, name or root.name.split(".")[0], layout, modality)
+    return by_layout(root, name or root.name.split(".")[0], layout, modality, masks, mask_suffix)
 
 
 def _read_wbc(entry) -> RawCase:
@@ -269,10 +290,14 @@ def _label_names(layout: Layout, cases: list[Case]) -> tuple[dict[int, str], boo
     if layout.classes is not None:
         return {value: text for value, text in layout.classes.items() if value and text != "ignore"}, False
     found: set[int] = set()
+    of_case: list[tuple[Case, set[int]]] = []
     for case in cases:
-        found |= set(np.unique(read_labels(case.label, case.index).values).tolist())
+        values = set(np.unique(read_label(case).values).tolist())
+        found |= values
+        of_case.append((case, values))
         if len(found) > _MOST_LABELS:
             return {1: "foreground"}, True
+    refuse(layout.root, scale_problems(of_case))
     return {value: f"value_{value}" for value in sorted(found) if value > 0}, False
 
 
@@ -281,7 +306,7 @@ def _read_case(entry) -> RawCase:
     problems, image, mask = case_problems(case, None)
     refuse(case.images[0], problems)
     values = image.values
-    if values.shape[-1] == 3 and image.affine is None and values.dtype == np.uint8:
+    if values.shape[-1] == 3 and is_picture(image):
         values = grey(values)
     kept = tuple(n for n in mask.values.shape if n > 1)
     labels = mask.values
@@ -296,10 +321,9 @@ def _read_case(entry) -> RawCase:
 def _channel_names(root: Path, case: Case) -> tuple[str, ...]:
     path = root / "dataset.json"
     if path.is_file():
-        description = json.loads(path.read_text())
-        names = description.get("channel_names", description.get("modality"))
-        if isinstance(names, dict) and names:
-            return tuple(str(names[key]) for key in sorted(names, key=int))
+        description = Description(root)
+        if description.has_channels:
+            return description.channels
     channels = _read_case((case, False)).image.shape[-1]
     return ("image",) if channels == 1 else tuple(f"channel_{channel}" for channel in range(channels))
 

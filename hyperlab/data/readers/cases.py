@@ -1,6 +1,7 @@
 """The cases of a folder: which files belong together, whose they are, and what is wrong with the folder."""
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,14 @@ class Problem:
       what: what was found, with the file.
       fix: what to do.
       fatal: whether the folder cannot be trained on before it is mended.
+      other: the other one, where two cases are meant.
     """
 
     case: str
     what: str
     fix: str
     fatal: bool = True
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Case:
       subject: whom the image shows; cases of one subject share a split.
       part: `"train"` or `"test"`, as the folder has it.
       index: the place in an archive that holds many cases.
+      more_labels: further masks of the same image, whose foreground is united with the label's.
+      channels: how many the description of the set declares for all files of the image together, or None.
+      spacing_files: JSON files with the spacing of the image and of the mask, as nnU-Net keeps beside TIFF files.
     """
 
     name: str
@@ -41,6 +47,9 @@ class Case:
     subject: str
     part: str = "train"
     index: int | None = None
+    more_labels: tuple[Path, ...] = ()
+    channels: int | None = None
+    spacing_files: tuple[Path | None, Path | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,9 @@ class Layout:
       cases: in the order of their names, training cases first.
       classes: the name of each declared label value; None where the folder declares none.
       problems: what is wrong with the listing itself; the files have not been opened.
+      aside: files that are no images without a mask, though no case has them: a second mask that nobody asked for, an
+        image whose mask has yet to be chosen, what a program keeps beside.
+      whose: how the subjects were found, in words that follow their number.
     """
 
     kind: str
@@ -60,6 +72,8 @@ class Layout:
     cases: tuple[Case, ...]
     classes: dict[int, str] | None = None
     problems: tuple[Problem, ...] = field(default=())
+    aside: tuple[Path, ...] = ()
+    whose: str = "by their names"
 
 
 # The first pattern that fits names the subject. Sides of one body, views, visits and slices are no subjects.
@@ -94,3 +108,21 @@ def visible(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def printable(text: str) -> str:
+    r"""A text from a file's name or content, with what would steer a terminal written out.
+
+    Control characters, line ends and what turns the direction of writing are escaped, and so are bytes of a name that
+    are no text.
+
+    >>> print(printable("case\x1b[31m_01"), printable("a\nb"), printable("Müller"))
+    case\x1b[31m_01 a\nb Müller
+    """
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNSAFE else character
+        for character in text
+    )
+
+
+_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # of unicodedata: control, format, surrogate, line and paragraph separator

@@ -1,81 +1,96 @@
 """The two layouts around a `dataset.json`: nnU-Net's raw data and the Medical Segmentation Decathlon."""
 
-import json
 import re
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hyperlab.data.readers.cases import Case, Layout, Problem, subject_of, visible
+from hyperlab.data.readers.descriptions import Description
+from hyperlab.data.readers.images import SUFFIXES, depth_of
 from hyperlab.data.readers.scan import is_readable, stem_of, suffix_of
-from hyperlab.errors import DataError
+from hyperlab.data.readers.spacings import gives_spacing
+from hyperlab.data.readers.subjects import with_subjects
+from hyperlab.errors import DataError, nearest, require
+
+# the readers of nnunetv2 2.8.1; what they read is read here by the files' endings
+_READERS = ("NaturalImage2DIO", "SimpleITKIO", "Tiff3DIO", "NibabelIO", "NibabelIOWithReorient",
+            "SimpleITKIOWithReorient")  # fmt: skip
+_NUMBERED = re.compile(r"(.+)_(\d{4})")
 
 
-def list_nnunet(root: str | Path) -> Layout:
+def list_nnunet(root: str | Path, subjects: str | None = None) -> Layout:
     """The cases of nnU-Net's raw layout.
 
     `dataset.json` holds `channel_names`, `labels` (name to value), `numTraining` and `file_ending`; images are
-    `imagesTr/<case>_0000.ext`, one file for each channel, masks `labelsTr/<case>.ext`; `imagesTs` and
-    `labelsTs` hold test cases. Version 1 (`modality`, labels from value to name) is read as well.
+    `imagesTr/<case>_0000.ext`, one file for each channel or several channels in a file (RGB), masks
+    `labelsTr/<case>.ext`; `imagesTs` and `labelsTs` hold test cases. Beside TIFF files, `<case>.json` may hold the
+    spacing. Version 1 (`modality`, labels from value to name, perhaps a list `training`) is read as well. Files that
+    are no images are passed over.
+
+    Args:
+      root: the folder.
+      subjects: see `hyperlab.data.readers.subjects.with_subjects`.
 
     Raises:
-      DataError: there is no `dataset.json`, or it is not JSON or misses a field.
+      DataError: there is no `dataset.json`, it is not JSON or misses a field, or a field has another type.
     """
     root = Path(root)
-    description = _description(root)
-    channels = description.get("channel_names", description.get("modality"))
-    if not isinstance(channels, dict) or not channels:
-        raise DataError(f"{root / 'dataset.json'} has no channel_names; expected for instance {{'0': 'MRI'}}")
-    classes = _classes(root, description)
+    description = Description(root)
+    channels, classes = len(description.channels), description.classes()
     problems: list[Problem] = []
-    ending = description.get("file_ending")
+    ending, _ = description.file_ending, description.test  # of version 1; the folders say which cases there are
     if ending is None:
-        found = sorted({suffix_of(path) for path in visible(root / "imagesTr") if is_readable(path)})
-        ending = found[0] if found else ".nii.gz"
-        problems.append(Problem("", f"{root / 'dataset.json'} has no file_ending (version 1?)",
+        ending = _usual_ending(root / "imagesTr")
+        problems.append(Problem("", f"{description.path} has no file_ending (version 1?)",
                                 f'add "file_ending": "{ending}"', fatal=False))  # fmt: skip
-    cases = _part(root, "Tr", "train", ending, len(channels), problems)
-    cases += _part(root, "Ts", "test", ending, len(channels), problems)
+    cases = _part(root, "Tr", "train", ending, channels, problems)
+    cases += _part(root, "Ts", "test", ending, channels, problems)
     if list(classes) != list(range(len(classes))):
         problems.append(
             Problem("", f"dataset.json declares the labels {', '.join(map(str, classes))}, expected 0, 1, 2, ...",
                     "renumber masks and map (hyperlab.data.load renumbers what it reads)", fatal=False)
         )  # fmt: skip
-    count = sum(case.part == "train" for case in cases)
-    stated = description.get("numTraining")
+    count, stated = sum(case.part == "train" for case in cases), description.count
     if stated is not None and stated != count:
         problems.append(
             Problem("", f"dataset.json states numTraining {stated}, imagesTr holds {count} complete cases",
                     "correct numTraining, or bring the missing cases", fatal=False)
         )  # fmt: skip
-    return Layout("nnunet", root, tuple(cases), classes, tuple(problems))
+    if description.reader is not None and description.reader not in _READERS:
+        problems.append(
+            Problem("", f"dataset.json names the reader {description.reader!r} in overwrite_image_reader_writer, which "
+                    "is not known here; files are read by their endings",
+                    f"look at what is read ({nearest(description.reader, _READERS)})", fatal=False)
+        )  # fmt: skip
+    return with_subjects(Layout("nnunet", root, tuple(cases), classes, tuple(problems)), subjects)
 
 
-def list_decathlon(root: str | Path) -> Layout:
+def list_decathlon(root: str | Path, subjects: str | None = None) -> Layout:
     """The cases that the `dataset.json` of a Medical Segmentation Decathlon task lists.
 
     Its `training` is a list of `{"image": ..., "label": ...}` with paths from the folder, `test` a list of
     images, `labels` goes from value to name.
 
+    Args:
+      root: the folder.
+      subjects: see `hyperlab.data.readers.subjects.with_subjects`.
+
     Raises:
-      DataError: there is no `dataset.json`, or it is not JSON or lists no training cases.
+      DataError: there is no `dataset.json`, it is not JSON or lists no training cases, or a field has another type.
     """
     root = Path(root)
-    description = _description(root)
-    entries = description.get("training")
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f"{root / 'dataset.json'} lists no training cases; expected [{{'image': ..., 'label': ...}}]")
-    problems, cases, missing = [], [], []
-    listed = [(entry, "train") for entry in entries] + [(entry, "test") for entry in description.get("test", [])]
-    for entry, part in listed:
-        files = {"image": entry} if isinstance(entry, str) else entry
-        if not isinstance(files, dict) or "image" not in files or (part == "train" and "label" not in files):
-            raise DataError(
-                f"{root / 'dataset.json'} lists {entry!r} in its {part} part, expected an image and a label"
-            )
-        image = root / files["image"]
-        label = root / files["label"] if "label" in files else None
+    description = Description(root)
+    problems: list[Problem] = []
+    cases: list[Case] = []
+    entries = description.entries()
+    names = _names([(part, Path(image)) for image, _, part in entries])
+    times = Counter(image for image, _, _ in entries)
+    for (image_name, label_name, part), name in zip(entries, names, strict=True):
+        image = root / image_name
+        label = None if label_name is None else root / label_name
         absent = [path for path in (image, label) if path is not None and not path.is_file()]
-        missing += absent
-        name = stem_of(image)
         for path in absent:
             problems.append(
                 Problem(name, f"dataset.json names {path}, which does not exist",
@@ -83,90 +98,182 @@ def list_decathlon(root: str | Path) -> Layout:
             )  # fmt: skip
         if not absent:
             cases.append(Case(name, (image,), label, subject_of(name), part))
-    stated = description.get("numTraining")
-    if stated is not None and stated != len(entries):
+    for image_name, count in times.items():
+        if count > 1:
+            problems.append(Problem(stem_of(Path(image_name)), f"dataset.json lists {image_name} {count} times",
+                                    "list each case once"))  # fmt: skip
+    files: dict[tuple[str, str], str] = {}
+    for (image_name, _, part), name in zip(entries, names, strict=True):
+        other = files.setdefault((part, name), image_name)
+        if other != image_name:
+            problems.append(
+                Problem(name, f"dataset.json lists {other} and {image_name}, two files of one name", "keep one of them")
+            )  # fmt: skip
+    stated, listed = description.count, sum(part == "train" for _, _, part in entries)
+    if stated is not None and stated != listed:
         problems.append(
-            Problem("", f"dataset.json states numTraining {stated} and lists {len(entries)} training cases",
+            Problem("", f"dataset.json states numTraining {stated} and lists {listed} training cases",
                     "correct numTraining", fatal=False)
         )  # fmt: skip
-    return Layout("decathlon", root, tuple(cases), _classes(root, description), tuple(problems))
+    layout = Layout("decathlon", root, tuple(cases), description.classes(), tuple(problems))
+    return with_subjects(layout, subjects)
 
 
 def is_decathlon(root: Path) -> bool:
-    """Whether the folder's `dataset.json` lists its cases."""
-    return isinstance(_description(root).get("training"), list)
+    """Whether the folder's `dataset.json` lists its cases, by the names that their files have.
+
+    Version 1 of nnU-Net lists `<case>.nii.gz` where the files are `<case>_0000.nii.gz`; that is no such list.
+
+    Raises:
+      DataError: there is no `dataset.json`, it is not JSON, or `training` is no list.
+    """
+    description = Description(root)
+    if not description.lists_cases:
+        return False
+    files = {path.name for path in visible(root / "imagesTr")}
+    numbered = any(_NUMBERED.fullmatch(stem_of(Path(name))) for name in files)
+    if numbered and not description.has_training:
+        return False
+    images = [root / image for image, _, part in description.entries() if part == "train"]
+    return not any(not image.is_file() and _first_channel(image).is_file() for image in images)
 
 
-def _description(root: Path) -> dict:
-    path = root / "dataset.json"
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; expected the folder of a data set with dataset.json")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-    if not isinstance(description, dict):
-        raise DataError(f"{path} holds a {type(description).__name__}, expected an object with labels")
-    return description
+def _first_channel(image: Path) -> Path:
+    ending = image.name[len(stem_of(image)) :]
+    return image.with_name(f"{stem_of(image)}_0000{ending}")
 
 
-def _classes(root: Path, description: dict) -> dict[int, str]:
-    """The names of the declared label values; both directions of the map are in use."""
-    labels = description.get("labels")
-    if not isinstance(labels, dict) or not labels:
-        raise DataError(f"{root / 'dataset.json'} has no labels; expected for instance {{'background': 0, 'organ': 1}}")
-    classes = {}
-    for key, value in labels.items():
-        if isinstance(value, (list, tuple)):
-            raise DataError(
-                f"{root / 'dataset.json'}: label {key!r} is the region {value}; regions overlap and cannot be one map, "
-                "declare the values themselves"
-            )
-        try:
-            number, name = (int(key), str(value)) if isinstance(value, str) else (int(value), str(key))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{root / 'dataset.json'}: cannot read the label {key!r}: {value!r}") from error
-        classes[number] = name
-    return dict(sorted(classes.items()))
+def _names(images: list[tuple[str, Path]]) -> list[str]:
+    """The stems of files, with their folders before where stems recur in a part: `P1/scan` and `P2/scan`."""
+    count = Counter((part, stem_of(path)) for part, path in set(images))
+    return [
+        stem_of(path) if count[part, stem_of(path)] == 1 else f"{path.parent.as_posix()}/{stem_of(path)}"
+        for part, path in images
+    ]
+
+
+def _usual_ending(images: Path) -> str:
+    """The ending that most images have."""
+    counts = Counter(suffix_of(path) for path in visible(images) if is_readable(path))
+    return max(counts, key=lambda ending: (counts[ending], ending == ".nii.gz"), default=".nii.gz")
 
 
 def _part(root: Path, ending_of_folder: str, part: str, ending: str, channels: int, problems: list[Problem]):
-    """The complete cases of `imagesTr` or `imagesTs`; what is incomplete becomes a problem."""
+    """The cases of `imagesTr` and `labelsTr`, or of the same for test cases; what is missing goes to `problems`."""
     images, labels = root / f"images{ending_of_folder}", root / f"labels{ending_of_folder}"
-    files = [path for path in visible(images) if path.is_file()]
-    if not files and part == "train":
+    found = _numbered(images, ending, problems)
+    if not found and part == "train" and not any(map(is_readable, visible(images))):
         problems.append(Problem("", f"{images} {'is empty' if images.is_dir() else 'does not exist'}",
                                 "put <case>_0000.ext files there"))  # fmt: skip
-    pattern = re.compile(r"(.+)_(\d{4})" + re.escape(ending) + "$")
+    masks = {_lower_ending(path, ending): path for path in visible(labels) if path.is_file()}
+    cases = []
+    for name, files in found.items():
+        label = masks.get(f"{name}{ending.lower()}")
+        complete = _check_channels(name, images, files, ending, channels, problems)
+        if label is None and (part == "train" or labels.is_dir()):
+            problems.append(Problem(name, f"{labels / f'{name}{ending}'} does not exist",
+                                    "bring the mask, or remove the image"))  # fmt: skip
+        elif complete:
+            paths = tuple(files[channel] for channel in sorted(files))
+            case = Case(name, paths, label, subject_of(name), part, channels=channels)
+            cases.append(replace(case, spacing_files=_spacing_files(case, problems)))
+    for key, path in masks.items():
+        if key.removesuffix(ending.lower()) in found or not is_readable(path):
+            continue
+        twin = masks.get(f"{stem_of(path)}{ending.lower()}")
+        if twin not in (None, path):
+            problems.append(_two_files(stem_of(path), twin, path))
+        else:
+            problems.append(Problem(stem_of(path), f"{path} has no image in {images.name}",
+                                    "bring the image, or remove the mask"))  # fmt: skip
+    return cases
+
+
+def _numbered(images: Path, ending: str, problems: list[Problem]) -> dict[str, dict[int, Path]]:
+    """The files `<case>_<channel>.ext` of a folder, by case and channel."""
     found: dict[str, dict[int, Path]] = {}
-    for path in files:
-        match = pattern.match(path.name)
-        if match:
-            found.setdefault(match[1], {})[int(match[2])] = path
+    others = []
+    for path in visible(images):
+        if not path.is_file():
+            continue
+        name = _lower_ending(path, ending)
+        match = _NUMBERED.fullmatch(name.removesuffix(ending.lower())) if name.endswith(ending.lower()) else None
+        if match is None:
+            others.append(path)
+            continue
+        first = found.setdefault(match[1], {}).setdefault(int(match[2]), path)
+        if first != path:
+            problems.append(_two_files(match[1], first, path))
+    for path in filter(is_readable, others):
+        match = _NUMBERED.fullmatch(stem_of(path))
+        twin = found.get(match[1], {}).get(int(match[2])) if match else None
+        if twin is not None:
+            problems.append(_two_files(match[1], twin, path))
         else:
             problems.append(
                 Problem(stem_of(path), f"{path} is not named <case>_<channel>{ending}",
                         f"rename it, for instance to {stem_of(path)}_0000{ending}")
             )  # fmt: skip
-    cases = []
-    for name, files_of_case in found.items():
-        label = labels / f"{name}{ending}"
-        absent = sorted(set(range(channels)) - set(files_of_case))
-        surplus = sorted(set(files_of_case) - set(range(channels)))
-        for channel in absent:
-            problems.append(Problem(name, f"{images / f'{name}_{channel:04d}{ending}'} does not exist",
-                                    f"every case needs its {channels} channels"))  # fmt: skip
-        for channel in surplus:
-            problems.append(Problem(name, f"{files_of_case[channel]} is a channel that channel_names does not name",
-                                    "name it in dataset.json, or remove the file"))  # fmt: skip
-        if not label.is_file() and (part == "train" or labels.is_dir()):
-            problems.append(Problem(name, f"{label} does not exist", "bring the mask, or remove the image"))
-            absent.append(-1)
-        if not absent:
-            paths = tuple(files_of_case[channel] for channel in range(channels))
-            cases.append(Case(name, paths, label if label.is_file() else None, subject_of(name), part))
-    for path in visible(labels):
-        if path.is_file() and path.name.removesuffix(ending) not in found:
-            problems.append(Problem(stem_of(path), f"{path} has no image in {images.name}",
-                                    "bring the image, or remove the mask"))  # fmt: skip
-    return cases
+    return found
+
+
+def _two_files(case: str, one: Path, other: Path) -> Problem:
+    return Problem(case, f"{one} and {other} are two files of one name", "keep one of them")
+
+
+def _lower_ending(path: Path, ending: str) -> str:
+    """The name of a file, with its ending in lower case where it is `ending` in any case."""
+    if path.name.lower().endswith(ending.lower()):
+        return path.name[: -len(ending)] + ending.lower()
+    return path.name
+
+
+def _check_channels(
+    name: str, images: Path, files: dict[int, Path], ending: str, channels: int, problems: list[Problem]
+) -> bool:
+    """Whether a case has its channels: a file for each, or files that hold several (RGB) and together as many."""
+    absent = [channel for channel in range(channels) if channel not in files]
+    if absent and list(files) == list(range(len(files))) and sum(map(_channels_in, files.values())) == channels:
+        absent = []
+    for channel in absent:
+        problems.append(Problem(name, f"{images / f'{name}_{channel:04d}{ending}'} does not exist",
+                                f"every case needs its {channels} channels"))  # fmt: skip
+    for channel in sorted(set(files) - set(range(channels))):
+        problems.append(Problem(name, f"{files[channel]} is a channel that channel_names does not name",
+                                "name it in dataset.json, or remove the file"))  # fmt: skip
+    return not absent and max(files) < channels
+
+
+def _channels_in(path: Path) -> int:
+    """The channels that a file holds, from its header; a file that cannot be read has one, and is read later."""
+    if suffix_of(path) in SUFFIXES:
+        with suppress(DataError):
+            return depth_of(path).channels
+    if suffix_of(path) in (".nii", ".nii.gz"):
+        nibabel = require("nibabel", "medical", "reading NIfTI files")
+        with suppress(OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
+            shape = nibabel.load(path).shape
+            return shape[3] if len(shape) == 4 else 1
+    return 1
+
+
+def _spacing_files(case: Case, problems: list[Problem]) -> tuple[Path | None, Path | None]:
+    """The JSON files beside TIFF images and masks, which hold the spacing of both or of neither."""
+    if suffix_of(case.images[0]) not in (".tif", ".tiff"):
+        return None, None
+    places = [folder / f"{case.name}.json" for folder in (case.images[0].parent, case.label and case.label.parent)
+              if folder]  # fmt: skip
+    there = [place if place.is_file() and gives_spacing(place) else None for place in places]
+    for place, file in zip(places, there, strict=True):
+        if file is None and place.is_file():
+            problems.append(
+                Problem(case.name, f"{place} lies beside a TIFF file and gives no spacing; it is passed over",
+                        'write {"spacing": [...]} with one number an axis, or move it away', fatal=False)
+            )  # fmt: skip
+    if any(there) and not all(there):
+        missing = next(place for place, file in zip(places, there, strict=True) if file is None)
+        problems.append(
+            Problem(case.name, f"{next(filter(None, there))} gives a spacing, and {missing} gives none: nnU-Net "
+                    "takes 1 for each axis there", "bring the file for image and mask, or for neither", fatal=False)
+        )  # fmt: skip
+    return (*there, None)[:2]

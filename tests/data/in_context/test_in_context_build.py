@@ -241,6 +241,33 @@ def test_bad_input(tmp_path, capsys):
     assert json.loads((tmp_path / "store/16/wbc/grey/2d/nucleus/zarr.json").read_text())["attributes"]["shares"][4] == 0
 
 
+def test_names_of_labels_stay_inside_the_store_or_are_refused(tmp_path):
+    labels = {"background": 0, "../../../x": 1, "y": 2}
+    root = files.nnunet(tmp_path / "deep" / "set", shape=(20, 20), ending=".png", labels=labels)
+    build(open_source(root, name="../../up"), tmp_path / "deep" / "store", SMALL, Options())
+    assert {name.label for name in TaskStore(tmp_path / "deep" / "store")} == {"x", "y"}
+    assert {path.name for path in tmp_path.iterdir()} == {"deep"}
+    files.nnunet(root, shape=(20, 20), ending=".png", labels={"background": 0, "HER2+": 1, "HER2++": 2})
+    with pytest.raises(
+        DataError, match=r"'HER2\+' of 'channel 0' and 'HER2\+\+' of .* would be one task, set/channel_0"
+    ):
+        build(open_source(root), tmp_path / "other", SMALL, Options())
+
+
+def test_the_masks_of_a_folder_may_have_to_be_named(tmp_path):
+    for i in range(6):
+        image, mask = files.blob(i, (20, 20), labels=2)
+        for folder, pixels in (("images", image), ("manual1", 255 * mask), ("mask", 255 * np.ones_like(mask))):
+            files.picture(tmp_path / "hrf" / folder / f"{i:02d}_dr.png", pixels)
+    with pytest.raises(DataError, match="--masks manual1 or mask"):
+        open_source(tmp_path / "hrf")
+    source = open_source(tmp_path / "hrf", masks="manual1")
+    assert source.labels == {255: "value_255"} and source.read(source.entries[0]).labels.mean() < 200
+    for layout in ("nnunet", "wbc"):
+        with pytest.raises(DataError, match="masks and mask_suffix are for plain folders"):
+            open_source(tmp_path / "hrf", layout, masks="manual1")
+
+
 @pytest.mark.slow
 def test_several_processes_give_the_same_store(tmp_path):
     source = open_source(files.hippocampi(tmp_path / "msd_hippocampus"))

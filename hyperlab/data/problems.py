@@ -1,0 +1,75 @@
+"""Problems of many files together: masks on several scales, and how a list of problems is shown."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from hyperlab.data.readers.cases import Case, Problem, printable
+
+_MANY = 4  # cases with one problem that become one line
+_SCALES = (20, 255)  # classes are counted from 1; grey values and 16-bit values stand for them up to 255 and beyond
+
+
+def scale_problems(masks: Iterable[tuple[Case, Iterable[int]]]) -> list[Problem]:
+    """Says which masks of a set give their labels on another scale than others: 0/1 in some and 0/255 in others.
+
+    Args:
+      masks: cases, and the label values that the mask of each holds.
+
+    >>> from pathlib import Path
+    >>> one, other = (Case(name, (), Path(f"{name}.png"), name) for name in "ab")
+    >>> scale_problems([(one, [0, 1]), (other, [0, 255])])[0].what
+    'masks are on 2 scales: 1 (a.png); 255 (b.png)'
+    >>> scale_problems([(one, [0, 1]), (other, [0, 1, 255])])
+    []
+    """
+    kinds: dict[int, list[tuple[str, list[int]]]] = {}
+    for case, found in masks:
+        inside = sorted(int(value) for value in found if value > 0)
+        of_mask = {sum(value > top for top in _SCALES) for value in inside}
+        if len(of_mask) > 1:
+            return []  # labels of one map go from small to large
+        for kind in of_mask:
+            kinds.setdefault(kind, []).append((case.label.name if case.index is None else case.name, inside))
+    if len(kinds) < 2:
+        return []
+    shown = []
+    for _, alike in sorted(kinds.items()):
+        names = [name for name, _ in alike]
+        labels = sorted({value for _, inside in alike for value in inside})
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        few = ", ".join(map(str, labels[:4])) + (", ..." if len(labels) > 4 else "")
+        shown.append(f"{few} ({', '.join(names[:3])}{more})")
+    what = f"masks are on {len(kinds)} scales: {'; '.join(shown)}"
+    return [Problem("", what, "save all masks with the same values for the same labels")]
+
+
+def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:
+    """Problems for a reader's eyes: one that many cases share is one line, with their number and an example.
+
+    Returns:
+      The case, or how many, and the problem whose text is to be shown, in the order of the first of each kind.
+
+    >>> rows = grouped([Problem(f"c{i}", f"labels/c{i}.png is empty", "fill it") for i in range(12)])
+    >>> [(who, problem.what) for who, problem in rows]
+    [('12 cases', 'labels/c0.png is empty (for instance c0)')]
+    """
+    alike: dict[tuple, list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault(_kind(problem), []).append(problem)
+    rows = []
+    for same in alike.values():
+        first = same[0]
+        if first.case and len({problem.case for problem in same}) >= _MANY:
+            what = f"{first.what} (for instance {first.case})"
+            rows.append((f"{len({problem.case for problem in same})} cases", replace(first, what=what)))
+        else:
+            rows += [(problem.case, problem) for problem in same]
+    return [(printable(who), replace(row, what=printable(row.what), fix=printable(row.fix))) for who, row in rows]
+
+
+def _kind(problem: Problem) -> tuple:
+    """What two problems have in common that say the same of different cases: their texts, but for names and numbers."""
+    case, what, fix = (re.sub(r"[\d.]+", "#", text) for text in (problem.case, problem.what, problem.fix))
+    texts = (text.replace(case, "") if case else text for text in (what, fix))
+    return (problem.fatal, problem.other, *texts)
