@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab import in_context, interop, launch
-from hyperlab.data.layouts import Layout, case_problems, detect, is_picture, refuse
+from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
 from hyperlab.data.problems import scale_problems
 from hyperlab.data.readers.cases import Problem, visible
 from hyperlab.data.readers.images import SUFFIXES
@@ -309,8 +309,8 @@ def _grey(image: Scan, name: str, normalize: str) -> np.ndarray:
         raise DataError(f"{name} holds values that are not finite (NaN or infinite); mend the file")
     grey = values.astype(np.float32).mean(-1)
     grey = grey[..., 0] if grey.ndim == 3 and grey.shape[-1] == 1 else grey
-    if normalize == "auto" and is_picture(image):
-        return grey / 255
+    if normalize == "auto" and (white := picture_white(image)) is not None:
+        return grey / np.float32(white)
     limits = (0, 100) if normalize == "min_max" else (0.5, 99.5)
     return unit_range(grey[..., None], *limits)[..., 0]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from hyperlab.data.classification import mnist
 from hyperlab.data.layouts import case_problems, depth_problems, detect
-from hyperlab.data.problems import grouped, scale_problems
+from hyperlab.data.problems import colour_problems, grouped, scale_problems
 from hyperlab.data.readers.cases import Case, Layout, Problem, printable
 from hyperlab.data.similarity import near_copies, thumbnail
 from hyperlab.data.splits import fingerprint
@@ -77,6 +77,7 @@ def examine(
     hashes: list[tuple[str, str]] = []
     thumbnails, read = [], []
     values: list[tuple[Case, list[int]]] = []
+    coloured = []
     for case in layout.cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
@@ -89,8 +90,10 @@ def examine(
         read.append(case)
         if mask is not None:
             values.append((case, np.unique(mask.values).tolist()))
+            coloured.append((case, mask.colours))
     if layout.classes is None:
         problems += scale_problems(values)
+    problems += colour_problems(coloured)
     problems += _copies(read, hashes, thumbnails)
     problems += _subjects(layout)
     return Findings(problems, _summary(layout, read, {value for _, inside in values for value in inside}))

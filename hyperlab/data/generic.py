@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, is_picture, refuse
+from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, picture_white, refuse
 from hyperlab.data.microscopy import FULL_RANGE, OWN_RANGE, PERCENTILES, full_range
-from hyperlab.data.problems import scale_problems
+from hyperlab.data.problems import colour_problems, scale_problems
 from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan
 from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, scale_of, unit_range
@@ -157,6 +157,7 @@ def _source(
     problems: list[Problem] = []
     images, masks, spacings, pictures = [], [], [], True
     values: list[tuple[Case, list[int]]] = []
+    coloured = []
     for case in cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
@@ -167,9 +168,11 @@ def _source(
             images.append(pixels)
             masks.append(labels)
             spacings.append(spacing)
-            pictures &= is_picture(image)
+            pictures &= picture_white(image) is not None
             values.append((case, np.unique(mask.values).tolist()))
-    refuse(layout.root, problems + (scale_problems(values) if layout.classes is None else []))
+            coloured.append((case, mask.colours))
+    problems += scale_problems(values) if layout.classes is None else []
+    refuse(layout.root, problems + colour_problems(coloured))
     if not cases:
         raise DataError(f"{layout.root} holds no case with a mask")
     kept, classes = _classes(layout, masks, names)
@@ -232,9 +235,9 @@ def _normalized(name: str, image: Scan, normalize: str) -> np.ndarray:
     if normalize == "min_max":
         return unit_range(image.values)
     if normalize == "full_range":
-        return image.values.astype(np.float32) / np.float32(full_range(image.values, f"case {name}"))
-    if normalize == "auto" and is_picture(image):
-        return image.values.astype(np.float32) / np.float32(255)
+        return image.values.astype(np.float32) / np.float32(full_range(image.values, f"case {name}", image.white))
+    if normalize == "auto" and (white := picture_white(image)) is not None:
+        return image.values.astype(np.float32) / np.float32(white)
     return unit_range(image.values, 0.5, 99.5)
 
 

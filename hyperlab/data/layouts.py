@@ -83,7 +83,8 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
       DataError: a file cannot be read, or the channels lie on different grids.
     """
     image_spacing, _ = case.spacing_files
-    channels = [read_scan(path, case.index) for path in case.images]
+    stack = image_spacing is not None  # a TIFF stack is a volume where its spacing is told
+    channels = [read_scan(path, case.index, stack) for path in case.images]
     axes = channels[0].values.ndim - 1
     for path, scan in zip(case.images[1:], channels[1:], strict=True):
         if difference := grid_difference(channels[0], scan, axes):
@@ -93,9 +94,9 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
             )
     image = channels[0]
     if len(channels) > 1:
-        warnings = tuple(dict.fromkeys(text for scan in channels for text in _warnings(scan)))
-        image = replace(image, values=np.concatenate([scan.values for scan in channels], -1))
-        image = replace(image, warnings=warnings) if warnings else image
+        warnings = tuple(dict.fromkeys(text for scan in channels for text in scan.warnings))
+        values = np.concatenate([scan.values for scan in channels], -1)
+        image = replace(image, values=values, warnings=warnings)
     if image_spacing is not None:
         image = replace(image, spacing=read_spacing(image_spacing, axes))
     return image, read_label(case)
@@ -109,10 +110,11 @@ def read_label(case: Case) -> Scan | None:
     """
     if case.label is None:
         return None
-    mask = read_labels(case.label, case.index)
+    stack = any(file is not None for file in case.spacing_files)
+    mask = read_labels(case.label, case.index, stack)
     values = mask.values
     for path in case.more_labels:
-        more = read_labels(path).values
+        more = read_labels(path, stack=stack).values
         if more.shape != values.shape:
             raise DataError(f"{path} and {case.label} differ in shape: {more.shape} and {values.shape}; both are masks "
                             f"of {case.name} and have to be united")  # fmt: skip
@@ -169,8 +171,8 @@ def case_problems(
         problems += _geometry(case, image, mask)
         problems += _values(case, mask, classes)
     problems += [
-        Problem(case.name, f"{path}: {text}", "compare the two headers, and repair the wrong one", fatal=False)
-        for path, scan in ((where, image), (case.label, mask)) if scan is not None for text in _warnings(scan)
+        Problem(case.name, text, "see whether that is meant, and mend the header", fatal=False)
+        for scan in (image, mask) if scan is not None for text in scan.warnings
     ]  # fmt: skip
     return problems, image, mask
 
@@ -194,14 +196,17 @@ def depth_problems(layout: Layout) -> list[Problem]:
     return problems
 
 
-def is_picture(image: Scan) -> bool:
-    """Whether an image came from a file of 8 bits that is no scan: its white is 255.
+def picture_white(image: Scan) -> int | None:
+    """What an image of up to 8 bits that is no scan is divided by: 255, or 1, 3, 15 of packed greys; else None.
 
     >>> pixels = np.zeros((4, 4, 1), np.uint8)
-    >>> is_picture(Scan(pixels)), is_picture(Scan(pixels, (1.0, 1.0), np.eye(4)))
-    (True, False)
+    >>> scan = Scan(pixels, affine=np.eye(4))
+    >>> picture_white(Scan(pixels, white=15)), picture_white(Scan(pixels)), picture_white(scan)
+    (15, 255, None)
     """
-    return image.values.dtype == np.uint8 and image.affine is None
+    if image.white is not None:
+        return image.white if image.white <= 255 else None
+    return 255 if image.values.dtype == np.uint8 and image.affine is None else None
 
 
 def refuse(root: Path, problems: list[Problem]) -> None:
@@ -230,7 +235,9 @@ def _channels(case: Case, image: Scan) -> list[Problem]:
     if case.channels is None or held == case.channels:
         return []
     what = f"{held} channels are in {', '.join(map(str, case.images))}, channel_names names {case.channels}"
-    return [Problem(case.name, what, "name each channel in dataset.json, or save the image with those that it names")]
+    fix = "name each channel in dataset.json, or save the image with those that it names"
+    vector = image.affine is not None and case.channels == len(case.images) == 1  # one name for all its components
+    return [Problem(case.name, what, fix, fatal=not vector)]
 
 
 def _geometry(case: Case, image: Scan, mask: Scan) -> list[Problem]:
@@ -247,10 +254,6 @@ def _geometry(case: Case, image: Scan, mask: Scan) -> list[Problem]:
         what = f"{without} has no geometry, {with_one} has one: nothing says that their axes and voxels are the same"
         return [Problem(case.name, what, "save image and mask in one format", fatal=False)]
     return []
-
-
-def _warnings(scan: Scan) -> tuple[str, ...]:
-    return getattr(scan, "warnings", ())
 
 
 def _values(case: Case, mask: Scan, classes: dict[int, str] | None) -> list[Problem]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperlab.data.readers.cases import visible
-from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture, read_image
+from hyperlab.data.readers.images import SUFFIXES, depth_of, image_of, mixture, read_raster
 from hyperlab.data.resample import unit_range
 from hyperlab.errors import DataError, nearest
 
@@ -86,19 +86,25 @@ def read(path: str | Path, normalisation: str = FULL_RANGE) -> Picture:
     path = Path(path)
     if normalisation not in NORMALISATIONS:
         raise DataError(f"unknown normalisation {normalisation!r}; {nearest(str(normalisation), NORMALISATIONS)}")
-    values = read_image(path)
+    raster = read_raster(path)
+    values = image_of(path, raster)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{path} holds values that are not finite (NaN or infinite); mend the file")
     if normalisation != FULL_RANGE:
         ends = (_LOW, _HIGH) if normalisation == PERCENTILES else (0, 100)
         low, high = (float(value) for value in np.percentile(values, ends))
         return Picture(path.stem, unit_range(values, *ends, joint=True), low, high)
-    low, high = 0.0, full_range(values, str(path))
+    low, high = 0.0, full_range(values, str(path), raster.white)
     return Picture(path.stem, values.astype(np.float32) / np.float32(high), low, high)
 
 
-def full_range(values: np.ndarray, name: str) -> float:
+def full_range(values: np.ndarray, name: str, white: int | None = None) -> float:
     """The largest number of the values' type: 255 or 65,535, and 1 of floating point values in 0..1.
+
+    Args:
+      values: of an image.
+      name: of it, for messages.
+      white: the largest number that the file can hold, where it says so: 15 of 4 bits, 4095 of 12.
 
     Raises:
       DataError: other values, whose type says nothing of their range; the message begins with `name`.
@@ -106,6 +112,8 @@ def full_range(values: np.ndarray, name: str) -> float:
     >>> full_range(np.array([7], np.uint16), "a.tif")
     65535.0
     """
+    if white is not None and white <= np.iinfo(np.uint16).max:
+        return float(white)
     if values.dtype in (np.uint8, np.uint16):
         return float(np.iinfo(values.dtype).max)
     least, most = float(values.min()), float(values.max())

@@ -1,11 +1,13 @@
 """Problems of many files together: masks on several scales, and how a list of problems is shown."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hyperlab.data.readers.cases import Case, Problem, printable
 
+Colour = tuple[int, int, int]
+Colours = Mapping[int, Colour]
 _MANY = 4  # cases with one problem that become one line
 _SCALES = (20, 255)  # classes are counted from 1; grey values and 16-bit values stand for them up to 255 and beyond
 
@@ -42,6 +44,30 @@ def scale_problems(masks: Iterable[tuple[Case, Iterable[int]]]) -> list[Problem]
         shown.append(f"{few} ({', '.join(names[:3])}{more})")
     what = f"masks are on {len(kinds)} scales: {'; '.join(shown)}"
     return [Problem("", what, "save all masks with the same values for the same labels")]
+
+
+def colour_problems(masks: Iterable[tuple[Case, Colours | None]]) -> list[Problem]:
+    """Says which masks with palettes show one label in two colours: a tool may order a palette anew in every file.
+
+    Args:
+      masks: cases, and the colours of the labels in the mask of each; None without a palette of colours.
+
+    >>> from pathlib import Path
+    >>> one, other = (Case(name, (), Path(f"{name}.png"), name) for name in "ab")
+    >>> colour_problems([(one, {1: (9, 0, 0)}), (other, {1: (0, 0, 9)})])[0].what
+    'label 1 is drawn in (9, 0, 0) in a.png and in (0, 0, 9) in b.png: their palettes differ'
+    """
+    first: dict[int, tuple[Colour, Case]] = {}
+    for case, colours in masks:
+        for label, colour in (colours or {}).items():
+            known, where = first.setdefault(label, (colour, case))
+            if known != colour:
+                what = (
+                    f"label {label} is drawn in {known} in {where.label.name} and in {colour} in {case.label.name}: "
+                    "their palettes differ"
+                )
+                return [Problem("", what, "save all masks with one palette, or as whole numbers without any")]
+    return []
 
 
 def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:

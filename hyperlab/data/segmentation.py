@@ -120,11 +120,12 @@ def isbi2012_membrane(root: str | Path, size: Size | None = None, tiles: int = 4
         if tiles < 1 or any(n % tiles for n in mask.shape):
             raise DataError(f"sections of {mask.shape} pixels do not divide into {tiles} x {tiles} tiles")
         height, width = (n // tiles for n in mask.shape)
+        dark = 2 * mask.astype(int) < max(int(mask.max()), 1)  # membrane is black, cells are white: 255, or 1 of 1 bit
         for row in range(tiles):
             for column in range(tiles):
                 part = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
                 images.append(image[part])
-                masks.append(mask[part] < 128)
+                masks.append(dark[part])
                 names.append(f"{path.stem}[{row},{column}]")
                 sections.append(int(path.stem))
     size = masks[0].shape if size is None else as_size(size, 2)

@@ -3,9 +3,12 @@ import json
 import numpy as np
 import pytest
 import segmentation_files as files
-from segmentation_files import whole
+import tifffile
+from pixel_files import packed, png
+from segmentation_files import blob, picture, whole, write_json
 
 from hyperlab.data import load
+from hyperlab.data.check import check
 from hyperlab.data.layouts import detect
 from hyperlab.data.readers.cases import subject_of
 from hyperlab.data.readers.cohorts import list_oasis
@@ -301,3 +304,42 @@ def test_the_json_is_left_alone(tmp_path):
     before = json.loads((tmp_path / "dataset.json").read_text())
     load("nnunet", tmp_path)
     assert json.loads((tmp_path / "dataset.json").read_text()) == before
+
+
+def test_palettes_that_differ_between_masks_are_a_problem(tmp_path):
+    """A tool may order the colours of a palette anew in every file; the indices are then no labels."""
+    indices, black, red, blue = np.arange(12).reshape(3, 4) % 3, [0, 0, 0], [200, 0, 0], [0, 0, 200]
+    for i, colours in enumerate([[black, red, blue]] * 4 + [[black, blue, red]]):
+        picture(tmp_path / "images" / f"{i}.png", np.full((3, 4), 10 * i, np.uint8) + indices.astype(np.uint8))
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        png(tmp_path / "labels" / f"{i}.png", packed(indices, 2), 4, 2, 3, bytes(sum(colours, [])))
+    rows = [problem for problem in check(tmp_path) if problem.fatal]
+    assert [row.what for row in rows] == [
+        "label 1 is drawn in (200, 0, 0) in 0.png and in (0, 0, 200) in 4.png: their palettes differ"
+    ]
+    with pytest.raises(DataError, match="their palettes differ; save all masks with one palette"):
+        load("folder", tmp_path)
+
+
+def test_a_tiff_stack_with_spacings_beside_it_is_a_volume(tmp_path):
+    """nnU-Net keeps volumes as TIFF stacks with `{"spacing": [z, y, x]}` in CASE.json (its Tiff3DIO)."""
+    for i in range(5):
+        image, mask = blob(i, (6, 12, 10))
+        for part, name, values in (("imagesTr", f"c{i}_0000.tif", image), ("labelsTr", f"c{i}.tif", mask)):
+            (tmp_path / part).mkdir(exist_ok=True)
+            tifffile.imwrite(tmp_path / part / name, values, photometric="minisblack")
+            write_json(tmp_path / part / f"c{i}.json", {"spacing": [3.0, 1.0, 0.5]})
+    write_json(tmp_path / "dataset.json", {"channel_names": {"0": "EM"}, "labels": {"background": 0, "a": 1, "b": 2},
+                                           "numTraining": 5, "file_ending": ".tif"})  # fmt: skip
+    assert [problem.what for problem in check(tmp_path) if problem.fatal] == []
+    train = load("nnunet", tmp_path).train
+    assert train.images.shape[1:] == (6, 12, 10, 1)
+    np.testing.assert_array_equal(train.spacing[0], [3.0, 1.0, 0.5])
+    image, mask = blob(int(train.names[0][1:]), (6, 12, 10))
+    np.testing.assert_array_equal(train.labels[0], mask)
+    for json_file in (tmp_path / "labelsTr").glob("*.json"):
+        json_file.unlink()
+    for json_file in (tmp_path / "imagesTr").glob("*.json"):
+        json_file.unlink()
+    with pytest.raises(DataError, match=r"holds 6 pages, expected one image"):
+        load("nnunet", tmp_path)

@@ -1,9 +1,7 @@
-import struct
-import zlib
-
 import numpy as np
 import pytest
 from PIL import Image
+from pixel_files import packed, png
 from segmentation_files import picture
 
 from hyperlab.data import microscopy
@@ -58,7 +56,7 @@ def test_percentiles_are_those_of_all_channels_together(tmp_path):
 def test_the_header_says_what_the_reader_returns(tmp_path, array):
     path = picture(tmp_path / "a.tif", array)
     depth, values = depth_of(path), read_image(path)
-    assert (depth.bits, depth.channels) == (8 * values.dtype.itemsize, values.shape[-1])
+    assert (depth.bits, depth.channels) == (1 if array.dtype == bool else 8 * values.dtype.itemsize, values.shape[-1])
 
 
 def test_mixed_folders_are_refused_with_their_files(tmp_path):
@@ -73,17 +71,18 @@ def test_mixed_folders_are_refused_with_their_files(tmp_path):
         microscopy.files(tmp_path)
 
 
-def test_colours_of_16_bits_are_refused_since_half_of_them_would_be_lost(tmp_path):
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in 200 * COLOUR.astype(int))
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 8, 6, 16, 2, 0, 0, 0)
-    made = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + made)
-    with pytest.raises(DataError, match=r"a.png has several channels of 16 bits, of which pillow keeps 8"):
-        microscopy.images(tmp_path)
+def test_an_image_is_divided_by_the_white_of_its_own_depth(tmp_path):
+    deep = 200 * COLOUR.astype(int)
+    cases = {
+        "four.png": (png(tmp_path / "four.png", packed(GREY % 16, 4), 8, 4, 0), GREY[..., None] % 16 / 15, 15),
+        "deep.png": (
+            png(tmp_path / "deep.png", [row.astype(">u2").tobytes() for row in deep], 8, 16, 2), deep / 65535, 65535,
+        ),
+    }  # fmt: skip
+    for path, right, white in cases.values():
+        found = microscopy.read(path)
+        np.testing.assert_allclose(found.pixels, right, rtol=1e-6)
+        assert found.high == white
 
 
 def test_folders_without_images_or_with_twins_are_refused(tmp_path):
@@ -97,7 +96,7 @@ def test_folders_without_images_or_with_twins_are_refused(tmp_path):
         microscopy.files(tmp_path)
     (tmp_path / "a.tif").write_bytes(b"nothing")
     (tmp_path / "a.png").rename(tmp_path / "b.png")
-    with pytest.raises(DataError, match=r"a.tif is missing, or no image"):
+    with pytest.raises(DataError, match=r"a.tif is no image in PNG"):
         microscopy.files(tmp_path)
 
 

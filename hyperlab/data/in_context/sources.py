@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hyperlab.data.in_context.standardize import RawCase, grey
-from hyperlab.data.layouts import LAYOUTS, case_problems, detect, is_picture, read_label, refuse
+from hyperlab.data.layouts import LAYOUTS, case_problems, detect, picture_white, read_label, refuse
 from hyperlab.data.problems import scale_problems
 from hyperlab.data.readers.cases import Case, Layout, subject_of
 from hyperlab.data.readers.descriptions import Description
@@ -259,7 +259,8 @@ def _read_patch(entry) -> RawCase:
 
 def _read_tile(entry) -> RawCase:
     image_path, mask_path, place, tiles = entry
-    image, mask = read_image(image_path), read_mask(mask_path) < 128
+    image, mask = read_image(image_path), read_mask(mask_path)
+    mask = 2 * mask.astype(int) < max(int(mask.max()), 1)  # the membrane is black, cells are white
     part = _part(mask.shape, place, tiles)
     return RawCase(image[part], mask[part][None].astype(np.int32))
 
@@ -306,7 +307,7 @@ def _read_case(entry) -> RawCase:
     problems, image, mask = case_problems(case, None)
     refuse(case.images[0], problems)
     values = image.values
-    if values.shape[-1] == 3 and is_picture(image):
+    if values.shape[-1] == 3 and (image.white or picture_white(image)):
         values = grey(values)
     kept = tuple(n for n in mask.values.shape if n > 1)
     labels = mask.values

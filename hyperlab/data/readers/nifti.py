@@ -63,6 +63,19 @@ def read_nifti(path: str | Path) -> Scan:
     return Scan(values, spacing, affine, warnings=warnings)
 
 
+def nifti_channels(path: Path) -> int:
+    """How many channels `read_nifti` finds in a file, from its header.
+
+    Raises:
+      MissingExtraError: nibabel is not installed.
+      DataError: it cannot be read.
+    """
+    nibabel = require("nibabel", "medical", "reading NIfTI files")
+    with reading(path):
+        shape = nibabel.load(path).shape
+    return math.prod(shape[3:])
+
+
 def _check_size(path: Path, image: Any) -> None:
     """Refuses a header that states more bytes than the file can hold, before memory for them is asked for."""
     shape = image.shape

@@ -9,10 +9,11 @@ from pathlib import Path
 from hyperlab.data.readers.cases import Case, Layout, Problem, subject_of, visible
 from hyperlab.data.readers.descriptions import Description
 from hyperlab.data.readers.images import SUFFIXES, depth_of
+from hyperlab.data.readers.nifti import nifti_channels
 from hyperlab.data.readers.scan import is_readable, stem_of, suffix_of
 from hyperlab.data.readers.spacings import gives_spacing
 from hyperlab.data.readers.subjects import with_subjects
-from hyperlab.errors import DataError, nearest, require
+from hyperlab.errors import DataError, nearest
 
 # the readers of nnunetv2 2.8.1; what they read is read here by the files' endings
 _READERS = ("NaturalImage2DIO", "SimpleITKIO", "Tiff3DIO", "NibabelIO", "NibabelIOWithReorient",
@@ -250,10 +251,8 @@ def _channels_in(path: Path) -> int:
         with suppress(DataError):
             return depth_of(path).channels
     if suffix_of(path) in (".nii", ".nii.gz"):
-        nibabel = require("nibabel", "medical", "reading NIfTI files")
-        with suppress(OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
-            shape = nibabel.load(path).shape
-            return shape[3] if len(shape) == 4 else 1
+        with suppress(DataError):
+            return nifti_channels(path)
     return 1
 
 

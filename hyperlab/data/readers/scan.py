@@ -54,12 +54,13 @@ def is_readable(path: Path) -> bool:
     return not path.name.startswith(".") and suffix_of(path) in images.SUFFIXES + nifti.SUFFIXES + (".npy",)
 
 
-def read_scan(path: str | Path, index: int | None = None) -> Scan:
+def read_scan(path: str | Path, index: int | None = None, stack: bool = False) -> Scan:
     """Reads an image with its channels last.
 
     Args:
       path: an image file, NIfTI, `.npy`, or an `.npz` archive with many cases.
       index: the case in an archive.
+      stack: whether the planes of a TIFF file are an axis of a volume, the first one.
 
     Returns:
       Values `[*spatial, channel]`.
@@ -68,14 +69,14 @@ def read_scan(path: str | Path, index: int | None = None) -> Scan:
       DataError: the file cannot be read, is of no known format, or holds no real numbers.
     """
     path = Path(path)
-    scan = _read(path, index, label=False)
+    scan = _read(path, index, False, stack)
     _numbers(path, scan.values)
     if suffix_of(path) in (".nii", ".nii.gz", ".npy") and scan.values.ndim <= 3:
         return replace(scan, values=scan.values[..., None])
     return scan
 
 
-def read_labels(path: str | Path, index: int | None = None) -> Scan:
+def read_labels(path: str | Path, index: int | None = None, stack: bool = False) -> Scan:
     """Reads a mask; the arguments are those of `read_scan`.
 
     Returns:
@@ -85,7 +86,7 @@ def read_labels(path: str | Path, index: int | None = None) -> Scan:
       DataError: the file cannot be read, or holds values that are no whole numbers of 32 bits.
     """
     path = Path(path)
-    scan = _read(path, index, label=True)
+    scan = _read(path, index, True, stack)
     values = scan.values
     if values.ndim == 4 and values.shape[-1] == 1:
         values = values[..., 0]
@@ -153,7 +154,7 @@ def archive_array(path: Path, keys: tuple[str, ...]) -> np.ndarray | None:
     return next((arrays[key] for key in keys if key in arrays), None)
 
 
-def _read(path: Path, index: int | None, label: bool) -> Scan:
+def _read(path: Path, index: int | None, label: bool, stack: bool) -> Scan:
     from hyperlab.data.readers.images import SUFFIXES
     from hyperlab.data.readers.nifti import read_nifti
 
@@ -161,7 +162,7 @@ def _read(path: Path, index: int | None, label: bool) -> Scan:
     if suffix in (".nii", ".nii.gz"):
         return read_nifti(path)
     if suffix in SUFFIXES:
-        return _picture(path, label)
+        return _picture(path, label, stack)
     if suffix == ".npz":
         images, labels = (archive_array(path, keys) for keys in (IMAGE_KEYS, LABEL_KEYS))
         if label:
@@ -173,14 +174,18 @@ def _read(path: Path, index: int | None, label: bool) -> Scan:
     raise DataError(f"{path} is of no known format; expected .nii, .nii.gz, .npz, .npy, {', '.join(SUFFIXES)}")
 
 
-def _picture(path: Path, label: bool) -> Scan:
+def _picture(path: Path, label: bool, stack: bool) -> Scan:
     from hyperlab.data.readers.images import image_of, labels_of, read_raster, refuse_lossy
 
+    if label:
+        refuse_lossy(path)
+    raster = read_raster(path, stack)
+    if raster.values.ndim == 4 and len(raster.values) == 1:  # one plane
+        raster = raster._replace(
+            values=raster.values[0], alpha=None if raster.alpha is None else raster.alpha[0]
+        )  # fmt: skip
     if not label:
-        raster = read_raster(path)
         return Scan(image_of(path, raster), white=raster.white)
-    refuse_lossy(path)
-    raster = read_raster(path)
     labels, colours = labels_of(path, raster), None
     if raster.palette is not None and not raster.grey_palette:
         colours = {int(label): tuple(raster.palette[label].tolist()) for label in np.unique(labels)}
