@@ -16,15 +16,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from hyperlab import trees
-from hyperlab.errors import GammaError
+from hyperlab.errors import GammaError, PatternError
 from hyperlab.hypernet.encodings import ENCODINGS
 from hyperlab.hypernet.gamma import GammaSpec, Range
+from hyperlab.hypernet.layout import Layout
 from hyperlab.hypernet.model import HyperModel, concrete
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.parametrizations import PARAMETRIZATIONS
-from hyperlab.hypernet.primary import as_primary, tied_paths
+from hyperlab.hypernet.primary import Primary, as_primary, tied_paths
 from hyperlab.hypernet.spec import ParamSpec
 
 _AUTO = object()
@@ -96,15 +98,11 @@ def hypernetize(
     """
     primary, example_kwargs = as_primary(primary), dict(example_kwargs or {})
 
-    def abstract_init(key):
-        return primary.init(key, *concrete(example_inputs), **example_kwargs)
-
-    shapes = jax.eval_shape(abstract_init, jax.random.key(0))
-    paths = list(trees.flatten(shapes["params"]))
+    layout, shapes = _shapes(primary, example_inputs, example_kwargs)
     tied = tied_paths(primary, *concrete(example_inputs), **example_kwargs)
     # A tied leaf is generated once, under its first path.
-    chosen = [path for path in trees.select(paths, select) if tied.get(path, path) == path]
-    spec = ParamSpec.of(shapes["params"], chosen)
+    chosen = [path for path in _generated(layout, shapes, select) if tied.get(path, path) == path]
+    spec = ParamSpec.of(layout.build(shapes), chosen)
 
     named = isinstance(gamma_dim, Mapping)
     per_input = dict(encoding) if isinstance(encoding, Mapping) else None
@@ -133,11 +131,57 @@ def hypernetize(
         example_inputs=example_inputs,
         example_kwargs=example_kwargs,
         tied=tied,
+        layout=layout,
         generated_weight_decay=generated_weight_decay,
         memory_limit=memory_limit,
     )
-    jax.eval_shape(model._init_network, jax.random.key(0), shapes["params"])  # unknown options fail here
+    jax.eval_shape(model._init_network, jax.random.key(0), shapes)  # unknown options fail here
     return model
+
+
+def _shapes(primary: Primary, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Layout, dict[str, Any]]:
+    """The layout of the primary's parameters and the shape of each by path, without computing anything."""
+    found = []
+
+    def init(key):
+        params = primary.init(key, *concrete(inputs), **kwargs).get("params", {})
+        found.append(Layout.of(params))
+        return found[-1].read(params)
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return found[-1], shapes
+
+
+def _generated(layout: Layout, shapes: Mapping[str, Any], patterns: str | Sequence[str]) -> list[str]:
+    """The paths that are selected and can be generated: leaves of real numbers.
+
+    Integers, truth values, random keys and leaves without an entry stay as they are; a pattern that selects nothing
+    else, and a complex leaf, is refused.
+    """
+    real = [p for p in layout.paths if p in shapes and jnp.issubdtype(shapes[p].dtype, jnp.inexact) and shapes[p].size]
+    chosen = trees.select(layout.paths, patterns)
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        hits = [path for path in layout.paths if trees.matches(pattern, path)]
+        if hits and not set(hits) & set(real):
+            named = ", ".join(f"{path!r} ({_kind(layout, shapes, path)})" for path in hits[:5])
+            raise PatternError(
+                f"pattern {pattern!r} selects no leaf that can be generated, only {named}; a hypernetwork generates "
+                "floating-point numbers, and these stay ordinary leaves: leave the pattern out"
+            )
+    for path in chosen:
+        if path in real and jnp.issubdtype(shapes[path].dtype, jnp.complexfloating):
+            keep = [patterns] if isinstance(patterns, str) else list(patterns)
+            raise PatternError(
+                f"{path!r} is {shapes[path].dtype.name}, and a hypernetwork generates real numbers; leave it ordinary "
+                f"with select={[*keep, '!' + path]}, or keep its real and its imaginary part as two leaves"
+            )
+    return [path for path in chosen if path in real]
+
+
+def _kind(layout: Layout, shapes: Mapping[str, Any], path: str) -> str:
+    if path in layout.fixed:
+        return type(layout.fixed[path]).__name__
+    return f"{shapes[path].dtype} {tuple(shapes[path].shape)}"
 
 
 def _ranges(dims: Mapping[str, int], per_input, encoding, gamma_range) -> dict[str, Range]:
