@@ -111,11 +111,13 @@ def nest(leaves: Mapping[str, Any], keys: Mapping[str, Sequence[str]] | None = N
 
 
 def nest_keys(leaves: Mapping[Keys, Any]) -> dict:
-    """Plain nested dicts from leaves by their keys, one for each level.
+    """Plain nested dicts from leaves by their keys, one for each level; a leaf without keys is the tree.
 
-    >>> nest_keys({("a/b", "w"): 1, ("c",): 2})
-    {'a/b': {'w': 1}, 'c': 2}
+    >>> nest_keys({("a/b", "w"): 1, ("c",): 2}), nest_keys({(): 3})
+    ({'a/b': {'w': 1}, 'c': 2}, 3)
     """
+    if list(leaves) == [()]:
+        return leaves[()]
     tree: dict = {}
     for keys, leaf in leaves.items():
         node = tree
@@ -137,6 +139,24 @@ def odd_keys(tree: PyTree) -> dict[str, list[str]]:
     """
     keys = [keys_of(keys) for keys, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
     return {path: list(own) for path, own in zip(paths_of(keys), keys, strict=True) if tuple(path.split("/")) != own}
+
+
+def stored_keys(keys: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Keys for nested dicts in an orbax checkpoint: those that are given, or numbers where orbax could not hold them.
+
+    Orbax 0.12 joins keys with dots, and of `{"a.b": ..., "a": {"b": ...}}` silently keeps one leaf for both.
+
+    Args:
+      keys: of each leaf, by path.
+
+    >>> stored_keys({"a/b": ["a", "b"]}), stored_keys({"a/b": ["a", "b"], "a.b": ["a.b"]})
+    ({'a/b': ['a', 'b']}, {'a/b': ['leaf_0'], 'a.b': ['leaf_1']})
+    """
+    places = [tuple(own) for own in keys.values()]
+    through = {place[:length] for place in places for length in range(len(place))}
+    if len({".".join(place) for place in places}) == len(places) and not through & set(places):
+        return {path: list(own) for path, own in keys.items()}
+    return {path: [f"leaf_{index}"] for index, path in enumerate(keys)}
 
 
 @lru_cache(maxsize=4096)

@@ -69,7 +69,7 @@ class Layout:
     def part(self, leaves: Mapping[str, Any]) -> dict:
         """Some leaves by path as nested dicts: by the keys of each, so that a slash inside a key stays there."""
         return trees.nest_keys(
-            {keys or ("",): leaves[path] for keys, path in zip(self.keys, self.paths, strict=True) if path in leaves}
+            {keys: leaves[path] for keys, path in zip(self.keys, self.paths, strict=True) if path in leaves}
         )
 
     def build(self, leaves: Mapping[str, Any]) -> Any:
