@@ -38,6 +38,7 @@ def from_nnx(factory: Callable, train: bool | None = None) -> Primary:
         module = factory(nnx().Rngs(default, params=params_key, dropout=dropout_key))
         if not isinstance(module, nnx().Module):
             raise HyperlabError(f"the NNX factory returned a {type(module).__name__}; expected a flax.nnx.Module")
+        _own_arrays(module)
         if train is not None:
             module.train() if train else module.eval()
         return module
@@ -46,8 +47,16 @@ def from_nnx(factory: Callable, train: bool | None = None) -> Primary:
         return _collections(build(key))
 
     def merged(variables):
-        # The graph is rebuilt from an abstract module: no parameter is drawn here.
-        graph, params, streams, rest = _split(nnx().eval_shape(lambda: build(jax.random.key(0))))
+        # The graph is rebuilt from an abstract module: no parameter is drawn here. It is split inside of the trace,
+        # since arrays that are no variables are leaves there, and parts of the graph once they are shapes.
+        graphs = []
+
+        def split(key):
+            graph, *states = _split(build(key))
+            graphs.append(graph)
+            return states
+
+        (params, streams, rest), graph = jax.eval_shape(split, jax.random.key(0)), graphs[-1]
         params, rest = _filled(params, variables["params"]), _filled(rest, variables.get("batch_stats", {}))
         return nnx().merge(graph, params, _still(streams), rest)
 
@@ -71,6 +80,14 @@ def from_nnx(factory: Callable, train: bool | None = None) -> Primary:
         return module
 
     return Primary(init, apply, factory, lambda train: from_nnx(factory, train), network)
+
+
+def _own_arrays(module: Any) -> None:
+    """Says of plain arrays that they are data: flax 0.12 sees it of arrays, and not of traced ones."""
+    for _, node in nnx().iter_graph(module):
+        for name, value in list(vars(node).items()) if isinstance(node, nnx().Pytree) else ():
+            if isinstance(value, jax.core.Tracer):
+                setattr(node, name, nnx().data(value))
 
 
 def _split(module: Any) -> tuple[Any, Any, Any, Any]:
