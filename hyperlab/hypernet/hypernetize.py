@@ -166,7 +166,7 @@ def _generated(layout: Layout, shapes: Mapping[str, Any], patterns: str | Sequen
             named = ", ".join(f"{path!r} ({_kind(layout, shapes, path)})" for path in hits[:5])
             raise PatternError(
                 f"pattern {pattern!r} selects no leaf that can be generated, only {named}; a hypernetwork generates "
-                "floating-point numbers, and these stay ordinary leaves: leave the pattern out"
+                "floating-point numbers, and these stay as they are"
             )
     for path in chosen:
         if path in real and jnp.issubdtype(shapes[path].dtype, jnp.complexfloating):
@@ -175,7 +175,10 @@ def _generated(layout: Layout, shapes: Mapping[str, Any], patterns: str | Sequen
                 f"{path!r} is {shapes[path].dtype.name}, and a hypernetwork generates real numbers; leave it ordinary "
                 f"with select={[*keep, '!' + path]}, or keep its real and its imaginary part as two leaves"
             )
-    return [path for path in chosen if path in real]
+    generated = [path for path in chosen if path in real]
+    if not generated:
+        raise PatternError(f"select={patterns!r} leaves nothing to generate of {', '.join(map(repr, real[:8]))}")
+    return generated
 
 
 def _kind(layout: Layout, shapes: Mapping[str, Any], path: str) -> str:

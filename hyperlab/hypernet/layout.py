@@ -79,8 +79,9 @@ class Layout:
 
 
 def is_equinox(value: Any) -> bool:
-    """Whether a value is an Equinox module, found without importing Equinox."""
-    return any(c.__name__ == "Module" and c.__module__.split(".")[0] == "equinox" for c in type(value).__mro__)
+    """Whether a value is an Equinox module, or a class of them, found without importing Equinox."""
+    classes = value.__mro__ if isinstance(value, type) else type(value).__mro__
+    return any(c.__name__ == "Module" and c.__module__.split(".")[0] == "equinox" for c in classes)
 
 
 def _equinox_leaves(tree: Any) -> set[int]:

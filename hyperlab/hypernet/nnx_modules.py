@@ -67,7 +67,6 @@ def from_nnx(factory: Callable, train: bool | None = None) -> Primary:
         outputs = bound(module, given)(*inputs, **kwargs)
         if not mutable:
             return outputs
-        nnx().pop(module, nnx().Intermediate)  # what was sown is no variable
         updated = _collections(module)
         wanted = [mutable] if isinstance(mutable, str) else mutable
         names = [n for n in updated if n != "params" and (wanted is True or n in wanted)]

@@ -91,11 +91,11 @@ def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, bare: 
             elif key is not None:
                 kwargs.setdefault(convention.key, key)
         elif rngs is not None:
-            kwargs["rngs"] = rngs
+            kwargs["rngs"] = _taken(apply, "rngs", rngs)
         if mutable and not convention.state:
-            kwargs["mutable"] = mutable
+            kwargs["mutable"] = _taken(apply, "mutable", mutable)
         whole = not convention.state and not (bare and bare[0])
-        outputs = _drawing(apply, rngs, variables if whole else variables["params"], *before, *inputs, **kwargs)
+        outputs = _drawing(apply, rngs, (variables if whole else variables["params"], *before, *inputs), kwargs)
         return _with_state(outputs, mutable) if convention.state else outputs
 
     def switched(train: bool) -> Primary:
@@ -128,7 +128,20 @@ def _with_state(result: Any, mutable: Any) -> Any:
     return outputs, ({"state": state} if wanted is True or "state" in wanted else {})
 
 
-def _drawing(apply: Callable, rngs: Any, *args: Any, **kwargs: Any) -> Any:
+def _taken(apply: Callable, name: str, value: Any) -> Any:
+    """A keyword argument for a pair's `apply`, if it has one of this name."""
+    parameters = parameters_of(apply)
+    open_ended = not parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if not open_ended and name not in parameters:
+        others = " (or one key: rng, key)" if name == "rngs" else ""
+        raise HyperlabError(
+            f"the pair's apply takes no {name!r}{others}; its arguments are {', '.join(parameters)}: leave "
+            f"{name}= out, or give apply such an argument"
+        )
+    return value
+
+
+def _drawing(apply: Callable, rngs: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Calls a pair's `apply`; one that asks for a key which it was not given is told how to get it."""
     try:
         return apply(*args, **kwargs)
@@ -138,8 +151,7 @@ def _drawing(apply: Callable, rngs: Any, *args: Any, **kwargs: Any) -> Any:
         asks = any(word in str(error) for word in ("PRNG", "requires a key", *(f"'{name}'" for name in KEYS)))
         if rngs or not asks:
             raise
-        name = str(error).splitlines()[0][:200]
         raise HyperlabError(
-            "the pair's apply draws random numbers and was given no key; pass rngs={'rng': key} to apply "
-            f"({type(error).__name__}: {name})"
+            "the pair's apply draws random numbers and was given no key; pass rngs={'rng': key} "
+            f"({type(error).__name__}: {str(error).splitlines()[0][:200]})"
         ) from error

@@ -35,9 +35,9 @@ def as_primary(primary: Any) -> Primary:
         return primary
     if isinstance(primary, nn.Module):
         return _from_linen(primary)
-    if is_equinox(primary) or (isinstance(primary, tuple) and primary and is_equinox(primary[0])):
-        module = primary[0] if isinstance(primary, tuple) else primary
-        raise HyperlabError(pairs.of_equinox(type(module).__name__))
+    first = primary[0] if isinstance(primary, tuple) and primary else primary  # also of what eqx.partition gives
+    if is_equinox(first):
+        raise HyperlabError(pairs.of_equinox((first if isinstance(first, type) else type(first)).__name__))
     if isinstance(primary, tuple) and len(primary) == 2 and all(callable(f) for f in primary):
         return pairs.from_pair(primary)
     if isinstance(primary, nnx_modules.nnx().Module):
