@@ -222,6 +222,4 @@ def _cast_batch(batch: PyTree, dtype: Any, patterns: str | Sequence[str]) -> PyT
         return batch
     leaves = trees.flatten(batch)
     chosen = set(trees.select(leaves, patterns, "leaves of the batch"))
-    return jax.tree_util.tree_map_with_path(
-        lambda keys, leaf: _cast(leaf, dtype) if trees.path_of(keys) in chosen else leaf, batch
-    )
+    return trees.unflatten({path: _cast(x, dtype) if path in chosen else x for path, x in leaves.items()}, batch)

@@ -19,6 +19,8 @@ from flax.core import freeze
 from jax.example_libraries import stax
 
 import hyperlab as hl
+from hyperlab.errors import HyperlabError, PatternError
+from hyperlab.hypernet import probes
 from hyperlab.train.checkpoints import Checkpoints, load_variables, save_variables
 
 X = jnp.linspace(-1, 1, 24).reshape(6, 4)
@@ -328,3 +330,88 @@ def test_battery(primary, own, tmp_path):
         checkpoints.save(1, {"theta": theta, "variables": variables}, wait=True)
         back = checkpoints.restore({"theta": model.base(again), "variables": again}).state
     assert_same(back, {"theta": theta, "variables": variables})
+
+
+# -- what is generated, and what is not ---------------------------------------------------------------------------
+
+
+def spectral(key, x):
+    real, imaginary = jax.random.normal(key, (2, 4, 3))
+    return {"w": real + 1j * imaginary, "b": jnp.ones(3), "order": jnp.array([3, 1, 0, 2]), "on": True, "depth": 2}
+
+
+def spectral_apply(params, x):
+    return (x[:, params["order"]] @ params["w"]).real + params["b"] * params["depth"]
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("**", r"'w' is complex64.*real numbers.*select=\['\*\*', '!w'\]"),
+        (["b", "w"], r"'w' is complex64.*select=\['b', 'w', '!w'\]"),
+        ("order", r"'order' selects no leaf.*'order' \(int32 \(4,\)\)"),
+        (["b", "o*"], r"'o\*' selects no leaf.*'on' \(bool\), 'order' \(int32 \(4,\)\)"),
+        ("depth", r"'depth' \(int\)"),
+        (["b", "!b"], "leaves nothing to generate of 'b', 'w'"),
+        ("bb", r"'bb' matches none of the 5 parameters.*did you mean 'b'"),
+    ],
+)
+def test_what_cannot_be_generated_is_named(select, message):
+    with pytest.raises(PatternError, match=message):
+        hl.hypernetize((spectral, spectral_apply), X, hidden=(4,), select=select)
+
+
+def test_what_is_not_generated_stays_as_it_is():
+    model = hl.hypernetize((spectral, spectral_apply), X, hidden=(4,), select=["**", "!w"])
+    variables = jax.jit(model.init)(jax.random.key(0))
+    assert [record.path for record in model.spec] == ["b"]
+    assert set(variables["params"]["theta0"]) == {"b"} and set(variables["params"]["primary"]) == {"order", "w"}
+    start = model.primary.init(jax.random.split(jax.random.key(0))[0], X)["params"]
+    theta = model.generate(variables, GAMMA)["params"]
+    np.testing.assert_array_equal(theta["w"], start["w"])
+    assert theta["order"].tolist() == [3, 1, 0, 2] and theta["on"] is True and theta["depth"] == 2
+    # Gradients: with respect to what is complex or real, of a loss over integers too.
+    _, theta_gradient = probes.loss_and_gradients(
+        model, variables["params"], {}, GAMMA, lambda apply: jnp.square(apply(X)).mean()
+    )[1:]
+    assert jnp.isfinite(theta_gradient["b"]).all() and theta_gradient["b"].any()
+
+
+def test_the_stored_layout_of_nested_dicts_is_the_primarys_own():
+    """Checkpoints of earlier versions: theta0, primary and parametrization by the primary's names, lists by number."""
+    model = hl.hypernetize(
+        lambda rngs: Plain(rngs), X, hidden=(4,), select="**/kernel", parametrization="learned_scale:0.1"
+    )
+    params = model.init(jax.random.key(0))["params"]
+    assert set(params) == {"hypernet", "theta0", "primary", "parametrization"}
+    assert params["theta0"]["layers"]["0"]["kernel"].shape == (4, 3)
+    assert params["parametrization"]["layers"]["0"]["kernel"].shape == ()
+    assert set(params["primary"]["layers"]) == {"0", "1"} and set(params["primary"]["named"]) == {"a", "a/b"}
+
+
+def test_two_leaves_of_one_path_are_told_apart():
+    (init, apply), _ = PAIRS["two leaves of one path"]
+    model = hl.hypernetize((init, apply), X, hidden=(4,), select="a/b")
+    assert [record.path for record in model.spec] == ["a/b"]  # `a` -> `b`; the key with a slash is `a%2Fb`
+    params = model.init(jax.random.key(0))["params"]
+    assert jax.tree.map(jnp.shape, params["theta0"]) == {"a": {"b": (4, 3)}}
+    assert jax.tree.map(jnp.shape, params["primary"]) == {"a/b": (3,), "a/": {"c": (3,)}}
+
+
+@pytest.mark.parametrize("normalization", ["output_norm", "output_layer_norm"])
+def test_normalised_outputs_have_names_of_their_own(normalization):
+    (init, apply), _ = PAIRS["a path that leads through a leaf"]
+    model = hl.hypernetize((init, apply), X, hidden=(4,), normalization=normalization)
+    hypernet = model.init(jax.random.key(0))["params"]["hypernet"]
+    assert {f"{normalization}_{name}" for name in ("a", "a.b", "a/b")} <= set(hypernet)
+
+
+MLP = eqx.nn.MLP(4, 3, 5, 1, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    "given", [MLP, eqx.nn.MLP, eqx.partition(MLP, eqx.is_array)], ids=["instance", "class", "parts"]
+)
+def test_an_equinox_module_by_itself_is_told_how_to_be_a_pair(given):
+    with pytest.raises(HyperlabError, match=r"MLP is an Equinox module.*lambda key, x: MLP\(\.\.\., key=key\)"):
+        hl.hypernetize(given, X)
