@@ -56,12 +56,14 @@ def hypernetize(
     """Turns a network into one whose parameters are generated from a conditioning input gamma.
 
     Args:
-      primary: a Linen module, an NNX factory `lambda rngs: Module(..., rngs=rngs)`, or a pair `(init, apply)`.
+      primary: a Linen module, an NNX factory `lambda rngs: Module(..., rngs=rngs)`, or a pair `(init, apply)` of
+        functions, in which `init` may give a tree of any structure.
       *example_inputs: inputs as the primary takes them (arrays or `jax.ShapeDtypeStruct`); only their shapes
         matter.
       gamma_dim: size of gamma, or `{name: size}` for named inputs.
       select: ordered glob patterns on slash paths of the primary's parameters; a leading `!` deselects. What is
-        not selected stays an ordinary trainable parameter.
+        not selected stays an ordinary trainable parameter; so do leaves that are no floating-point numbers, or have
+        no entries, whatever the patterns.
       encoding: name, callable, or `{input name: encoding}`; see `hyperlab.hypernet.encodings`.
       parametrization: `direct`, `additive`, `scaled:0.1`, `learned_scale:0.1`, `multiplicative`, `centred`.
       hidden: widths of the hypernetwork's hidden layers.
@@ -84,7 +86,9 @@ def hypernetize(
       A `HyperModel`.
 
     Raises:
-      PatternError: a pattern selects nothing (the nearest paths are named).
+      PatternError: a pattern selects nothing (the nearest paths are named), or nothing that can be generated, or a
+        complex leaf.
+      HyperlabError: the primary is none of these.
       ConfigError: an unknown option (the nearest is named).
 
     >>> import flax.linen as nn

@@ -92,7 +92,8 @@ class HyperModel:
           key: a PRNG key. The primary's part depends on `key` alone as `primary.init(split(key)[0])`, so that
             arms of a study that share a key share theta0.
           pretrained: the primary's own variables (or bare parameters) to start theta0 and the ordinary leaves
-            from; other collections are taken from it where it has them.
+            from, in its own structure or as `load_variables` reads them; other collections are taken from it
+            where it has them.
 
         Raises:
           ParameterTreeError: `pretrained` does not fit; each differing path is named.
@@ -177,7 +178,11 @@ class HyperModel:
         return {"params": self.layout.build(leaves), **state}
 
     def generate(self, variables: Variables, gamma: Any) -> Variables:
-        """The primary's own variables at one gamma `[d]`: save them, prune them, export them."""
+        """The primary's own variables at one gamma `[d]`, in its own structure: save them, prune them, export them.
+
+        What `init` gave beside arrays (the functions of an Equinox module) is in them again; `jax.jit` of this call
+        then needs `equinox.filter_jit`.
+        """
         gamma = self.gamma.check(gamma)
         return self.assemble(variables, self.theta(variables, self.delta(variables, gamma)))
 
