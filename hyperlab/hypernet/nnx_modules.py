@@ -24,13 +24,15 @@ def nnx():
     return nnx
 
 
-def from_nnx(factory: Callable, train: bool | None = None) -> Primary:
+def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Primary] | None = None) -> Primary:
     """A `Primary` from a factory `rngs -> flax.nnx.Module`; see `as_primary`.
 
     Args:
       factory: gets `nnx.Rngs` with the streams `params` and `dropout`, and a default one for any other name.
       train: the mode that the module is put into (`module.train()`, `module.eval()`); None leaves it as it is.
+      modes: the primaries of both modes, made once: what is compiled for a module that was handed out stays.
     """
+    modes = {} if modes is None else modes
 
     def build(key):
         params_key, dropout_key = jax.random.split(key)
@@ -78,7 +80,12 @@ def from_nnx(factory: Callable, train: bool | None = None) -> Primary:
             module.apply = apply  # a module of NNX has none of its own: `network.apply(theta, x)` as for all others
         return module
 
-    return Primary(init, apply, factory, lambda train: from_nnx(factory, train), network)
+    def switched(train: bool) -> Primary:
+        if train not in modes:
+            modes[train] = from_nnx(factory, train, modes)
+        return modes[train]
+
+    return Primary(init, apply, factory, switched, network)
 
 
 def _own_arrays(module: Any) -> None:

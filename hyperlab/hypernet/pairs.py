@@ -44,17 +44,22 @@ def convention_of(init: Callable, apply: Callable) -> Convention:
         return Convention(state, "rng" if before else None, before)
     if maker == "jax.example_libraries.stax":
         return Convention(False, "rng", False)
-    # A key before the inputs, unless `init` has it too: then it is an input like others.
-    first = names[1] if len(names) > 2 else None
-    own = [p for p in parameters_of(init).values()]
-    told = own and not any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in own)
-    if first in KEYS and told and first not in [p.name for p in own[1:]]:
-        return Convention(False, first, True)
-    if "rngs" not in parameters:
-        for name in names[2:]:
-            if name in KEYS and parameters[name].kind is not inspect.Parameter.VAR_KEYWORD:
-                return Convention(False, name, False)
+    # Without a default, it is a key only if `init` does with one argument less: else an input of this name.
+    extra = _required(apply) - (_required(init) or _required(apply)) == 1
+    if len(names) > 2 and names[1] in KEYS and extra:
+        return Convention(False, names[1], True)
+    for name in names[2:] if "rngs" not in parameters else ():
+        if name in KEYS and (extra or parameters[name].default is not inspect.Parameter.empty):
+            return Convention(False, name, False)
     return Convention(False, None, False)
+
+
+def _required(function: Callable) -> int:
+    """How many arguments a function needs; 0 where it takes any number."""
+    parameters = parameters_of(function).values()
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return 0
+    return sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
 def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, bare: list[bool] | None = None) -> Primary:
@@ -149,9 +154,12 @@ def _drawing(apply: Callable, rngs: Any, args: tuple, kwargs: dict[str, Any]) ->
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         asks = any(word in str(error) for word in ("PRNG", "requires a key", *(f"'{name}'" for name in KEYS)))
-        if rngs or not asks:
+        if not asks or (rngs and "rngs" not in kwargs):
             raise
+        other = "asks for a key in another way than rngs=; pass its own argument, for instance rng=key"
+        way = other if rngs else "was given no key; pass rngs={'rng': key}"
         raise HyperlabError(
-            "the pair's apply draws random numbers and was given no key; pass rngs={'rng': key} "
+            "the pair's apply draws random numbers and "
+            f"{way} "
             f"({type(error).__name__}: {str(error).splitlines()[0][:200]})"
         ) from error

@@ -73,7 +73,8 @@ class Checkpoints:
 
         Args:
           step: how many steps the state has seen.
-          state: any pytree of arrays (device arrays, typed keys, host arrays, numbers).
+          state: any pytree of arrays (device arrays, typed keys, host arrays, numbers). What is neither array nor
+            number, such as a function, is not saved; it comes back from the tree that is restored onto.
           meta: what else to record, as JSON: seed, config digest, data fingerprint.
           wait: return only when the checkpoint is finished.
         """

@@ -44,7 +44,7 @@ def keys(tree: PyTree) -> dict[str, list[str]]:
 def rebuilt(like: PyTree, values: dict[str, Any], host: bool = False) -> PyTree:
     """Stored arrays by path in the structure of `like`, each as what it is there (see `back`)."""
     leaves = trees.flatten(like)
-    single = _single(leaves)
+    single = _single([path for path, leaf in leaves.items() if trees.is_array(leaf)])
     new = [back(values[p or single], leaf, host) if trees.is_array(leaf) else leaf for p, leaf in leaves.items()]
     return jax.tree.unflatten(jax.tree.structure(like), new)
 

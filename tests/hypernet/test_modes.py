@@ -10,7 +10,7 @@ from flax import nnx
 
 import hyperlab as hl
 from hyperlab.errors import HyperlabError
-from hyperlab.hypernet import Primary
+from hyperlab.hypernet import Primary, pairs
 
 X = jnp.linspace(-1, 1, 24).reshape(6, 4)
 GAMMA = jnp.array([0.3])
@@ -176,8 +176,18 @@ def test_a_frozen_nnx_network_is_a_module_that_holds_theta():
     alone.eval()
     np.testing.assert_allclose(alone(X), network(X), atol=1e-6)
 
-    # It is an ordinary module: compiled, split, trained on.
-    np.testing.assert_allclose(nnx.jit(lambda module, x: module(x))(network, X), network(X), atol=1e-6)
+    # It is an ordinary module: compiled (once, whatever the gamma), trained on.
+    traces = []
+
+    @nnx.jit
+    def call(module, x):
+        traces.append(1)
+        return module(x)
+
+    for gamma in (GAMMA, GAMMA / 2):
+        network, theta = model.freeze(variables, gamma)
+        np.testing.assert_allclose(call(network, X), network.apply(theta, X), atol=1e-6)
+    assert len(traces) == 1
     network, _ = model.freeze(variables, GAMMA, train=True)
     assert not network.dropout.deterministic and nnx.grad(lambda module: module(X).sum())(network)
 
@@ -287,13 +297,27 @@ def test_a_pair_takes_one_key_and_says_so_when_it_gets_none(name):
         model.apply(variables, GAMMA, X, rngs={"a": jax.random.key(0), "b": jax.random.key(1)})
 
 
-def test_a_key_that_init_takes_too_is_an_input():
-    def apply(params, rng, x):
-        return x @ params + jax.random.normal(rng, (3,))
-
-    key = jax.random.key(4)
-    model = hl.hypernetize((lambda key, rng, x: jnp.ones((4, 3)), apply), key, X, hidden=(4,))
-    assert model.apply(model.init(jax.random.key(0)), GAMMA, jax.random.key(5), X).shape == (6, 3)
+@pytest.mark.parametrize(
+    ("init", "apply", "expected"),
+    [
+        (lambda key, x: 0, lambda params, rng, x: 0, ("rng", True)),
+        (lambda rng, x: 0, lambda params, key, x, train=True: 0, ("key", True)),
+        (lambda key, x: 0, lambda params, x, key=None: 0, ("key", False)),
+        (lambda key, x: 0, lambda params, x, *, rng: 0, ("rng", False)),
+        (lambda key, x: 0, lambda params, x, rngs=None, key=None: 0, (None, False)),
+        # inputs that are called so
+        (lambda key, rng, x: 0, lambda params, rng, x: 0, (None, False)),
+        (lambda rng, a, b, c: 0, lambda params, key, query, value: 0, (None, False)),
+        (lambda rng, query, key, value: 0, lambda params, query, key, value: 0, (None, False)),
+        (lambda rng, *inputs: 0, lambda params, key, value: 0, (None, False)),
+        (DROPS.init, DROPS.apply, ("rng", True)),
+        (DROPS.init, jax.jit(DROPS.apply), ("rng", True)),
+        (DROPS.init, hk.without_apply_rng(DROPS).apply, (None, False)),
+    ],
+)
+def test_which_argument_of_a_pair_is_its_key(init, apply, expected):
+    convention = pairs.convention_of(init, apply)
+    assert (convention.key, convention.before) == expected
 
 
 def test_a_pair_that_has_no_place_for_what_it_is_given_is_named():

@@ -19,7 +19,8 @@ from flax.core import freeze
 from jax.example_libraries import stax
 
 import hyperlab as hl
-from hyperlab.errors import HyperlabError, PatternError
+from hyperlab import trees
+from hyperlab.errors import HyperlabError, ParameterTreeError, PatternError
 from hyperlab.hypernet import probes
 from hyperlab.train.checkpoints import Checkpoints, load_variables, save_variables
 
@@ -415,3 +416,16 @@ MLP = eqx.nn.MLP(4, 3, 5, 1, key=jax.random.key(0))
 def test_an_equinox_module_by_itself_is_told_how_to_be_a_pair(given):
     with pytest.raises(HyperlabError, match=r"MLP is an Equinox module.*lambda key, x: MLP\(\.\.\., key=key\)"):
         hl.hypernetize(given, X)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: trees.flatten(OrderedDict([(1, 0), ("1", 0)])), "2 leaves of the tree are called '1'"),
+        (lambda: trees.nest({"a": 1, "a/b": 2}), "'a/b' leads through the leaf 'a'"),
+        (lambda: trees.nest({"a/b": 1, "a": 2}), "'a' is a leaf and a folder of leaves"),
+    ],
+)
+def test_names_that_cannot_be_told_apart_are_refused(call, message):
+    with pytest.raises(ParameterTreeError, match=message):
+        call()
