@@ -5,8 +5,11 @@
 """
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+from flax.core import FrozenDict
 
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet.contract import Primary, bound, parameters_of, switches_of
@@ -62,15 +65,16 @@ def _required(function: Callable) -> int:
     return sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
-def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, bare: list[bool] | None = None) -> Primary:
+def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, kind: list[Any] | None = None) -> Primary:
     """A `Primary` from a pair; see `as_primary`.
 
     Args:
       pair: `(init, apply)`.
       train: the mode, where `apply` has an argument for it (see `SWITCHES`); None leaves it as it is.
-      bare: whether `init` gives parameters alone, which is known once it ran; shared by both modes of a network.
+      kind: what `init` gives, which is known once it ran: the class of Linen-like variables, None for parameters
+        alone; shared by both modes of a network.
     """
-    bare = [] if bare is None else bare
+    kind = [dict] if kind is None else kind
     init, apply = pair
     convention = convention_of(init, apply)
     given = {} if train is None else switches_of(apply, train)
@@ -81,9 +85,14 @@ def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, bare: 
         if convention.state:
             params, state = variables
             return {"params": params, "state": state}
-        is_bare = not (isinstance(variables, Mapping) and "params" in variables)
-        bare[:] = [is_bare]
-        return {"params": variables} if is_bare else dict(variables)
+        whole = isinstance(variables, Mapping) and "params" in variables
+        kind[:] = [type(variables) if whole else None]
+        return dict(variables) if whole else {"params": variables}
+
+    def as_given(variables):
+        if convention.state or kind[0] is None:
+            return variables["params"]
+        return kind[0](variables) if kind[0] in (FrozenDict, OrderedDict) else variables
 
     def called(variables, *inputs, rngs=None, mutable=False, **kwargs):
         before = []
@@ -99,12 +108,11 @@ def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, bare: 
             kwargs["rngs"] = _taken(apply, "rngs", rngs)
         if mutable and not convention.state:
             kwargs["mutable"] = _taken(apply, "mutable", mutable)
-        whole = not convention.state and not (bare and bare[0])
-        outputs = _drawing(apply, rngs, (variables if whole else variables["params"], *before, *inputs), kwargs)
+        outputs = _drawing(apply, rngs, (as_given(variables), *before, *inputs), kwargs)
         return _with_state(outputs, mutable) if convention.state else outputs
 
     def switched(train: bool) -> Primary:
-        return from_pair(pair, train, bare)
+        return from_pair(pair, train, kind)
 
     return Primary(wrapped_init, bound(called, given, names), pair, switched)
 
@@ -158,8 +166,5 @@ def _drawing(apply: Callable, rngs: Any, args: tuple, kwargs: dict[str, Any]) ->
             raise
         other = "asks for a key in another way than rngs=; pass its own argument, for instance rng=key"
         way = other if rngs else "was given no key; pass rngs={'rng': key}"
-        raise HyperlabError(
-            "the pair's apply draws random numbers and "
-            f"{way} "
-            f"({type(error).__name__}: {str(error).splitlines()[0][:200]})"
-        ) from error
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        raise HyperlabError(f"the pair's apply draws random numbers and {way} ({reason})") from error
