@@ -165,10 +165,10 @@ class LowRankHead(nn.Module):
 
         def start(key):
             std, norm = target.rows_std(features), jnp.sqrt(_squared_norm(features))
-            for record in factors:
-                base, _, factor = record.path.partition("@")
-                if factor:  # Var(A B) = rank Var(A) Var(B), where Var(A) = norm^2 x variance of its rows
-                    std[record.path] = jnp.sqrt(std[base] / (math.sqrt(self.rank) * norm))
+            made = {record.path for record in factors} - {record.path for record in spec}
+            for record in spec:  # Var(A B) = rank Var(A) Var(B), where Var(A) = norm^2 x variance of its rows
+                for factor in made & {record.path + "@a", record.path + "@b"}:
+                    std[factor] = jnp.sqrt(std[record.path] / (math.sqrt(self.rank) * norm))
             return target.scheme.draw(key, (features.shape[-1], factors.packed_size)) * _columns(factors, std)
 
         pieces = factors.unpack(features @ self.param("kernel", start))

@@ -16,15 +16,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from hyperlab import trees
-from hyperlab.errors import GammaError
+from hyperlab.errors import GammaError, PatternError
 from hyperlab.hypernet.encodings import ENCODINGS
 from hyperlab.hypernet.gamma import GammaSpec, Range
+from hyperlab.hypernet.layout import Layout
 from hyperlab.hypernet.model import HyperModel, concrete
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.parametrizations import PARAMETRIZATIONS
-from hyperlab.hypernet.primary import as_primary, tied_paths
+from hyperlab.hypernet.primary import Primary, as_primary, tied_paths
 from hyperlab.hypernet.spec import ParamSpec
 
 _AUTO = object()
@@ -54,12 +56,14 @@ def hypernetize(
     """Turns a network into one whose parameters are generated from a conditioning input gamma.
 
     Args:
-      primary: a Linen module, an NNX factory `lambda rngs: Module(..., rngs=rngs)`, or a pair `(init, apply)`.
+      primary: a Linen module, an NNX factory `lambda rngs: Module(..., rngs=rngs)`, or a pair `(init, apply)` of
+        functions, in which `init` may give a tree of any structure.
       *example_inputs: inputs as the primary takes them (arrays or `jax.ShapeDtypeStruct`); only their shapes
         matter.
       gamma_dim: size of gamma, or `{name: size}` for named inputs.
       select: ordered glob patterns on slash paths of the primary's parameters; a leading `!` deselects. What is
-        not selected stays an ordinary trainable parameter.
+        not selected stays an ordinary trainable parameter; so do leaves that are no floating-point numbers, or have
+        no entries, whatever the patterns.
       encoding: name, callable, or `{input name: encoding}`; see `hyperlab.hypernet.encodings`.
       parametrization: `direct`, `additive`, `scaled:0.1`, `learned_scale:0.1`, `multiplicative`, `centred`.
       hidden: widths of the hypernetwork's hidden layers.
@@ -82,7 +86,9 @@ def hypernetize(
       A `HyperModel`.
 
     Raises:
-      PatternError: a pattern selects nothing (the nearest paths are named).
+      PatternError: a pattern selects nothing (the nearest paths are named), or nothing that can be generated, or a
+        complex leaf.
+      HyperlabError: the primary is none of these.
       ConfigError: an unknown option (the nearest is named).
 
     >>> import flax.linen as nn
@@ -96,15 +102,11 @@ def hypernetize(
     """
     primary, example_kwargs = as_primary(primary), dict(example_kwargs or {})
 
-    def abstract_init(key):
-        return primary.init(key, *concrete(example_inputs), **example_kwargs)
-
-    shapes = jax.eval_shape(abstract_init, jax.random.key(0))
-    paths = list(trees.flatten(shapes["params"]))
+    layout, shapes = _shapes(primary, example_inputs, example_kwargs)
     tied = tied_paths(primary, *concrete(example_inputs), **example_kwargs)
     # A tied leaf is generated once, under its first path.
-    chosen = [path for path in trees.select(paths, select) if tied.get(path, path) == path]
-    spec = ParamSpec.of(shapes["params"], chosen)
+    chosen = [path for path in _generated(layout, shapes, select) if tied.get(path, path) == path]
+    spec = ParamSpec.of(layout.build(shapes), chosen)
 
     named = isinstance(gamma_dim, Mapping)
     per_input = dict(encoding) if isinstance(encoding, Mapping) else None
@@ -133,11 +135,60 @@ def hypernetize(
         example_inputs=example_inputs,
         example_kwargs=example_kwargs,
         tied=tied,
+        layout=layout,
         generated_weight_decay=generated_weight_decay,
         memory_limit=memory_limit,
     )
-    jax.eval_shape(model._init_network, jax.random.key(0), shapes["params"])  # unknown options fail here
+    jax.eval_shape(model._init_network, jax.random.key(0), shapes)  # unknown options fail here
     return model
+
+
+def _shapes(primary: Primary, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Layout, dict[str, Any]]:
+    """The layout of the primary's parameters and the shape of each by path, without computing anything."""
+    found = []
+
+    def init(key):
+        params = primary.init(key, *concrete(inputs), **kwargs).get("params", {})
+        found.append(Layout.of(params))
+        return found[-1].read(params)
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return found[-1], shapes
+
+
+def _generated(layout: Layout, shapes: Mapping[str, Any], patterns: str | Sequence[str]) -> list[str]:
+    """The paths that are selected and can be generated: leaves of real numbers.
+
+    Integers, truth values, random keys and leaves without an entry stay as they are; a pattern that selects nothing
+    else, and a complex leaf, is refused.
+    """
+    real = [p for p in layout.paths if p in shapes and jnp.issubdtype(shapes[p].dtype, jnp.inexact) and shapes[p].size]
+    chosen = trees.select(layout.paths, patterns)
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        hits = [path for path in layout.paths if trees.matches(pattern, path)]
+        if hits and not set(hits) & set(real):
+            named = ", ".join(f"{path!r} ({_kind(layout, shapes, path)})" for path in hits[:5])
+            raise PatternError(
+                f"pattern {pattern!r} selects no leaf that can be generated, only {named}; a hypernetwork generates "
+                "floating-point numbers, and these stay as they are"
+            )
+    for path in chosen:
+        if path in real and jnp.issubdtype(shapes[path].dtype, jnp.complexfloating):
+            keep = [patterns] if isinstance(patterns, str) else list(patterns)
+            raise PatternError(
+                f"{path!r} is {shapes[path].dtype.name}, and a hypernetwork generates real numbers; leave it ordinary "
+                f"with select={[*keep, '!' + path]}, or keep its real and its imaginary part as two leaves"
+            )
+    generated = [path for path in chosen if path in real]
+    if not generated:
+        raise PatternError(f"select={patterns!r} leaves nothing to generate of {', '.join(map(repr, real[:8]))}")
+    return generated
+
+
+def _kind(layout: Layout, shapes: Mapping[str, Any], path: str) -> str:
+    if path in layout.fixed:
+        return type(layout.fixed[path]).__name__
+    return f"{shapes[path].dtype} {tuple(shapes[path].shape)}"
 
 
 def _ranges(dims: Mapping[str, int], per_input, encoding, gamma_range) -> dict[str, Range]:

@@ -13,6 +13,7 @@ from hyperlab.errors import GammaError
 from hyperlab.hypernet.decay import decayed
 from hyperlab.hypernet.gamma import GammaSpec
 from hyperlab.hypernet.heads import HEADS
+from hyperlab.hypernet.layout import Layout
 from hyperlab.hypernet.memory import guard
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.parametrizations import Parametrization
@@ -49,6 +50,7 @@ class HyperModel:
       example_inputs: inputs whose shapes initialise the primary.
       example_kwargs: keyword arguments of that initialisation.
       tied: `{path: path it shares its value with}`.
+      layout: the structure of the primary's parameters.
       generated_weight_decay: L2 decay on the generated theta.
       memory_limit: bytes that one operation may allocate, None for half of the device's memory.
 
@@ -64,6 +66,7 @@ class HyperModel:
     example_inputs: tuple
     example_kwargs: dict
     tied: dict[str, str]
+    layout: Layout
     generated_weight_decay: float = 0.0
     memory_limit: int | None = None
 
@@ -89,7 +92,8 @@ class HyperModel:
           key: a PRNG key. The primary's part depends on `key` alone as `primary.init(split(key)[0])`, so that
             arms of a study that share a key share theta0.
           pretrained: the primary's own variables (or bare parameters) to start theta0 and the ordinary leaves
-            from; other collections are taken from it where it has them.
+            from, in its own structure or as `load_variables` reads them; other collections are taken from it
+            where it has them.
 
         Raises:
           ParameterTreeError: `pretrained` does not fit; each differing path is named.
@@ -98,28 +102,30 @@ class HyperModel:
         self._guard_head()
         primary_key, network_key = jax.random.split(key)
         variables = self.primary.init(primary_key, *concrete(self.example_inputs), **self.example_kwargs)
+        own = self.layout.read(variables.get("params", {}))
         if pretrained is not None:
-            given = pretrained if "params" in pretrained else {"params": pretrained}
-            trees.check_same(given["params"], variables["params"], "pretrained parameters")
-            variables = {**variables, **given}
-        own = trees.flatten(variables["params"])
-        network = self._init_network(network_key, variables["params"])
+            whole = isinstance(pretrained, Mapping) and "params" in pretrained
+            given = self.layout.read(pretrained["params"] if whole else pretrained)
+            trees.check_same(given, own, "pretrained parameters")
+            own, variables = given, {**variables, **(pretrained if whole else {})}
+        network = self._init_network(network_key, own)
         generated = {record.path for record in self.spec}
         params = {"hypernet": network.pop("params")}
         if self.parametrization.uses_theta0:
             # Own copies, so that a donated state never takes the caller's pretrained arrays with it.
-            params["theta0"] = trees.nest({p: jnp.array(own[p], jnp.float32) for p in own if p in generated})
+            theta0 = {path: jnp.array(own[path], jnp.float32) for path in own if path in generated}
+            params["theta0"] = self.layout.part(theta0)
         if extra := self.parametrization.init(self.spec):
-            params["parametrization"] = extra
+            params["parametrization"] = self.layout.part(extra) if self.parametrization.per_tensor else extra
         rest = {path: leaf for path, leaf in own.items() if path not in generated and path not in self.tied}
         if rest:
-            params["primary"] = trees.nest({path: jnp.array(leaf) for path, leaf in rest.items()})
+            params["primary"] = self.layout.part({path: jnp.array(leaf) for path, leaf in rest.items()})
         state = {name: tree for name, tree in variables.items() if name != "params"}
         state |= {f"hypernet_{name}": tree for name, tree in network.items()}
         return {"params": params, **state}
 
-    def _init_network(self, key: jax.Array, params: Any) -> Variables:
-        return dict(self.network.init(key, self.gamma.example(), trees.flatten(params)))
+    def _init_network(self, key: jax.Array, own: dict[str, jax.Array]) -> Variables:
+        return dict(self.network.init(key, self.gamma.example(), own))
 
     def _guard_head(self) -> None:
         width = self.network.hidden[-1] if self.network.hidden else self.gamma.size
@@ -154,23 +160,29 @@ class HyperModel:
     def theta(self, variables: Variables, delta: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """The generated leaves by path from their delta, cast to the primary's own dtypes."""
         params = variables["params"]
-        theta0 = trees.flatten(params.get("theta0", {}))
-        theta = self.parametrization(theta0, delta, params.get("parametrization", {}), self.spec)
+        theta0, extra = self.layout.read(params.get("theta0", {})), params.get("parametrization", {})
+        if self.parametrization.per_tensor:
+            extra = self.layout.read(extra)
+        theta = self.parametrization(theta0, delta, extra, self.spec)
         if self.generated_weight_decay:
             theta = decayed(theta, self.generated_weight_decay)
         return {record.path: theta[record.path].astype(record.dtype) for record in self.spec}
 
     def assemble(self, variables: Variables, theta: dict[str, jax.Array]) -> Variables:
-        """The primary's own variables around generated leaves without leading axes."""
-        leaves = theta | trees.flatten(variables["params"].get("primary", {}))
+        """The primary's own variables around generated leaves without leading axes, in the primary's own structure."""
+        leaves = theta | self.layout.read(variables["params"].get("primary", {}))
         leaves |= {path: leaves[source] for path, source in self.tied.items()}
         state = {
             name: tree for name, tree in variables.items() if name != "params" and not name.startswith("hypernet_")
         }
-        return {"params": trees.nest(leaves), **state}
+        return {"params": self.layout.build(leaves), **state}
 
     def generate(self, variables: Variables, gamma: Any) -> Variables:
-        """The primary's own variables at one gamma `[d]`: save them, prune them, export them."""
+        """The primary's own variables at one gamma `[d]`, in its own structure: save them, prune them, export them.
+
+        What `init` gave beside arrays (the functions of an Equinox module) is in them again; `jax.jit` of this call
+        then needs `equinox.filter_jit`.
+        """
         gamma = self.gamma.check(gamma)
         return self.assemble(variables, self.theta(variables, self.delta(variables, gamma)))
 
@@ -179,16 +191,42 @@ class HyperModel:
         zeros = {record.path: jnp.zeros(record.shape) for record in self.spec}
         return self.assemble(variables, self.theta(variables, zeros))
 
-    def freeze(self, variables: Variables, gamma: Any) -> tuple[Any, Variables]:
+    def freeze(self, variables: Variables, gamma: Any, *, train: bool = False) -> tuple[Any, Variables]:
         """The ordinary network at one gamma; the hypernetwork is gone.
 
+        Args:
+          variables: from `init`.
+          gamma: `[d]`, or `{name: [d]}`.
+          train: the mode that the network is left in: evaluation, or training.
+
         Returns:
-          `(primary, variables)`: for a Linen module the module itself, otherwise a `Primary` with `init` and
-          `apply`; `primary.apply(variables, *inputs)` costs what the primary costs.
+          `(network, theta)`, with `network.apply(theta, *inputs)` at the cost of the primary. The network is the
+          Linen module itself (a `Primary` where only a keyword at every call would keep it in its mode), for an NNX
+          factory an instance of its module that holds theta, so that `network(*inputs)` is the same, and for a pair
+          a `Primary` with `init` and `apply`.
         """
-        primary = self.primary
-        linen = hasattr(primary.module, "apply")
-        return (primary.module if linen else primary), self.generate(variables, gamma)
+        theta = self.generate(variables, gamma)
+        primary = self._switched(train).primary
+        return (primary.network(theta) if primary.network else primary), theta
+
+    # -- modes -----------------------------------------------------------------------------------------------
+
+    def eval(self) -> "HyperModel":
+        """A copy whose primary is in evaluation mode: no dropout, running statistics of batches.
+
+        An NNX module is put into the mode with its own `eval()`. A Linen module, and the `apply` of a pair, is told by
+        the arguments that it has for it (`train`, `training`, `is_training`, `deterministic`,
+        `use_running_average`), or by a Linen module's attributes of these names; an argument given in a call
+        decides. What has none of them stays as it is.
+        """
+        return self._switched(False)
+
+    def train(self) -> "HyperModel":
+        """A copy whose primary is in training mode; see `eval`. Dropout needs `rngs`, statistics `mutable`."""
+        return self._switched(True)
+
+    def _switched(self, train: bool) -> "HyperModel":
+        return self.replace(primary=self.primary.switched(train)) if self.primary.switched else self
 
     # -- application -----------------------------------------------------------------------------------------
 

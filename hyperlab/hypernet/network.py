@@ -1,5 +1,6 @@
 """The hypernetwork itself: gamma -> encoding -> hidden layers -> head -> the generated tensors."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import flax.linen as nn
@@ -130,9 +131,11 @@ class HyperNetwork(nn.Module):
 
     def _normalize_output(self, tensors: dict, own: Mapping[str, jax.Array]) -> dict:
         normalized = {}
+        dotted = Counter(record.path.replace("/", ".") for record in self.spec)
         for record in self.spec:
             tensor, axes = tensors[record.path], tuple(range(-len(record.shape), 0))
-            name = f"{self.normalization}_{record.path.replace('/', '.')}"
+            short = record.path.replace("/", ".")
+            name = f"{self.normalization}_{short if dotted[short] == 1 else record.path}"
             if self.normalization == "output_norm":
                 # g v / |v| with g of ones: the norm of each tensor is sqrt(1) at the start, whatever gamma.
                 norm = jnp.sqrt(jnp.sum(jnp.square(tensor), axes, keepdims=True) + 1e-12)

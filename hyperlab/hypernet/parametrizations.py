@@ -16,7 +16,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from hyperlab import trees
 from hyperlab.hypernet.registry import Registry
 from hyperlab.hypernet.spec import ParamSpec
 
@@ -28,6 +27,7 @@ class Parametrization:
     """The interface: a hashable object that turns theta0 and Delta into theta."""
 
     uses_theta0: ClassVar[bool] = True
+    per_tensor: ClassVar[bool] = False  # `init` gives one value for each generated tensor, by its path
 
     def init(self, spec: ParamSpec) -> dict[str, jax.Array]:
         """Parameters of the parametrisation itself; most have none."""
@@ -74,16 +74,17 @@ class Additive(Parametrization):
 class Scaled(Parametrization):
     """theta = theta0 + s Delta, `scaled:0.1` with a fixed s, `learned_scale:0.1` with one learnt s per tensor."""
 
+    per_tensor: ClassVar[bool] = True
     scale: float = 0.1
     learned: bool = False
 
     def init(self, spec):
         if not self.learned:
             return {}
-        return trees.nest({record.path: jnp.float32(self.scale) for record in spec})
+        return {record.path: jnp.float32(self.scale) for record in spec}
 
     def __call__(self, theta0, delta, params, spec):
-        scale = trees.flatten(params) if self.learned else dict.fromkeys(delta, self.scale)
+        scale = params if self.learned else dict.fromkeys(delta, self.scale)
         return _add(theta0, {path: scale[path] * tensor for path, tensor in delta.items()})
 
 

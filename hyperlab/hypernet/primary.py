@@ -4,29 +4,19 @@ A Linen module, an NNX factory and a pair of functions all become a `Primary`; n
 knows which of them a network was.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from hyperlab import trees
-from hyperlab.errors import HyperlabError, ParameterTreeError
+from hyperlab.errors import HyperlabError
+from hyperlab.hypernet import nnx_modules, pairs
+from hyperlab.hypernet.contract import SWITCHES, Primary, bound, parameters_of, switches_of
+from hyperlab.hypernet.layout import is_equinox
 
-
-class Primary(NamedTuple):
-    """A network as pure functions.
-
-    Attributes:
-      init: `(key, *inputs, **kwargs) -> variables`, with `variables["params"]` a tree of arrays.
-      apply: `(variables, *inputs, rngs=, mutable=, **kwargs)`, returning what Linen's `apply` returns.
-      module: the object it came from.
-    """
-
-    init: Callable[..., dict]
-    apply: Callable[..., Any]
-    module: Any
+__all__ = ["Primary", "as_primary", "tied_paths"]
 
 
 def as_primary(primary: Any) -> Primary:
@@ -35,7 +25,8 @@ def as_primary(primary: Any) -> Primary:
     Args:
       primary: `flax.linen.Module`; a callable `rngs -> flax.nnx.Module` (an NNX instance already holds its
         parameters, so it cannot be initialised from a key); or `(init, apply)`, where `init(key, *inputs)`
-        returns either Linen-like variables or a bare parameter tree, and `apply` takes the same.
+        returns either Linen-like variables or a bare parameter tree of any structure, and `apply` takes the
+        same. What dm-haiku's `transform` and `transform_with_state` return is such a pair.
 
     Raises:
       HyperlabError: it is none of these.
@@ -44,16 +35,19 @@ def as_primary(primary: Any) -> Primary:
         return primary
     if isinstance(primary, nn.Module):
         return _from_linen(primary)
+    first = primary[0] if isinstance(primary, tuple) and primary else primary  # also of what eqx.partition gives
+    if is_equinox(first):
+        raise HyperlabError(pairs.of_equinox((first if isinstance(first, type) else type(first)).__name__))
     if isinstance(primary, tuple) and len(primary) == 2 and all(callable(f) for f in primary):
-        return _from_pair(*primary)
-    if isinstance(primary, _nnx().Module):
+        return pairs.from_pair(primary)
+    if isinstance(primary, nnx_modules.nnx().Module):
         name = type(primary).__name__
         raise HyperlabError(
             f"{name} is an NNX instance, which already holds its parameters; give a factory instead: "
             f"hypernetize(lambda rngs: {name}(..., rngs=rngs), ...)"
         )
     if callable(primary):
-        return _from_nnx(primary)
+        return nnx_modules.from_nnx(primary)
     raise HyperlabError(
         f"cannot use a {type(primary).__name__} as a primary network; expected a Linen module, an NNX factory "
         "(lambda rngs: Module(..., rngs=rngs)) or a pair (init, apply)"
@@ -65,20 +59,20 @@ def tied_paths(primary: Primary, *inputs: Any, **kwargs: Any) -> dict[str, str]:
 
     Found in the trace of `init`, without computing anything: tied leaves are the same traced value.
     """
-    tree: dict = {}
+    tied: dict[str, str] = {}
 
     def init(key):
-        tree["variables"] = primary.init(key, *inputs, **kwargs)["params"]
+        leaves = trees.flatten(primary.init(key, *inputs, **kwargs).get("params", {}))
         first: dict[int, str] = {}
-        tree["tied"] = {}
-        for path, leaf in trees.flatten(tree["variables"]).items():
-            if id(leaf) in first:
-                tree["tied"][path] = first[id(leaf)]
-            first.setdefault(id(leaf), path)
+        for path, leaf in leaves.items():
+            if hasattr(leaf, "dtype"):  # equal Python numbers are one object, and no tie
+                if id(leaf) in first:
+                    tied[path] = first[id(leaf)]
+                first.setdefault(id(leaf), path)
         return 0
 
     jax.eval_shape(init, jax.random.key(0))
-    return tree["tied"]
+    return tied
 
 
 def _from_linen(module: nn.Module) -> Primary:
@@ -88,97 +82,21 @@ def _from_linen(module: nn.Module) -> Primary:
         # Partitioning metadata describes the primary's own arrays; generated ones are sharded by path rules.
         return dict(nn.meta.unbox(variables))
 
-    return Primary(init, module.apply, module)
+    return Primary(init, module.apply, module, lambda train: _linen_mode(module, train), lambda variables: module)
 
 
-def _from_pair(init: Callable, apply: Callable) -> Primary:
-    bare: list[bool] = []
-
-    def wrapped_init(key, *inputs, **kwargs):
-        variables = init(key, *inputs, **kwargs)
-        is_bare = not (isinstance(variables, Mapping) and "params" in variables)
-        bare[:] = [is_bare]
-        return {"params": variables} if is_bare else dict(variables)
-
-    def wrapped_apply(variables, *inputs, rngs=None, mutable=False, **kwargs):
-        if rngs is not None:
-            kwargs["rngs"] = rngs
-        if mutable:
-            kwargs["mutable"] = mutable
-        given = variables["params"] if bare and bare[0] else variables
-        return apply(given, *inputs, **kwargs)
-
-    return Primary(wrapped_init, wrapped_apply, (init, apply))
-
-
-def _nnx():
-    from flax import nnx  # a slow import that most users do not need
-
-    return nnx
-
-
-def _from_nnx(factory: Callable) -> Primary:
-    nnx = _nnx()
-
-    def build(key):
-        params_key, dropout_key = jax.random.split(key)
-        module = factory(nnx.Rngs(params=params_key, dropout=dropout_key))
-        if not isinstance(module, nnx.Module):
-            raise HyperlabError(f"the NNX factory returned a {type(module).__name__}; expected a flax.nnx.Module")
-        return module
-
-    def collections(module) -> tuple[Any, dict]:
-        graph, params, rngs, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        state = {"params": _pure(params)}
-        if rest:
-            state["batch_stats"] = _pure(rest)
-        return (graph, params, rngs, rest), state
-
-    def init(key, *inputs, **kwargs):
-        return collections(build(key))[1]
-
-    def apply(variables, *inputs, rngs=None, mutable=False, **kwargs):
-        # The graph is rebuilt from an abstract module: no parameter is drawn here.
-        graph, params, rng_state, rest = nnx.split(
-            nnx.eval_shape(lambda: build(jax.random.key(0))), nnx.Param, nnx.RngState, ...
-        )
-        module = nnx.merge(
-            graph,
-            _filled(params, variables["params"]),
-            _random_state(rng_state),
-            _filled(rest, variables.get("batch_stats", {})),
-        )
-        nnx.reseed(module, **(rngs or {}))
-        outputs = module(*inputs, **kwargs)
-        if not mutable:
-            return outputs
-        updated = collections(module)[1]
-        wanted = [mutable] if isinstance(mutable, str) else mutable
-        names = [n for n in updated if n != "params" and (wanted is True or n in wanted)]
-        return outputs, {name: updated[name] for name in names}
-
-    return Primary(init, apply, factory)
-
-
-def _pure(state: Any) -> dict:
-    """An NNX state as nested dicts with string keys."""
-    return trees.nest(trees.flatten(_nnx().to_pure_dict(state)))
-
-
-def _filled(state: Any, values: dict) -> Any:
-    nnx = _nnx()
-    given = trees.flatten(values)
-    wanted = nnx.to_pure_dict(state)
-    if set(trees.flatten(wanted)) != set(given):
-        trees.check_same(values, wanted, "NNX variables", ParameterTreeError)
-    flat, structure = jax.tree_util.tree_flatten_with_path(wanted)
-    nnx.replace_by_pure_dict(state, jax.tree.unflatten(structure, [given[trees.path_of(keys)] for keys, _ in flat]))
-    return state
-
-
-def _random_state(state: Any) -> Any:
-    """Fixed random streams, as for evaluation; those in `rngs` are reseeded after the merge."""
-    return jax.tree.map(
-        lambda leaf: jax.random.key(0) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.uint32(0),
-        state,
-    )
+def _linen_mode(module: nn.Module, train: bool) -> Primary:
+    """A Linen module that is told whether it trains: by its attributes, or by the arguments of each call."""
+    given = switches_of(module.__call__, train)
+    fields = [field.name for field in dataclasses.fields(module) if field.name in SWITCHES]
+    # Where a switch is an attribute and an argument (as of nn.Dropout), Linen takes one of them alone.
+    set_already = {name for name in fields if name not in given or getattr(module, name, None) is not None}
+    attributes = {name: SWITCHES[name] != train for name in set_already}
+    if any(getattr(module, name, None) is not value for name, value in attributes.items()):
+        module = module.clone(**attributes)
+    arguments, primary = parameters_of(module.__call__), _from_linen(module)
+    given = {name: value for name, value in given.items() if name not in attributes}
+    if all(arguments[name].default is value for name, value in given.items()):
+        return primary  # it does so by itself
+    apply = bound(primary.apply, given, ["variables", *arguments])
+    return primary._replace(apply=apply, switched=lambda train: _linen_mode(module, train), network=None)

@@ -171,7 +171,8 @@ def loss_and_gradients(
 
         return loss(apply)
 
-    value, (of_params, of_theta) = jax.value_and_grad(objective, argnums=(0, 1))(params, zeros)
+    # Integers among the ordinary leaves have a gradient of JAX's type float0, which no norm reads.
+    value, (of_params, of_theta) = jax.value_and_grad(objective, argnums=(0, 1), allow_int=True)(params, zeros)
     return value, of_params, of_theta
 
 

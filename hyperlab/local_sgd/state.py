@@ -157,8 +157,11 @@ def strided(params: PyTree, count: int) -> tuple[tuple[str, ...], ...]:
     >>> strided({"a": {"bias": 0, "kernel": 0}, "b": {"kernel": 0}, "c": 0}, 2)
     (('a/**', 'c'), ('b/**',))
     """
-    paths = [path.partition("/") for path in trees.flatten(params)]
-    modules = list(dict.fromkeys(f"{name}/**" if slash else name for name, slash, _ in paths))
+    keys = [trees.keys_of(keys) for keys, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    paths = zip(trees.paths_of(keys), keys, strict=True)
+    # The name of a module may hold slashes itself (`mlp/~/linear_0`); where the path escapes them, it holds none.
+    names = [(own[0] if path == "/".join(own) else path.partition("/")[0], len(own) > 1) for path, own in paths]
+    modules = list(dict.fromkeys(f"{name}/**" if inside else name for name, inside in names))
     if not 1 <= count <= len(modules):
         raise ConfigError(f"{count} fragments of {len(modules)} modules ({', '.join(modules)}); at most one of each")
     return tuple(tuple(modules[index::count]) for index in range(count))

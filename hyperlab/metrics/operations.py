@@ -154,18 +154,30 @@ def _products(function: Callable, variables: Any, inputs: tuple) -> list[_Produc
             "the multiply-accumulates of a function of one argument; expected function(variables, *inputs): the "
             "variables come first, so that kernels can be told from data (closed-over ones cannot)"
         )
-    closed = jax.make_jaxpr(function)(variables, *inputs)
-    paths = _paths(variables)
+    named, structure = trees.flatten(variables), jax.tree.structure(variables)
+    # What is no array of its own (a function, an integer that says how many layers there are) is not traced.
+    arrays = {path: leaf for path, leaf in named.items() if hasattr(leaf, "dtype") or isinstance(leaf, float | complex)}
+
+    def call(arrays, *inputs):
+        leaves = {**named, **dict(zip(paths, arrays, strict=True))}
+        return function(jax.tree.unflatten(structure, leaves.values()), *inputs)
+
+    paths = list(arrays)
+    closed = jax.make_jaxpr(call)(list(arrays.values()), *inputs)
     origins = [
         _Origin(True, False, path if jnp.issubdtype(variable.aval.dtype, jnp.floating) else None)
-        for path, variable in zip(paths, closed.jaxpr.invars, strict=False)
+        for path, variable in zip(map(_inside, paths), closed.jaxpr.invars, strict=False)
     ]
     origins += [_Origin(False, True)] * (len(closed.jaxpr.invars) - len(paths))
     return _walk(closed.jaxpr, origins)[0]
 
 
 def _paths(variables: Any) -> list[str]:
-    return [path.removeprefix("params/") for path in trees.flatten(variables)]
+    return [_inside(path) for path in trees.flatten(variables)]
+
+
+def _inside(path: str) -> str:
+    return path.removeprefix("params/")
 
 
 # -- the walk -----------------------------------------------------------------------------------------------------

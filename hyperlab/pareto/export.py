@@ -27,7 +27,8 @@ from hyperlab.metrics.operations import operations
 
 ORBAX, SAFETENSORS, PROGRAM, CARD = "variables", "variables.safetensors", "program.stablehlo", "network.json"
 FORMATS = ("orbax", "safetensors", "program")
-OWN = ("input", "output", "platforms", "parameters", "macs", "other_macs", "versions", "sha256")  # names on the card
+TREE = "tree_of_variables"  # what the card notes of leaves whose names or sizes a format does not hold
+OWN = ("input", "output", "platforms", "parameters", "macs", "other_macs", "versions", "sha256", TREE)  # on the card
 
 
 class Exported(NamedTuple):
@@ -35,7 +36,8 @@ class Exported(NamedTuple):
 
     Attributes:
       call: `images -> logits`, for any batch size; None where no program was written.
-      variables: nested dicts of host arrays; None where no variables were written.
+      variables: nested dicts of host arrays, with the keys that were exported (a list's are `"0"`, `"1"`, ...); None
+        where no variables were written.
       card: what `network.json` says.
     """
 
@@ -60,7 +62,8 @@ def export(
       folder: must not exist yet, or be empty.
       apply: `apply(variables, images) -> outputs`, for instance of `model.freeze(variables, gamma)`; what else it
         needs (the sizes of levels) is closed over.
-      variables: arrays; parameters and other collections.
+      variables: arrays; parameters and other collections, in a tree of any structure. Functions and names among its
+        leaves are part of the program, and in no other file.
       example: images `[batch, *spatial, channel]` or their shape; the program takes any batch size, and these
         sizes and this dtype otherwise.
       metadata: what else the card says, as JSON: `rescaling_factor`, `sizes`, `classes`.
@@ -72,7 +75,8 @@ def export(
 
     Raises:
       WorkdirError: the folder is there and not empty.
-      ConfigError: an unknown format, metadata that is no JSON or takes a name of the card's own.
+      ConfigError: an unknown format, metadata that is no JSON or takes a name of the card's own, or an array that a
+        format does not know.
       MissingExtraError: safetensors or flatbuffers, which a format needs, is not installed.
 
     >>> def apply(variables, images):
@@ -85,13 +89,17 @@ def export(
     """
     folder, metadata = Path(folder).absolute(), dict(metadata or {})
     _check(folder, metadata, formats)
+    leaves = _leaves(variables, formats)
     exported = _exported(apply, variables, example, platforms)
     card = _card(exported, metadata, apply, variables, example)
 
+    keys = {path: own for path, own in trees.odd_keys(variables).items() if path in leaves}
+    tree, notes = _orbax_tree(leaves, keys)
+    card |= {TREE: notes} if notes else {}
+
     with whole_folder(folder) as temporary:
-        leaves = {path: np.asarray(leaf) for path, leaf in trees.flatten(variables).items()}
         if "orbax" in formats:
-            _save_orbax(temporary / ORBAX, trees.nest(leaves))
+            _save_orbax(temporary / ORBAX, tree)
         if "safetensors" in formats:
             _save_safetensors(temporary / SAFETENSORS, leaves)
         if "program" in formats:
@@ -150,10 +158,10 @@ def load(folder: str | os.PathLike) -> Exported:
     if (folder / SAFETENSORS).exists():
         reader = require("safetensors.numpy", "export", "reading safetensors")
         with reading(folder / SAFETENSORS, "export the network again", CheckpointError):
-            variables = trees.nest(reader.load_file(folder / SAFETENSORS))
+            variables = trees.nest(reader.load_file(folder / SAFETENSORS), card.get(TREE, {}).get("keys"))
     elif (folder / ORBAX).exists():
         with reading(folder / ORBAX, "export the network again", CheckpointError):
-            variables = _load_orbax(folder / ORBAX)
+            variables = _variables(_load_orbax(folder / ORBAX), card.get(TREE, {}))
     return Exported(call, variables, card)
 
 
@@ -209,6 +217,42 @@ def _card(exported: jax.export.Exported, metadata: dict, apply: Callable, variab
         "versions": {"hyperlab": __version__, "python": platform.python_version(), **packages},
     }
     return {**metadata, **card}
+
+
+def _leaves(variables: Any, formats: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays and numbers of the variables by path; functions and names belong to the program."""
+    leaves = {path: leaf for path, leaf in trees.flatten(variables).items() if trees.is_array(leaf)}
+    keys = [p for p, leaf in leaves.items() if jax.dtypes.issubdtype(jax.numpy.result_type(leaf), jax.dtypes.prng_key)]
+    if keys:
+        raise ConfigError(f"variables hold a random key, {keys[0]!r}, which no file takes; export jax.random.key_data")
+    leaves = {path: np.asarray(leaf, jax.numpy.result_type(leaf)) for path, leaf in leaves.items()}
+    complex_ones = [path for path, leaf in leaves.items() if np.iscomplexobj(leaf)]
+    if complex_ones and "safetensors" in formats:
+        raise ConfigError(
+            f"{complex_ones[0]!r} is {leaves[complex_ones[0]].dtype}, which safetensors does not know; leave "
+            "'safetensors' out of formats"
+        )
+    return leaves
+
+
+def _orbax_tree(leaves: dict[str, np.ndarray], keys: Mapping[str, list[str]]) -> tuple[Any, dict[str, Any]]:
+    """Nested dicts as orbax takes them, and what the card notes of them: orbax holds no array without entries."""
+    empty = {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves.items() if not leaf.size}
+    own = {path: keys.get(path, path.split("/")) for path in leaves if path not in empty}
+    places = trees.stored_keys(own)
+    notes = {"keys": keys} if keys else {}
+    notes |= ({"empty": empty} if empty else {}) | ({"places": places} if places != own or not own else {})
+    return trees.nest({path: leaves[path] for path in own}, places) if own else {"nothing": np.zeros(1)}, notes
+
+
+def _variables(tree: Any, notes: Mapping[str, Any]) -> Any:
+    """The nested dicts that were exported, from what orbax holds and what the card notes."""
+    keys, places = notes.get("keys", {}), notes.get("places")
+    empty = {p: np.zeros(shape, jax.numpy.dtype(dtype)) for p, (shape, dtype) in notes.get("empty", {}).items()}
+    paths = {tuple(own): path for path, own in {**keys, **(places or {})}.items()}
+    held = jax.tree_util.tree_flatten_with_path(tree)[0] if places != {} else []
+    leaves = {paths.get(trees.keys_of(where), trees.path_of(where)): leaf for where, leaf in held}
+    return trees.nest({**leaves, **empty}, keys)
 
 
 def _save_safetensors(path: Path, leaves: dict[str, np.ndarray]) -> None:

@@ -1,16 +1,19 @@
 """Checkpoints that come back exactly, or say why not.
 
 A wrapper over orbax's `CheckpointManager`. The item `state` holds the leaves as nested dicts of arrays,
-by slash path, so that a checkpoint does not depend on Python classes; the item `meta` says what they are.
+by slash path, so that a checkpoint does not depend on Python classes; the item `meta` says what they are,
+and where they are when a path does not tell. Leaves without entries are in `meta` alone: orbax holds none.
 A state is always restored onto the structure and the shardings that the run has now, so another number
 of devices works. A save is atomic: a folder without its commit marker is no checkpoint.
 """
 
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +28,8 @@ from hyperlab.train import leaves as leaves_of
 PyTree = Any
 
 log = logging.getLogger(__name__)
+
+MANIFEST, KEYS = "__manifest__", "__keys__"  # what a file of variables notes of itself
 
 
 class Restored(NamedTuple):
@@ -68,7 +73,8 @@ class Checkpoints:
 
         Args:
           step: how many steps the state has seen.
-          state: any pytree of arrays (device arrays, typed keys, host arrays, numbers).
+          state: any pytree of arrays (device arrays, typed keys, host arrays, numbers). What is neither array nor
+            number, such as a function, is not saved; it comes back from the tree that is restored onto.
           meta: what else to record, as JSON: seed, config digest, data fingerprint.
           wait: return only when the checkpoint is finished.
         """
@@ -76,13 +82,14 @@ class Checkpoints:
 
         manager, leaves = self._open(), leaves_of.plain(state)
         if step not in manager.all_steps():
+            stored, places = _stored(leaves)
             meta = {
                 **(meta or {}),
                 "step": step,
                 "tree": leaves_of.manifest(state),
                 "crc32": leaves_of.checksums(leaves),
-            }
-            items = ocp.args.Composite(state=ocp.args.StandardSave(trees.nest(leaves)), meta=ocp.args.JsonSave(meta))
+            } | ({"places": places} if any("/".join(keys) != path for path, keys in places.items()) else {})
+            items = ocp.args.Composite(state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta))
             manager.save(step, args=items, force=True)
         if wait:
             self.wait()
@@ -164,14 +171,19 @@ class Checkpoints:
         for name, value in json.loads(json.dumps(expect)).items():
             if meta.get(name) != value:
                 raise CheckpointError(f"{where} has {name} {meta.get(name)!r}, this run has {value!r}")
-        wanted = trees.nest({path: leaves_of.target(leaf) for path, leaf in leaves_of.named(like).items()})
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
-        leaves = trees.flatten(manager.restore(step, args=args)["state"])
+        wanted = leaves_of.named(like)
+        targets, places = _stored(
+            {path: leaves_of.target(leaf) for path, leaf in wanted.items()}, meta.pop("places", None)
+        )
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
+        state = manager.restore(step, args=args)["state"]
+        leaves = {
+            path: _at(state, places[path]) if path in places else leaves_of.empty(wanted[path]) for path in wanted
+        }
         sums = leaves_of.checksums(leaves)
         if bad := [path for path, crc in meta.pop("crc32").items() if sums.get(path, crc) != crc]:
             raise OSError(f"checksum of {bad[0]!r} differs")
-        back = [leaves_of.back(leaves[path], leaf) for path, leaf in leaves_of.named(like).items()]
-        return Restored(step, jax.tree.unflatten(jax.tree.structure(like), back), meta)
+        return Restored(step, leaves_of.rebuilt(like, leaves), meta)
 
     def _set_aside(self, steps: list[int]) -> None:
         if not steps:
@@ -190,30 +202,62 @@ class Checkpoints:
             multihost_utils.sync_global_devices("checkpoints set aside")
 
 
+def _stored(leaves: dict[str, Any], places: dict[str, list[str]] | None = None) -> tuple[dict, dict[str, list[str]]]:
+    """The leaves as orbax takes them, nested dicts that are not empty, and the keys of each."""
+    leaves = {path: leaf for path, leaf in leaves.items() if math.prod(leaf.shape)}
+    places = places or trees.stored_keys({path: path.split("/") for path in leaves})
+    return trees.nest(leaves, places) if leaves else {"nothing": np.zeros(1, np.uint8)}, places
+
+
+def _at(tree: Any, keys: list[str]) -> Any:
+    for key in keys:
+        tree = tree[key]
+    return tree
+
+
 def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
     """Writes one tree of arrays to one `.npz` file, atomically: a pretrained theta, a frozen network.
 
+    What is no array or number (the activation function of a module) is not written; it comes back from the tree that
+    the file is read onto.
+
     Args:
       path: the file.
-      tree: arrays that this process holds in full.
+      tree: arrays that this process holds in full, in a tree of any structure.
+
+    Raises:
+      CheckpointError: a leaf is called as what the file notes of itself.
 
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_variables(folder + "/theta.npz", {"conv": {"bias": jnp.ones(2)}})
+    ...     save_variables(folder + "/theta.npz", {"conv/~/0": {"bias": jnp.ones(2)}})
     ...     load_variables(folder + "/theta.npz")
-    {'conv': {'bias': array([1., 1.], dtype=float32)}}
+    {'conv/~/0': {'bias': array([1., 1.], dtype=float32)}}
     """
     path, leaves = Path(path), {name: np.asarray(leaf) for name, leaf in leaves_of.plain(tree).items()}
+    if taken := [name for name in leaves if name in (MANIFEST, KEYS)]:
+        raise CheckpointError(f"{path} cannot hold a leaf {taken[0]!r}, a name that the file needs; rename the leaf")
     # numpy's own format knows no bfloat16: raw bytes, and the dtypes in the manifest
     arrays = {name: np.frombuffer(leaf.tobytes(), np.uint8) for name, leaf in leaves.items()}
+    arrays[MANIFEST] = np.asarray(json.dumps(leaves_of.manifest(tree)))
+    if odd := leaves_of.keys(tree):
+        arrays[KEYS] = np.asarray(json.dumps(odd))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, __manifest__=json.dumps(leaves_of.manifest(tree)), **arrays)
+            _write_npz(file, arrays)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _write_npz(file: Any, arrays: dict[str, np.ndarray]) -> None:
+    """As `numpy.savez`, whose own arguments no array can be named after."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:
@@ -221,7 +265,8 @@ def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:
 
     Args:
       path: the file.
-      like: a tree of arrays or `jax.ShapeDtypeStruct` that it must fit; without one, nested dicts come back.
+      like: a tree of arrays or `jax.ShapeDtypeStruct` that it must fit; without one, nested dicts come back, with
+        the keys that the tree had (a list's are `"0"`, `"1"`, ...).
 
     Returns:
       A tree of host arrays, in the structure of `like`; typed keys come back as such with `like` alone.
@@ -231,8 +276,9 @@ def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            saved = json.loads(str(file["__manifest__"]))
-            data = {name: file[name].tobytes() for name in saved}
+            saved = json.loads(str(file[MANIFEST]))
+            odd = json.loads(str(file[KEYS])) if KEYS in file.files else {}
+            data = {name: file[f"{name}.npy"].tobytes() for name in saved}
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read as variables: {_first_line(error)}") from error
     leaves = {}
@@ -241,10 +287,9 @@ def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:
         flat = np.frombuffer(data[name], np.uint32 if is_key else jnp.dtype(dtype))
         leaves[name] = flat.reshape((*shape, -1) if is_key else shape).copy()
     if like is None:
-        return trees.nest(leaves)
+        return trees.nest(leaves, odd)
     leaves_of.check_manifest(saved, leaves_of.manifest(like), str(path))
-    back = [leaves_of.back(leaves[name], leaf, host=True) for name, leaf in leaves_of.named(like).items()]
-    return jax.tree.unflatten(jax.tree.structure(like), back)
+    return leaves_of.rebuilt(like, leaves, host=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -26,11 +26,32 @@ def manifest(tree: PyTree) -> dict[str, list]:
 
 
 def named(tree: PyTree) -> dict[str, Any]:
-    """The leaves by slash path; a tree that is one leaf calls it `value`."""
-    leaves = {path or "value": leaf for path, leaf in trees.flatten(tree).items()}
-    if len(leaves) != len(jax.tree.leaves(tree)):
-        raise CheckpointError("two leaves of the tree have the same slash path; rename one of them")
-    return leaves
+    """The arrays and numbers of a tree by slash path; a tree that is one leaf calls it `value`.
+
+    What is neither (a function, a name: the structure of a module that carries them as leaves) is left out, and
+    comes back from the tree that a file is read onto.
+    """
+    leaves = {path: leaf for path, leaf in trees.flatten(tree).items() if trees.is_array(leaf)}
+    return {path or _single(leaves): leaf for path, leaf in leaves.items()}
+
+
+def keys(tree: PyTree) -> dict[str, list[str]]:
+    """The keys of the leaves whose path, cut at its slashes, does not tell them: what a file has to note."""
+    odd, leaves = trees.odd_keys(tree), named(tree)
+    return {path: own for path, own in odd.items() if path in leaves}
+
+
+def rebuilt(like: PyTree, values: dict[str, Any], host: bool = False) -> PyTree:
+    """Stored arrays by path in the structure of `like`, each as what it is there (see `back`)."""
+    leaves = trees.flatten(like)
+    single = _single([path for path, leaf in leaves.items() if trees.is_array(leaf)])
+    new = [back(values[p or single], leaf, host) if trees.is_array(leaf) else leaf for p, leaf in leaves.items()]
+    return jax.tree.unflatten(jax.tree.structure(like), new)
+
+
+def _single(leaves: Any) -> str:
+    """What a leaf without a path is called."""
+    return "value" if "value" not in leaves else ""
 
 
 def is_key(leaf: Any) -> bool:
@@ -53,14 +74,24 @@ def target(leaf: Any) -> Any:
     return np.empty(np.shape(data), data.dtype if hasattr(data, "dtype") else np.asarray(data).dtype)
 
 
+def empty(leaf: Any) -> Any:
+    """A leaf without entries, which no checkpoint holds: all that is to be known of it is in its target."""
+    wanted = target(leaf)
+    if isinstance(wanted, np.ndarray):
+        return wanted
+    return jax.device_put(np.empty(wanted.shape, wanted.dtype), wanted.sharding)
+
+
 def back(value: Any, leaf: Any, host: bool = False) -> Any:
     """A stored array as what `leaf` is: key, Python number, host or device array."""
     if is_key(leaf):
         key = jax.random.wrap_key_data(jnp.asarray(value), impl=jax.random.key_impl(_one_key(leaf)))
         return jax.device_put(key, leaf.sharding) if getattr(leaf, "committed", False) else key
-    if isinstance(leaf, bool | int | float):
+    if isinstance(leaf, np.generic):
+        return np.asarray(value)[()]
+    if isinstance(leaf, bool | int | float | complex):
         return type(leaf)(value)
-    if host or isinstance(value, jax.Array) or isinstance(leaf, np.ndarray | np.generic):
+    if host or isinstance(value, jax.Array) or isinstance(leaf, np.ndarray):
         return value
     return jnp.array(value)
 
@@ -72,7 +103,7 @@ def _plain(leaf: Any) -> Any:
 
 
 def _one_key(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, jax.Array) else jax.random.key(0, impl=str(leaf.dtype)[4:-1])
+    return leaf if isinstance(leaf, jax.Array) else jnp.zeros((), leaf.dtype)
 
 
 def checksums(leaves: dict[str, Any]) -> dict[str, int]:

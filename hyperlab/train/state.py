@@ -17,7 +17,7 @@ class TrainState:
 
     Attributes:
       step: int32 `[]`, how many updates were made.
-      params: the trainable parameters, float32.
+      params: the trainable parameters, float32; leaves that are no floating-point numbers stay as they are.
       opt_state: the optimizer's state.
       collections: mutable model variables by collection (`batch_stats`, ...); `{}` if there are none.
     """
@@ -51,7 +51,28 @@ def create(variables: Mapping[str, PyTree], optimizer: optax.GradientTransformat
     """
     params = strong(variables["params"])
     collections = {name: strong(tree) for name, tree in variables.items() if name != "params"}
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), collections)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(trained(params)), collections)
+
+
+def trained(params: PyTree) -> PyTree:
+    """The parameters as gradient and optimizer see them: leaves that are no floating-point numbers as zeros.
+
+    Integers, truth values and random keys have no gradient. The structure stays, so that patterns and masks made
+    for the parameters fit; `untrained` puts the leaves back.
+
+    >>> trained({"order": jnp.array([1, 0]), "w": jnp.ones(2)})["order"].tolist()
+    [0.0, 0.0]
+    """
+    return jax.tree.map(lambda leaf: leaf if _has_gradient(leaf) else jnp.zeros(jnp.shape(leaf)), params)
+
+
+def untrained(seen: PyTree, params: PyTree) -> PyTree:
+    """What `trained` gave, or its update, with the other leaves as they are in `params`."""
+    return jax.tree.map(lambda own, new: new if _has_gradient(own) else own, params, seen)
+
+
+def _has_gradient(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf), jnp.inexact)
 
 
 def strong(tree: PyTree) -> PyTree:

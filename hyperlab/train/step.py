@@ -16,7 +16,7 @@ import optax
 from hyperlab import trees
 from hyperlab.metrics import Metric
 from hyperlab.train import compiler, rngs
-from hyperlab.train.state import TrainState
+from hyperlab.train.state import TrainState, trained, untrained
 
 PyTree = Any
 
@@ -50,7 +50,8 @@ def train_step(
     """The update as a pure function, to be vmapped over runs, scanned over steps, or compiled.
 
     Args:
-      loss_fn: `loss_fn(params, collections, batch, rngs) -> (loss [], Aux)`; the loss is a mean.
+      loss_fn: `loss_fn(params, collections, batch, rngs) -> (loss [], Aux)`; the loss is a mean. Leaves of `params`
+        that are no floating-point numbers (an index table) have no gradient and stay as they are.
       optimizer: an optax transformation.
       compute_dtype: for instance `jnp.bfloat16`: the loss sees parameters and batch in this dtype, while
         parameters, gradients, updates and the loss's value stay float32. Take logits to float32 in
@@ -68,19 +69,22 @@ def train_step(
         keys = {name: rngs.stream(root_key, name, state.step) for name in streams}
         batch = _cast_batch(batch, compute_dtype, cast)
 
-        def objective(params):
-            loss, aux = loss_fn(_cast(params, compute_dtype), state.collections, batch, keys)
+        def objective(seen):
+            params = _cast(untrained(seen, state.params), compute_dtype)
+            loss, aux = loss_fn(params, state.collections, batch, keys)
             return loss.astype(jnp.float32), aux
 
-        (loss, aux), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        seen = trained(state.params)
+        (loss, aux), grads = jax.value_and_grad(objective, has_aux=True)(seen)
+        updates, opt_state = optimizer.update(grads, state.opt_state, seen)
+        seen = optax.apply_updates(seen, updates)
+        params = untrained(seen, state.params)
         metrics = {"loss": Metric(loss, jnp.ones(())), **aux.metrics}
         if grad_norm:
             metrics["grad_norm"] = Metric(optax.tree.norm(grads), jnp.ones(()))
         # Read from the parameters, which are written anyway: a norm of the gradient would store it, and that of a
         # large head is an outer product which is never needed as a whole.
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(params))
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(seen))
         metrics[NONFINITE] = Metric(1 - finite.astype(jnp.int32), jnp.int32(1))
         collections = state.collections
         if aux.collections is not None:
@@ -218,6 +222,4 @@ def _cast_batch(batch: PyTree, dtype: Any, patterns: str | Sequence[str]) -> PyT
         return batch
     leaves = trees.flatten(batch)
     chosen = set(trees.select(leaves, patterns, "leaves of the batch"))
-    return jax.tree_util.tree_map_with_path(
-        lambda keys, leaf: _cast(leaf, dtype) if trees.path_of(keys) in chosen else leaf, batch
-    )
+    return trees.unflatten({path: _cast(x, dtype) if path in chosen else x for path, x in leaves.items()}, batch)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -202,3 +203,66 @@ def test_a_damaged_or_missing_file_is_named(tmp_path):
         (folder / "network.json").write_text(text)
         with pytest.raises(CheckpointError, match="network.json is truncated or damaged"):
             pareto.load(folder)
+
+
+# -- trees of any structure ---------------------------------------------------------------------------------------
+
+
+def _trees():
+    module = eqx.nn.MLP(2, 3, 4, 1, key=jax.random.key(0))
+    kernel, shift = jnp.arange(6.0).reshape(2, 3), jnp.arange(3.0)
+    # name: (variables, function, what is read back)
+    return {
+        "list": ([(kernel, shift)], lambda v, x: x @ v[0][0] + v[0][1], {"0": {"0": kernel, "1": shift}}),
+        "one array": (kernel, lambda v, x: x @ v, kernel),
+        "slashes": ({"a/~/0": {"w": kernel}}, lambda v, x: x @ v["a/~/0"]["w"], {"a/~/0": {"w": kernel}}),
+        "one path, and one name in orbax": (
+            {"a": {"b": kernel}, "a/b": shift, "a.b": shift + 1},
+            lambda v, x: x @ v["a"]["b"] * v["a/b"] + v["a.b"],
+            {"a": {"b": kernel}, "a/b": shift, "a.b": shift + 1},
+        ),
+        "no entries, numbers of Python": (
+            {"w": kernel, "e": jnp.zeros((0, 2), jnp.bfloat16), "scale": 0.5, "times": 2},
+            lambda v, x: sum(x @ v["w"] * v["scale"] for _ in range(v["times"])),
+            {"w": kernel, "e": np.zeros((0, 2), jnp.bfloat16), "scale": np.float32(0.5), "times": np.int32(2)},
+        ),
+        "equinox": (
+            module,
+            lambda v, x: jax.vmap(jax.vmap(v))(x),
+            {
+                "layers": {
+                    str(index): {"weight": layer.weight, "bias": layer.bias}
+                    for index, layer in enumerate(module.layers)
+                }
+            },
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", _trees())
+@pytest.mark.parametrize("variables_as", ["safetensors", "orbax"])
+def test_variables_of_any_structure(name, variables_as, tmp_path):
+    variables, apply, expected = _trees()[name]
+    images = jnp.linspace(-1, 1, 24).reshape(3, 4, 2)
+    with jax.numpy_rank_promotion("allow"):
+        folder = pareto.export(tmp_path / "n", apply, variables, images, formats=("program", variables_as))
+        loaded = pareto.load(folder)
+        np.testing.assert_allclose(loaded.call(images), apply(variables, images), atol=1e-5)
+    assert jax.tree.structure(loaded.variables) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(loaded.variables), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    assert loaded.card["parameters"] == sum(np.size(leaf) for leaf in jax.tree.leaves(expected))
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"w": jnp.ones((2, 3)), "key": jax.random.key(0)}, "random key, 'key'"),
+        ({"w": jnp.ones((2, 3)) + 1j}, "'w' is complex64, which safetensors does not know"),
+    ],
+)
+def test_what_a_format_does_not_know_is_refused(variables, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        pareto.export(tmp_path / "n", lambda v, x: (x @ v["w"]).real, variables, jnp.zeros((1, 4, 2)))
+    assert not (tmp_path / "n").exists()

@@ -1,5 +1,7 @@
+import json
 import logging
 import shutil
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -160,6 +162,84 @@ def test_one_tree_in_one_file(tmp_path):
     assert (jax.random.key_data(back["list"][1]) == jax.random.key_data(tree["list"][1])).all()
     assert load_variables(tmp_path / "deep" / "theta.npz")["conv"]["n"] == 4
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["theta.npz"]
+
+
+class Pair(NamedTuple):
+    kernel: Any
+    bias: Any
+
+
+# Kinds of trees that a state may be; names that orbax 0.12.8 keeps apart only by themselves, and what it refuses.
+TREES = {
+    "no entries": {"w": np.ones(2), "e": jnp.zeros((0, 3)), "host": np.zeros((2, 0), np.int16)},
+    "no entries alone": {"e": jnp.zeros((0, 3), jnp.bfloat16)},
+    "nodes alone": {"a": {}, "b": [], "c": None},
+    "nothing": {},
+    "numbers": {"a": 3, "b": 0.5, "c": True, "d": 1 + 2j, "e": np.float32(2), "f": jnp.ones(()), "g": np.int64(4)},
+    "one number": 3,
+    "one array": jnp.arange(3),
+    "lists and named tuples": [Pair(jnp.ones(2), 1), (Pair(np.zeros(3), None),)],
+    "integer keys": {index: jnp.full(1, index) for index in range(12)},
+    "slashes": {"mlp/~/linear_0": {"w": jnp.ones(2)}, "WeightNorm_0": {"Dense_0/kernel/scale": jnp.ones(3)}},
+    "one path": {"a": {"b": jnp.ones(2)}, "a/b": jnp.zeros(3), "a%2Fb": jnp.ones(1)},
+    "a path through a leaf": {"a": jnp.ones(2), "a/b": jnp.zeros(3)},
+    "dots, which orbax joins keys with": {"a.b": jnp.ones(2), "a": {"b": jnp.zeros(2)}},
+    "names of the file's own": {"file": jnp.ones(2), "allow_pickle": jnp.zeros(1), "w": 1, "w.npy": 2, "nothing": 3},
+    "no name": {"": jnp.ones(2), "value": jnp.zeros(1)},
+    "complex": {"w": jnp.ones(2) + 1j},
+    "functions and names": {"w": jnp.ones(2), "activation": jax.nn.relu, "name": "conv"},
+}
+
+
+@pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
+def test_any_tree_comes_back(tree, tmp_path):
+    def other(leaf):
+        return (
+            leaf * 0 if hasattr(leaf, "dtype") else leaf if callable(leaf) or isinstance(leaf, str) else type(leaf)(0)
+        )
+
+    like = jax.tree.map(other, tree)
+    with Checkpoints(tmp_path / "c", asynchronous=False) as checkpoints:
+        checkpoints.save(1, tree, wait=True)
+        assert_equal(checkpoints.restore(like).state, tree)
+    save_variables(tmp_path / "tree.npz", tree)
+    back = load_variables(tmp_path / "tree.npz", like=like)
+    assert jax.tree.structure(back) == jax.tree.structure(tree)
+    for one, two in zip(jax.tree.leaves(back), jax.tree.leaves(tree), strict=True):
+        assert one is two or (np.shape(one) == np.shape(two) and np.array_equal(one, two))
+
+
+@pytest.mark.fast
+def test_a_file_alone_gives_nested_dicts_with_the_keys_that_the_tree_had(tmp_path):
+    def back(tree):
+        save_variables(tmp_path / "tree.npz", tree)
+        return jax.tree.map(np.ndarray.tolist, load_variables(tmp_path / "tree.npz"))
+
+    leaves = {"a": {"b": np.int64(1)}, "a/b": np.int64(2), "c/d": {"e": np.int64(3)}}
+    assert back(leaves) == {"a": {"b": 1}, "a/b": 2, "c/d": {"e": 3}}
+    assert back([Pair(1, 2), {7: 3}]) == {"0": {"kernel": 1, "bias": 2}, "1": {"7": 3}}
+    assert back({"w": 1.5, "activation": jax.nn.relu}) == {"w": 1.5}
+    with pytest.raises(CheckpointError, match="cannot hold a leaf '__manifest__'"):
+        back({"__manifest__": 1})
+
+
+@pytest.mark.fast
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    # As files were written before keys were noted: raw bytes by path, and shapes and dtypes in a manifest.
+    manifest = {"mlp/linear_0/w": [[2], "float32"], "step": [[], "int32"]}
+    arrays = {"mlp/linear_0/w": np.float32([1, 2]), "step": np.int32(3)}
+    arrays = {name: np.frombuffer(array.tobytes(), np.uint8) for name, array in arrays.items()}
+    np.savez(tmp_path / "old.npz", __manifest__=json.dumps(manifest), **arrays)
+    nested = {"mlp": {"linear_0": {"w": np.float32([1, 2])}}, "step": np.int32(3)}
+    assert_equal(load_variables(tmp_path / "old.npz", like=nested), nested)
+    assert load_variables(tmp_path / "old.npz")["mlp"]["linear_0"]["w"].tolist() == [1, 2]
+
+
+def test_keys_come_back_onto_their_shapes(tmp_path):
+    state = {"keys": jax.random.split(jax.random.key(3), 2), "key": jax.random.key(4, impl="rbg")}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, wait=True)
+        assert_equal(checkpoints.restore(jax.eval_shape(lambda: state)).state, state)
 
 
 @pytest.mark.fast

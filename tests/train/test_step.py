@@ -4,7 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from hyperlab.train import state, step
+from hyperlab import pruning
+from hyperlab.train import optimizers, state, step
 from hyperlab.train.step import Aux, Metric
 
 
@@ -153,3 +154,42 @@ def test_an_evaluation_looks_at_the_stop_flag_before_every_batch():
 
     evaluate = step.make_eval_step(lambda p, c, b: {"n": Metric(jnp.ones(()), jnp.ones(()))})
     assert step.accumulate(evaluate, fresh(optax.sgd(0.1)), batches(), Stop) is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda params: optax.adamw(0.1, weight_decay=0.5),
+        lambda params: optimizers.build({"name": "adam", "weight_decay": 0.1, "clip_norm": 1.0}, params),
+        lambda params: pruning.masked(optax.sgd(0.1, momentum=0.9)),
+    ],
+    ids=["adamw", "build", "masked"],
+)
+def test_what_has_no_gradient_stays_as_it_is(make):
+    """Index tables and masks among the parameters: neither differentiated, nor decayed, nor cast."""
+    params = {"w": jnp.full((3, 2), 0.1), "order": jnp.array([2, 0, 1]), "on": jnp.array([True, False, True])}
+
+    def loss(params, collections, batch, rngs):
+        assert params["order"].dtype == jnp.int32 and params["on"].dtype == bool
+        x = jnp.where(params["on"], batch["x"][:, params["order"]], 0)
+        return linear_loss({"w": params["w"]}, collections, {**batch, "x": x}, rngs)
+
+    def alone(params, collections, batch, rngs):
+        x = jnp.where(np.array([True, False, True]), batch["x"][:, np.array([2, 0, 1])], 0)
+        return linear_loss(params, collections, {**batch, "x": x}, rngs)
+
+    found = {}
+    for tree, loss_fn in ((params, loss), ({"w": params["w"]}, alone)):
+        optimizer, batches = make(tree), jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), problem())
+        start = state.create({"params": jax.tree.map(jnp.copy, tree)}, optimizer)
+        shapes = jax.tree.map(jnp.shape, start.opt_state)
+        with jax.numpy_rank_promotion("allow"):
+            train = step.make_train_step(loss_fn, optimizer, grad_norm=True, steps_per_call=3)
+            found[len(tree)] = after, metrics = train(start, batches, jax.random.key(0))
+        assert jax.tree.map(jnp.shape, after.opt_state) == shapes and not metrics["nonfinite"].total.any()
+    (after, metrics), (expected, wanted) = found[3], found[1]
+    np.testing.assert_allclose(after.params["w"], expected.params["w"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["grad_norm"].total, wanted["grad_norm"].total, rtol=1e-6)
+    np.testing.assert_array_equal(after.params["order"], [2, 0, 1])
+    np.testing.assert_array_equal(after.params["on"], [True, False, True])
+    assert after.params["order"].dtype == jnp.int32 and after.params["on"].dtype == bool
