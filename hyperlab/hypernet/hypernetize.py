@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 
+from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import GammaError
 from hyperlab.hypernet.encodings import ENCODINGS
@@ -50,6 +51,7 @@ def hypernetize(
     generated_weight_decay: float = 0.0,
     memory_limit: int | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
+    roles: Mapping[str, Any] | None = None,
 ) -> "HyperModel":
     """Turns a network into one whose parameters are generated from a conditioning input gamma.
 
@@ -77,6 +79,8 @@ def hypernetize(
         is generated, not of omega), without changing the loss.
       memory_limit: bytes that one operation may allocate; by default half of the device's memory.
       example_kwargs: keyword arguments for the primary's `init`, for instance `{"train": False}`.
+      roles: what generated leaves are, where neither the primary's layers nor names tell, by glob pattern:
+        `{"**/mix": "in out out"}`, a word for each axis; see `hyperlab.roles`.
 
     Returns:
       A `HyperModel`.
@@ -104,7 +108,10 @@ def hypernetize(
     tied = tied_paths(primary, *concrete(example_inputs), **example_kwargs)
     # A tied leaf is generated once, under its first path.
     chosen = [path for path in trees.select(paths, select) if tied.get(path, path) == path]
-    spec = ParamSpec.of(shapes["params"], chosen)
+    decided = roles_of.of(
+        shapes["params"], primary.module, *concrete(example_inputs), roles=roles, **example_kwargs
+    )
+    spec = ParamSpec.of(shapes["params"], chosen, decided)
 
     named = isinstance(gamma_dim, Mapping)
     per_input = dict(encoding) if isinstance(encoding, Mapping) else None
