@@ -13,7 +13,7 @@ from hyperlab.roles.names import by_names
 from hyperlab.roles.owners import by_owners
 from hyperlab.roles.role import Role, given
 
-__all__ = ["Role", "of"]
+__all__ = ["Role", "given", "of"]
 
 
 def of(

@@ -69,6 +69,27 @@ def einsum_words(equation: str) -> Words:
     return {"kernel": words, "bias": tuple(word for word in words if word != "in")}
 
 
+def summed_axes(layer: nn.Module, rank: int) -> tuple[Shape, Shape]:
+    """The axes of a Linen layer's input that it has copies for, and those that it sums over, in its kernel's order.
+
+    Args:
+      layer: with a kernel; one that is not known sums over the last axis.
+      rank: of its input.
+
+    >>> summed_axes(nn.DenseGeneral(8, axis=(-2, -1)), 4), summed_axes(nn.Einsum((2, 3, 4), "nbi,nio->nbo"), 3)
+    (((), (2, 3)), ((0,), (2,)))
+    """
+    if isinstance(layer, nn.DenseGeneral):
+        copies, inputs = (axes if isinstance(axes, tuple | list) else (axes,) for axes in (layer.batch_dims, layer.axis))
+        return tuple(axis % rank for axis in copies), tuple(axis % rank for axis in inputs)
+    if isinstance(layer, nn.Einsum) and layer.einsum_str:
+        first, _, second = layer.einsum_str.replace(" ", "").partition("->")[0].partition(",")
+        words = einsum_words(layer.einsum_str)["kernel"]
+        axes = {what: [c for c, word in zip(second, words, strict=True) if word == what] for what in ("copy", "in")}
+        return tuple(map(first.index, axes["copy"])), tuple(map(first.index, axes["in"]))
+    return (), (rank - 1,)
+
+
 def _dense(copies: tuple[str, ...], inputs: int, outputs: int) -> Words:
     outs = ("out",) * outputs
     return {"kernel": (*copies, *("in",) * inputs, *outs), "bias": (*copies, *outs)}
