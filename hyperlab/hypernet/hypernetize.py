@@ -108,9 +108,7 @@ def hypernetize(
     tied = tied_paths(primary, *concrete(example_inputs), **example_kwargs)
     # A tied leaf is generated once, under its first path.
     chosen = [path for path in trees.select(paths, select) if tied.get(path, path) == path]
-    decided = roles_of.of(
-        shapes["params"], primary.module, *concrete(example_inputs), roles=roles, **example_kwargs
-    )
+    decided = roles_of.of(shapes["params"], primary.module, *concrete(example_inputs), roles=roles, **example_kwargs)
     spec = ParamSpec.of(shapes["params"], chosen, decided)
 
     named = isinstance(gamma_dim, Mapping)

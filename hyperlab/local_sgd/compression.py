@@ -93,8 +93,8 @@ def begin(name: str, params: PyTree, replicas: int, error_feedback: bool = True)
     for path, leaf in trees.flatten(params).items():
         if jnp.iscomplexobj(leaf):
             raise ConfigError(
-                f"compression {name!r} is for real numbers, and {path!r} is {leaf.dtype}; leave compression out, or keep "
-                "its two parts as a real leaf with one more axis"
+                f"compression {name!r} is for real numbers, and {path!r} is {leaf.dtype}; leave compression out, or "
+                "keep its two parts as a real leaf with one more axis"
             )
     if name in RANKS:
         return low_rank.begin(params, RANKS[name], replicas)

@@ -1,7 +1,7 @@
 """Means over replicas in one piece: a tree is laid out as one vector, so one all-reduce carries all of it.
 
-Sums are taken in float32 (or wider) whatever the leaves are; a complex number travels as two. On one device nothing is sent, and a tree of many leaves
-compiles in a third of the time where each is averaged by itself (`packed=False`).
+Sums are taken in float32 (or wider) whatever the leaves are; a complex number travels as two. On one device nothing is
+sent, and a tree of many leaves compiles in a third of the time where each is averaged by itself (`packed=False`).
 """
 
 import math

@@ -19,8 +19,8 @@ def buffers(opt_state: PyTree, params: PyTree) -> PyTree:
     """Which leaves of an optimizer state are buffers of a parameter: momenta, moments, running means.
 
     A buffer is a floating (or complex) leaf whose path ends with that of a parameter and whose shape is the same, as in
-    every optax optimizer, also in groups. Statistics of other shapes (factored second moments) are none, and neither are
-    gradients that wait for others (`optax.MultiSteps`, `optax.apply_every`): each replica keeps its own.
+    every optax optimizer, also in groups. Statistics of other shapes (factored second moments) are none, and neither
+    are gradients that wait for others (`optax.MultiSteps`, `optax.apply_every`): each replica keeps its own.
 
     Args:
       opt_state: an optimizer state, stacked over replicas or not.

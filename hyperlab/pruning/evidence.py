@@ -94,9 +94,9 @@ def flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: Any) -> PyTre
 def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: Any) -> dict[str, Inputs]:
     """Statistics of the inputs of every layer with a kernel, by slash path of the layer.
 
-    A layer takes `[batch, *positions, channels]`; `nn.DenseGeneral` and `nn.Einsum` say which axes are their channels. Of
-    a layer that is called several times, all calls count. Layers under `nn.scan` and `nn.vmap` have statistics of their
-    own each, on leading axes; under `nn.remat` and `jax.jit` they are what they are without.
+    A layer takes `[batch, *positions, channels]`; `nn.DenseGeneral` and `nn.Einsum` say which axes are their channels.
+    Of a layer that is called several times, all calls count. Layers under `nn.scan` and `nn.vmap` have statistics of
+    their own each, on leading axes; under `nn.remat` and `jax.jit` they are what they are without.
 
     Args:
       module: a Linen module.

@@ -1,8 +1,8 @@
 """The layers that are in the leaves: each copy of a stack by itself, its kernel as reduction by outputs.
 
-Distributions and patterns know kernels `[*window, in, out]` alone. What has other axes (attention, stacks of `nn.scan`,
-layouts with the outputs first) is taken apart into such ones and put together again, so that a stack of layers is pruned
-as the same layers in a loop are.
+Distributions and patterns know kernels `[*window, in, out]` alone. What has other axes (attention, stacks of
+`nn.scan`, layouts with the outputs first) is taken apart into such ones and put together again, so that a stack of
+layers is pruned as the same layers in a loop are.
 """
 
 import math

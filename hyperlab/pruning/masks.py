@@ -85,9 +85,9 @@ def masks(
     ranking meets the compression to within one entry, a ranking by leaf to within one entry for each leaf. Ties are
     broken by order: leaves sorted by path, row-major within a leaf.
 
-    Layers that are stacked in one leaf (`nn.scan`) are pruned as the same layers in a loop: each is a leaf of its own to
-    every distribution but a global one, and to patterns. Complex weights count by their modulus, and both their parts go
-    together; integers are never pruned.
+    Layers that are stacked in one leaf (`nn.scan`) are pruned as the same layers in a loop: each is a leaf of its own
+    to every distribution but a global one, and to patterns. Complex weights count by their modulus, and both their
+    parts go together; integers are never pruned.
 
     Args:
       strategy: a name in `STRATEGIES`, or a `Strategy`.

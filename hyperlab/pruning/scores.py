@@ -16,8 +16,8 @@ measured on data (`hyperlab.pruning.evidence`). Adding one is one function with 
 | `taylor` | $(w g)^2$ | Molchanov et al. 2019, arXiv 1906.10771 |
 | `wanda` | $|w| \, \|x\|_2$ | Sun et al. 2023, arXiv 2306.11695 |
 
-Of complex weights $|w|$ is the modulus and $w g$ stands for its real part: with the gradient as JAX gives it, that is how
-the loss would change to first order without the weight.
+Of complex weights $|w|$ is the modulus and $w g$ stands for its real part: with the gradient as JAX gives it, that is
+how the loss would change to first order without the weight.
 """
 
 import math
@@ -211,10 +211,11 @@ def by_input(statistic: np.ndarray, shape: tuple[int, ...], path: str, role: rol
       ParameterTreeError: sizes that do not fit.
       ConfigError: the axes of the kernel are undecided.
 
-    >>> attention, grouped = roles_of.Role("kernel", ("in", "out", "out")), roles_of.Role("kernel", ("window", "in", "out"))
+    >>> attention = roles_of.Role("kernel", ("in", "out", "out"))
     >>> by_input(np.ones(16), (16, 4, 4), "query/kernel", attention).shape
     (16, 1, 1)
-    >>> by_input(np.array([1.0, 2.0]), (3, 1, 4), "kernel", grouped).tolist()
+    >>> convolution = roles_of.Role("kernel", ("window", "in", "out"))
+    >>> by_input(np.array([1.0, 2.0]), (3, 1, 4), "kernel", convolution).tolist()
     [[[1.0, 1.0, 2.0, 2.0]]]
     """
     axes, sizes = (*role.stacked, *role.inputs), [shape[axis] for axis in role.stacked]

@@ -1,11 +1,12 @@
 """Roles of the leaves of a bare tree: names and siblings decide, and a bias says which axes of its kernel are outputs.
 
-A kernel `[3, 4, 4]` beside a bias `[3, 4]` is a stack of three, a kernel `[16, 4, 4]` beside a bias `[4, 4]` a map from 16
-inputs to four heads of four. Where sizes leave two readings (`[4, 4, 4]` beside `[4, 4]`), the rest of the tree may tell
-whether layers are stacked; where it does not, the role is undecided.
+A kernel `[3, 4, 4]` beside a bias `[3, 4]` is a stack of three, a kernel `[16, 4, 4]` beside a bias `[4, 4]` a map from
+16 inputs to four heads of four. Where sizes leave two readings (`[4, 4, 4]` beside `[4, 4]`), the rest of the tree may
+tell whether layers are stacked; where it does not, the role is undecided.
 
-The names are those of Flax (`kernel`, `bias`, `scale`, `embedding`), Haiku (`w`, `b`, `scale`, `offset`, `embeddings`) and
-Equinox or PyTorch (`weight`, `bias`, outputs first). An array of two axes or more with another name counts as a kernel.
+The names are those of Flax (`kernel`, `bias`, `scale`, `embedding`), Haiku (`w`, `b`, `scale`, `offset`, `embeddings`)
+and Equinox or PyTorch (`weight`, `bias`, outputs first). An array of two axes or more with another name counts as a
+kernel.
 """
 
 from collections.abc import Iterator, Mapping
@@ -109,7 +110,7 @@ def _kernel_beside(path: str, kinds: Mapping[str, str]) -> str | None:
 
 
 def _readings(path: str, kind: str, leaves: Leaves) -> list[Axes]:
-    """What the axes of a kernel may be, by its shape, its bias and its layer's name; nothing where its bias fits none."""
+    """What the axes of a kernel may be, by shape, bias and its layer's name; nothing where its bias fits none."""
     shape, name = tuple(leaves[path].shape), _last(path)
     rank = len(shape)
     if kind == "embedding":
@@ -120,9 +121,9 @@ def _readings(path: str, kind: str, leaves: Leaves) -> list[Axes]:
     readings = _beside_a_bias(shape, bias) if bias else _alone(rank)
     if name == OUTPUTS_FIRST:
         readings = [*_outputs_first_readings(shape, bias), *readings]
-    elif "transpose" in _layer(path) or not readings:
+    elif not readings or "transpose" in _layer(path):  # as Haiku's, and as Flax's with `transpose_kernel`
         transposed = (*("window",) * (rank - 2), "out", "in")
-        readings = [transposed] if not bias or _fits(transposed, shape, bias) else readings
+        readings = [transposed] if bias and _fits(transposed, shape, bias) else readings
     if not readings:
         return [("in", "out")] if rank == 2 else []
     readings = _as_the_layer_is_called(_layer(path), list(dict.fromkeys(readings)))
@@ -185,7 +186,7 @@ def _as_the_layer_is_called(layer: str, readings: list[Axes]) -> list[Axes]:
 
 
 def _stacks(found: Mapping[str, Role], leaves: Leaves) -> dict[str, Shape]:
-    """Sizes of the stack that each leaf is in, where it says so: kernels by their copies, gains by their leading axes."""
+    """Sizes of the stack that a leaf is in, where it says so: a kernel by its copies, a gain by its leading axes."""
     stacks = {}
     for path, role in found.items():
         shape = tuple(leaves[path].shape)

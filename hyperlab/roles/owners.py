@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -80,7 +81,9 @@ def summed_axes(layer: nn.Module, rank: int) -> tuple[Shape, Shape]:
     (((), (2, 3)), ((0,), (2,)))
     """
     if isinstance(layer, nn.DenseGeneral):
-        copies, inputs = (axes if isinstance(axes, tuple | list) else (axes,) for axes in (layer.batch_dims, layer.axis))
+        copies, inputs = (
+            axes if isinstance(axes, tuple | list) else (axes,) for axes in (layer.batch_dims, layer.axis)
+        )
         return tuple(axis % rank for axis in copies), tuple(axis % rank for axis in inputs)
     if isinstance(layer, nn.Einsum) and layer.einsum_str:
         first, _, second = layer.einsum_str.replace(" ", "").partition("->")[0].partition(",")
@@ -179,14 +182,15 @@ def _traced(module: nn.Module, params: Any, *inputs: Any, **kwargs: Any) -> dict
                 seen.setdefault(_path(*layer.path, name), _Seen(layer, name, part, left))
         return result
 
-    def forward(params: Any, *inputs: Any) -> None:
+    def forward(mark: Callable, params: Any, *inputs: Any) -> None:
         keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}  # other streams are taken from the first
         with nn.intercept_methods(note):
-            module.apply({"params": params}, *inputs, rngs=keys, mutable=nn.DenyList("params"), **kwargs)
+            variables = {"params": jax.tree.map(mark, params)}
+            module.apply(variables, *inputs, rngs=keys, mutable=nn.DenyList("params"), **kwargs)
 
     for mark in (lambda leaf: _Marked(leaf, tuple(range(leaf.ndim))), lambda leaf: leaf):
         try:
-            jax.eval_shape(lambda params, *given, mark=mark: forward(jax.tree.map(mark, params), *given), params, *inputs)
+            jax.eval_shape(partial(forward, mark), params, *inputs)
             return seen
         except Exception:
             # A module that changes its variables as a whole (`nn.WeightNorm`) stumbles over marks: without them, stacks

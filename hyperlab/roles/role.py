@@ -126,7 +126,9 @@ def of_text(text: str, path: str, shape: Shape) -> Role:
     kind = words.pop(0) if words and words[0] in KINDS else "kernel"
     for word in words:
         if word not in AXES:
-            raise ConfigError(f"role {text!r} of {path!r}: no axis is called {word!r}; {nearest(word, (*AXES, *KINDS))}")
+            raise ConfigError(
+                f"role {text!r} of {path!r}: no axis is called {word!r}; {nearest(word, (*AXES, *KINDS))}"
+            )
     if not words and kind not in ("kernel", "embedding"):
         words = ["out"] * len(shape)
     if len(words) != len(shape):
