@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from hyperlab import trees
@@ -182,21 +183,25 @@ def _traced(module: nn.Module, params: Any, *inputs: Any, **kwargs: Any) -> dict
                 seen.setdefault(_path(*layer.path, name), _Seen(layer, name, part, left))
         return result
 
-    def forward(mark: Callable, params: Any, *inputs: Any) -> None:
+    def forward(mark: Callable, params: Any) -> None:
         keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}  # other streams are taken from the first
+        variables, given = {"params": jax.tree.map(mark, params)}, jax.tree.map(_zeros, inputs)
         with nn.intercept_methods(note):
-            variables = {"params": jax.tree.map(mark, params)}
-            module.apply(variables, *inputs, rngs=keys, mutable=nn.DenyList("params"), **kwargs)
+            module.apply(variables, *given, rngs=keys, mutable=nn.DenyList("params"), **kwargs)
 
     for mark in (lambda leaf: _Marked(leaf, tuple(range(leaf.ndim))), lambda leaf: leaf):
         try:
-            jax.eval_shape(partial(forward, mark), params, *inputs)
+            jax.eval_shape(partial(forward, mark), params)
             return seen
         except Exception:
             # A module that changes its variables as a whole (`nn.WeightNorm`) stumbles over marks: without them, stacks
             # are told by shapes. What cannot be applied even so is left to names.
             seen.clear()
     return {}
+
+
+def _zeros(given: Any) -> Any:
+    return jnp.zeros(given.shape, given.dtype) if isinstance(given, jax.ShapeDtypeStruct) else given
 
 
 # -- NNX ----------------------------------------------------------------------------------------------------------
