@@ -244,4 +244,8 @@ def _hessian_gradient(loss: Callable[..., jax.Array], params: PyTree, *batch: An
 
 @partial(jax.jit, static_argnums=0)
 def _flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: jax.Array) -> tuple[jax.Array, PyTree]:
-    return _value_and_grad(lambda p: apply(p, *inputs).sum(), params)
+    def total(p: PyTree) -> jax.Array:
+        outputs = apply(p, *inputs)
+        return (jnp.abs(outputs) if jnp.iscomplexobj(outputs) else outputs).sum()
+
+    return _value_and_grad(total, params)

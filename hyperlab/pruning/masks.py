@@ -86,8 +86,8 @@ def masks(
     broken by order: leaves sorted by path, row-major within a leaf.
 
     Layers that are stacked in one leaf (`nn.scan`) are pruned as the same layers in a loop: each is a leaf of its own
-    to every distribution but a global one, and to patterns. Complex weights count by their modulus, and both their
-    parts go together; integers are never pruned.
+    to patterns and distributions (fractions that are given by leaf are of the whole leaf). Complex weights count by
+    their modulus, and both their parts go together; integers are never pruned.
 
     Args:
       strategy: a name in `STRATEGIES`, or a `Strategy`.
@@ -218,9 +218,10 @@ def _ruled(
 def _parts(
     paths: list[str], leaves: dict, roles: Mapping[str, roles_of.Role], chosen: Strategy, form: patterns.Pattern
 ) -> layers.Layers:
-    """The layers that are compared: those in each leaf, but where single entries of all leaves are."""
+    """The layers that are compared: those in each leaf, but where fractions are by leaf or all entries compete."""
     shapes = {path: tuple(leaves[path].shape) for path in paths}
-    if isinstance(form, patterns.Unstructured) and chosen.distribution == "global":
+    by_leaf = not (isinstance(chosen.distribution, str) or callable(chosen.distribution))
+    if isinstance(form, patterns.Unstructured) and (by_leaf or chosen.distribution == "global"):
         return layers.without_layers(shapes)
     return layers.of(shapes, roles, form.matrices_only or chosen.distribution in ("rows", "erk"))
 

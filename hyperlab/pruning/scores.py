@@ -150,7 +150,8 @@ def grasp(weights: Leaves, evidence: Evidence) -> Leaves:
 @score("synflow")
 def synflow(weights: Leaves, evidence: Evidence) -> Leaves:
     """Weight times the gradient of the synaptic flow, absolute; to be used in rounds, see `schedules.in_rounds`."""
-    return _times(weights, evidence.flow, "synflow", "Evidence(flow=...)")
+    moduli = {path: np.abs(w) if np.iscomplexobj(w) else w for path, w in weights.items()}
+    return _times(moduli, evidence.flow, "synflow", "Evidence(flow=...)")
 
 
 @score("random")

@@ -40,35 +40,50 @@ def by_names(leaves: Leaves, known: Mapping[str, Role] | None = None) -> dict[st
     >>> [str(role) for role in found.values()]
     ['kernel copy in out', 'bias copy out', 'scale out', 'bias out']
     """
-    known, readings = dict(known or {}), {}
-    found = dict(known)
-    kinds = {path: known[path].kind if path in known else _kind(path, leaves) for path in leaves}
-    for path, leaf in leaves.items():
-        if path not in known and kinds[path] in ("kernel", "embedding"):
-            readings[path] = _readings(path, kinds[path], leaves)
+    tree, found, readings = _Tree(leaves), dict(known or {}), {}
+    kinds = {path: found[path].kind if path in found else _kind(path, tree) for path in leaves}
+    for path, shape in tree.shapes.items():
+        if path not in found and kinds[path] in ("kernel", "embedding"):
+            readings[path] = _readings(path, kinds[path], tree)
             if len(readings[path]) == 1:
                 found[path] = Role(kinds[path], readings[path][0])
-        elif path not in known:
-            found[path] = Role(kinds[path], ("out",) * len(leaf.shape))
-    stacks = _stacks(found, leaves)
+        elif path not in found:
+            found[path] = Role(kinds[path], ("out",) * len(shape))
+    stacks = _stacks(found, tree)
     outputs_first = {_outputs_first(role) for path, role in found.items() if _last(path) == OUTPUTS_FIRST} - {None}
     for path, axes in readings.items():
         if path not in found:
-            found[path] = _chosen(path, kinds[path], axes, leaves, stacks, outputs_first)
-    for path in leaves:  # a bias has the copies of its kernel
-        kernel = found.get(_kernel_beside(path, kinds))
-        if path not in known and kinds[path] == "bias" and kernel is not None and not kernel.undecided:
+            found[path] = _chosen(path, kinds[path], axes, tree, stacks, outputs_first)
+    kernels = {_parent(path): found[path] for path, kind in kinds.items() if kind == "kernel"}
+    for path, shape in tree.shapes.items():  # a bias has the copies of its kernel
+        kernel = kernels.get(_parent(path))
+        if kinds[path] == "bias" and path not in (known or {}) and kernel is not None and not kernel.undecided:
             axes = tuple(word for word in kernel.axes if word in ("copy", "out"))
-            found[path] = Role("bias", axes) if len(axes) == len(leaves[path].shape) else found[path]
+            found[path] = Role("bias", axes) if len(axes) == len(shape) else found[path]
     return found
+
+
+class _Tree:
+    """Shapes and dtypes by path, and the leaves of each layer by name."""
+
+    def __init__(self, leaves: Leaves):
+        self.dtypes = {path: leaf.dtype for path, leaf in leaves.items()}
+        self.shapes: dict[str, Shape] = {path: tuple(leaf.shape) for path, leaf in leaves.items()}
+        self.layers: dict[str, dict[str, Shape]] = {}
+        for path, shape in self.shapes.items():
+            self.layers.setdefault(_parent(path), {})[_last(path)] = shape
+
+    def beside(self, path: str) -> dict[str, Shape]:
+        """Shapes of the leaves of the same layer, by name."""
+        return self.layers[_parent(path)]
 
 
 # -- kinds --------------------------------------------------------------------------------------------------------
 
 
-def _kind(path: str, leaves: Leaves) -> str:
-    name, shape, beside = _last(path), tuple(leaves[path].shape), _beside(path, leaves)
-    if not jnp.issubdtype(leaves[path].dtype, jnp.inexact):
+def _kind(path: str, tree: _Tree) -> str:
+    name, shape, beside = _last(path), tree.shapes[path], tree.beside(path)
+    if not jnp.issubdtype(tree.dtypes[path], jnp.inexact):
         return "other"
     if name in BIASES and (BIASES[name] is None or BIASES[name] in beside):
         return "bias"
@@ -95,28 +110,16 @@ def _layer(path: str) -> str:
     return _last(_parent(path)).lower()
 
 
-def _beside(path: str, leaves: Leaves) -> dict[str, Shape]:
-    """Shapes of the leaves of the same layer, by name."""
-    parent = _parent(path)
-    return {_last(other): tuple(leaf.shape) for other, leaf in leaves.items() if _parent(other) == parent}
-
-
-def _kernel_beside(path: str, kinds: Mapping[str, str]) -> str | None:
-    parent = _parent(path)
-    return next((p for p, kind in kinds.items() if kind == "kernel" and _parent(p) == parent), None)
-
-
 # -- how axes may be read -----------------------------------------------------------------------------------------
 
 
-def _readings(path: str, kind: str, leaves: Leaves) -> list[Axes]:
+def _readings(path: str, kind: str, tree: _Tree) -> list[Axes]:
     """What the axes of a kernel may be, by shape, bias and its layer's name; nothing where its bias fits none."""
-    shape, name = tuple(leaves[path].shape), _last(path)
+    shape, name = tree.shapes[path], _last(path)
     rank = len(shape)
     if kind == "embedding":
         return [("copy",) * (rank - 2) + ("in", "out")]
-    beside = _beside(path, leaves)
-    bias = next((size for other, size in beside.items() if other in BIASES and other != name), None)
+    bias = next((size for other, size in tree.beside(path).items() if other in BIASES and other != name), None)
     bias = bias and (bias if len(bias) < rank else tuple(size for size in bias if size > 1))
     readings = _beside_a_bias(shape, bias) if bias else _alone(rank)
     if name == OUTPUTS_FIRST:
@@ -127,7 +130,7 @@ def _readings(path: str, kind: str, leaves: Leaves) -> list[Axes]:
     if not readings:
         return [("in", "out")] if rank == 2 else []
     readings = _as_the_layer_is_called(_layer(path), list(dict.fromkeys(readings)))
-    if len(readings) == 1 and _is_attention_output(path, leaves):
+    if len(readings) == 1 and _is_attention_output(path, tree):
         readings = [tuple("in" if word == "window" else word for word in readings[0])]
     return readings
 
@@ -185,12 +188,12 @@ def _as_the_layer_is_called(layer: str, readings: list[Axes]) -> list[Axes]:
 # -- what the rest of the tree tells ------------------------------------------------------------------------------
 
 
-def _stacks(found: Mapping[str, Role], leaves: Leaves) -> dict[str, Shape]:
+def _stacks(found: Mapping[str, Role], tree: _Tree) -> dict[str, Shape]:
     """Sizes of the stack that a leaf is in, where it says so: a kernel by its copies, a gain by its leading axes."""
     stacks = {}
     for path, role in found.items():
-        shape = tuple(leaves[path].shape)
-        if role.kind == "scale" and shape and path not in stacks:
+        shape = tree.shapes[path]
+        if role.kind == "scale" and shape:
             stacks[path] = tuple(size for size in shape[: len(role.stacked) or len(shape) - 1] if size > 1)
         elif role.kind == "kernel" and not role.undecided:
             stacks[path] = tuple(shape[axis] for axis in role.stacked)
@@ -198,16 +201,16 @@ def _stacks(found: Mapping[str, Role], leaves: Leaves) -> dict[str, Shape]:
 
 
 def _chosen(
-    path: str, kind: str, readings: list[Axes], leaves: Leaves, stacks: Mapping[str, Shape], outputs_first: set
+    path: str, kind: str, readings: list[Axes], tree: _Tree, stacks: Mapping[str, Shape], outputs_first: set
 ) -> Role:
-    shape, left = tuple(leaves[path].shape), readings or _alone(len(leaves[path].shape))
+    shape, left = tree.shapes[path], readings or _alone(len(tree.shapes[path]))
     stack = next((stack for parent in _ancestors(path) if (stack := _stack_below(parent, stacks)) is not None), None)
     if stack is None and len(shape) > 3:
         stack = ()  # four axes are those of a convolution, where nothing is stacked for all that is known
     for allows in (
         lambda axes: _outputs_first(Role(kind, axes)) in outputs_first,
         lambda axes: tuple(s for word, s in zip(axes, shape, strict=True) if word == "copy") == stack,
-        lambda axes: axes == _attention(path, leaves),
+        lambda axes: axes == _attention(path, tree),
     ):
         left = [axes for axes in left if allows(axes)] or left
     if len(left) == 1 and readings:
@@ -236,23 +239,26 @@ def _stack_below(parent: str, stacks: Mapping[str, Shape]) -> Shape | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _attention(path: str, leaves: Leaves) -> Axes | None:
+def _attention(path: str, tree: _Tree) -> Axes | None:
     """Axes of a kernel of multi-head attention, by its name and the shapes of its siblings."""
-    block, name = _parent(_parent(path)), _last(path)
-    beside = {p: leaves.get("/".join(filter(None, (block, p, name)))) for p in (*ATTENTION, "out")}
-    if _layer(path) not in beside or beside["out"] is None or beside["query"] is None:
-        return None
-    query, out = tuple(beside["query"].shape), tuple(beside["out"].shape)
+    query, out = _sibling(path, "query", tree), _sibling(path, "out", tree)
     # [inputs, heads, size] and [heads, size, outputs]; a stack of ordinary layers has its own size in front of both
-    if len(query) < 3 or len(query) != len(out) or query[-2:] != out[-3:-1] or query[-3] == out[-3]:
+    if _layer(path) not in (*ATTENTION, "out") or len(query) < 3 or len(query) != len(out):
+        return None
+    if query[-2:] != out[-3:-1] or query[-3] == out[-3]:
         return None
     copies = ("copy",) * (len(query) - 3)
     return (*copies, "in", "in", "out") if _layer(path) == "out" else (*copies, "in", "out", "out")
 
 
-def _is_attention_output(path: str, leaves: Leaves) -> bool:
-    query = leaves.get("/".join(filter(None, (_parent(_parent(path)), "query", _last(path)))))
-    return _layer(path) == "out" and query is not None and query.shape[-2:] == leaves[path].shape[-3:-1]
+def _is_attention_output(path: str, tree: _Tree) -> bool:
+    return _layer(path) == "out" and _sibling(path, "query", tree)[-2:] == tree.shapes[path][-3:-1]
+
+
+def _sibling(path: str, layer: str, tree: _Tree) -> Shape:
+    """The shape of the leaf of that name in a layer beside; nothing where there is none."""
+    block = _parent(_parent(path))
+    return tree.layers.get(f"{block}/{layer}" if block else layer, {}).get(_last(path), ())
 
 
 def _outputs_first(role: Role) -> bool | None:

@@ -50,7 +50,7 @@ def linen_words(layer: nn.Module, ranks: dict[str, int]) -> Words:
         return _dense(("copy",) * _count(layer.batch_dims), _count(layer.axis), _count(layer.features))
     if isinstance(layer, nn.ConvLocal):  # a kernel of its own for every place
         return _dense(("copy",) * (ranks["kernel"] - 2), 1, 1)
-    if isinstance(layer, nn.Conv | nn.ConvTranspose):
+    if hasattr(layer, "kernel_size") and ranks.get("kernel", 0) > 2:  # whoever's convolution it is
         return _convolution(ranks["kernel"], getattr(layer, "transpose_kernel", False))
     if isinstance(layer, nn.Embed):
         return {"embedding": ("in", "out")}

@@ -104,6 +104,21 @@ def test_kernels_of_attention_are_scored_along_their_inputs():
     np.testing.assert_array_equal(channels["kernel"], np.broadcast_to(channels["bias"], (4, 2, 2)))
 
 
+@pytest.mark.parametrize("rule", ["set", "rigl"])
+def test_every_layer_of_a_stack_moves_its_own_share(rule):
+    params = {
+        "stack": {
+            "kernel": RANDOM.normal(size=(3, 4, 5)) * np.array([1e-3, 1, 1])[:, None, None],
+            "bias": np.ones((3, 5)),
+        }
+    }
+    masks = pruning.masks("layer_magnitude", params, 2.0, prunable=["**/kernel"])
+    moved = pruning.move(rule, pruning.apply(params, masks), masks, 0.5, grads=params, key=0)["stack"]["kernel"]
+    before = masks["stack"]["kernel"]
+    kept = before.sum((1, 2)).tolist()
+    assert moved.sum((1, 2)).tolist() == kept and (moved & ~before).sum((1, 2)).tolist() == [n // 2 for n in kept]
+
+
 def test_outputs_first():
     """The layout of Equinox and PyTorch: every output keeps the best two of four inputs."""
     weight = RANDOM.normal(size=(3, 8)).astype(np.float32)
