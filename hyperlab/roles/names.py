@@ -24,6 +24,7 @@ GAINS = {"scale": None, "gamma": "beta", "weight": "bias"}
 NORMS = ("norm", "rms")  # of layers whose only leaf is a vector
 EMBEDDINGS = ("emb", "wte", "wpe")
 ATTENTION = ("query", "key", "value")
+LIFTED = ("scan", "vmap")  # as flax names what it lifts
 # Outputs first, in the libraries that call their kernels so.
 OUTPUTS_FIRST = "weight"
 
@@ -205,7 +206,7 @@ def _chosen(
 ) -> Role:
     shape, left = tree.shapes[path], readings or _alone(len(tree.shapes[path]))
     stack = next((stack for parent in _ancestors(path) if (stack := _stack_below(parent, stacks)) is not None), None)
-    if stack is None and len(shape) > 3:
+    if stack is None and len(shape) > 3 and not any(part.lower().startswith(LIFTED) for part in path.split("/")):
         stack = ()  # four axes are those of a convolution, where nothing is stacked for all that is known
     for allows in (
         lambda axes: _outputs_first(Role(kind, axes)) in outputs_first,
@@ -213,7 +214,9 @@ def _chosen(
         lambda axes: axes == _attention(path, tree),
     ):
         left = [axes for axes in left if allows(axes)] or left
-    if len(left) == 1 and readings:
+    # an axis of one place may be anything
+    told = {tuple(word for word, size in zip(axes, shape, strict=True) if size > 1) for axes in left}
+    if len(told) == 1 and readings:
         return Role(kind, left[0])
     shown = " or ".join(repr(" ".join(axes)) for axes in left)
     return Role(

@@ -85,7 +85,8 @@ def summed_axes(layer: nn.Module, rank: int) -> tuple[Shape, Shape]:
         copies, inputs = (
             axes if isinstance(axes, tuple | list) else (axes,) for axes in (layer.batch_dims, layer.axis)
         )
-        return tuple(axis % rank for axis in copies), tuple(axis % rank for axis in inputs)
+        # flax sorts them: the kernel of axis=(-1, 1) has the second axis first
+        return tuple(sorted(axis % rank for axis in copies)), tuple(sorted(axis % rank for axis in inputs))
     if isinstance(layer, nn.Einsum) and layer.einsum_str:
         first, _, second = layer.einsum_str.replace(" ", "").partition("->")[0].partition(",")
         words = einsum_words(layer.einsum_str)["kernel"]

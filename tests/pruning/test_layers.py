@@ -69,6 +69,35 @@ def test_statistics_of_stacked_layers_are_those_of_a_loop(stack):
         np.testing.assert_allclose(stacked[path].norm[index], own.norm, rtol=1e-5, err_msg=path)
 
 
+class Each(nn.Module):
+    """A dense layer of its own for every position."""
+
+    @nn.compact
+    def __call__(self, x):
+        layer = nn.vmap(nn.Dense, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=1, out_axes=1)
+        return layer(3, name="each")(x)
+
+
+def test_statistics_are_along_the_axes_that_a_layer_sums_over():
+    """Of `X` [batch 5, position 6, channel 4]: which entries meet one entry of the kernel."""
+    cases = [
+        (Each(), "each", (6, 4), 0),
+        (nn.DenseGeneral(3, axis=(-1, 1)), "", (6, 4), 0),  # flax 0.12.8 sorts the axes
+        (nn.DenseGeneral(3, batch_dims=(0,)), "", (5, 4), 1),
+        (nn.Einsum((6, 4, 2), "bpc,pco->bpo"), "", (6, 4), 0),
+        (nn.Einsum((4, 2, 2), "bpc,chk->bphk"), "", (4,), (0, 1)),
+    ]
+    for module, layer, shape, summed in cases:
+        variables = jax.jit(module.init)(jax.random.key(0), X)
+        seen = evidence.activations(module, variables, X)[layer]
+        assert seen.norm.shape == seen.mean.shape == shape, module
+        np.testing.assert_allclose(seen.norm, np.sqrt(np.square(X).sum(summed)), rtol=1e-5)
+        kernel = np.asarray(trees.flatten(variables["params"])[f"{layer}/kernel".strip("/")])
+        scores = evaluate("wanda", {f"{layer}/kernel".strip("/"): kernel}, Evidence(activations={layer: seen}))
+        expected = np.abs(kernel) * seen.norm.reshape(*shape, *[1] * (kernel.ndim - len(shape)))
+        np.testing.assert_allclose(next(iter(scores.values())), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "strategy",
     ["wanda", "layer_activation", "layer_magnitude", "magnitude_2_4", "channel_l1", "erk_magnitude", "lamp", "block"],

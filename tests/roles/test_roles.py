@@ -316,7 +316,9 @@ def test_names_and_siblings_say_what_leaves_are(library):
         ({"a/kernel": (2, 3, 3, 4, 8), "norm/scale": (2, 8)}, "copy window window in out"),
         ({"query/kernel": (16, 4, 4), "out/kernel": (4, 4, 16)}, "in out out"),
         ({"out/kernel": (4, 4, 16), "query/kernel": (16, 4, 4)}, "in in out"),
+        ({"cls": (1, 1, 8)}, "window in out"),  # where only one axis has more than one place, all readings are one
         # none of it
+        ({"ScanConv_0/kernel": (3, 3, 3, 4, 8)}, None),
         ({"a/kernel": (4, 4, 4), "a/bias": (4, 4)}, None),
         ({"a/kernel": (3, 4, 4)}, None),
         ({"a/kernel": (4, 3, 4), "a/bias": (4, 3), "norm/scale": (4, 3)}, None),  # a stack on axis 1
