@@ -17,7 +17,7 @@ from flax import struct
 
 from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, NonFiniteError
-from hyperlab.roles.owners import summed_axes
+from hyperlab.roles.owners import path_of, summed_axes
 
 PyTree = Any
 
@@ -120,7 +120,7 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
     given = {name: value for name, value in options.items() if name not in ("rngs", "mutable")}
     decided = roles.of(params, module, *inputs, **given)
     shapes = {path: leaf.shape for path, leaf in trees.flatten(params).items()}
-    sums: dict[tuple[str, int], list] = {}  # by layer and copy: the means, the squares, how many calls
+    sums: dict[tuple[str, int], list] = {}  # by kernel and copy: the means, the squares, how many calls
 
     def add(path: str, copies: np.ndarray, *statistics: np.ndarray) -> None:
         for copy, mean, square in zip(np.ravel(copies).tolist(), *map(np.array, statistics), strict=True):
@@ -130,12 +130,12 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
     def record(next_call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         layer = context.module
         if context.method_name == "__call__" and args and layer.has_variable("params", "kernel"):
-            kernel, path = layer.get_variable("params", "kernel"), "/".join((*layer.path, "kernel"))
+            kernel, path = layer.get_variable("params", "kernel"), path_of(*layer.path, "kernel")
             copies = kernel.copies.ravel() if isinstance(kernel, _Numbered) else jnp.zeros(1, jnp.int32)
             if not isinstance(kernel, _Numbered) and shapes.get(path, kernel.shape) != kernel.shape:
                 raise ConfigError(f"{path!r} {shapes[path]} is stacked, its layer sees {kernel.shape}; cannot tell how")
             # The host adds up: what is seen inside a scan cannot be brought out of it in another way.
-            jax.debug.callback(partial(add, "/".join(layer.path)), copies, *_statistics(layer, args[0], copies.size))
+            jax.debug.callback(partial(add, path), copies, *_statistics(layer, args[0], copies.size))
         return next_call(*args, **kwargs)
 
     @jax.jit
@@ -147,7 +147,8 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
     jax.effects_barrier()
     if not sums:
         raise ConfigError(f"no layer with a 'kernel' was called in {type(module).__name__}")
-    return {path: _inputs(path, sums, shapes, decided) for path in sorted({path for path, _ in sums})}
+    kernels = sorted({path for path, _ in sums})
+    return {path.rpartition("/")[0]: _inputs(path, sums, shapes, decided) for path in kernels}
 
 
 @struct.dataclass
@@ -197,8 +198,7 @@ def _statistics(layer: nn.Module, x: jax.Array, copies: int) -> tuple[jax.Array,
 
 
 def _inputs(path: str, sums: dict, shapes: dict[str, tuple[int, ...]], decided: dict[str, roles.Role]) -> Inputs:
-    kernel = f"{path}/kernel" if path else "kernel"
-    role, shape = decided[kernel], shapes[kernel]
+    role, shape = decided[path], shapes[path]
     stack = [] if role.undecided else [shape[axis] for axis in role.stacked]
     some = next(total[0] for key, total in sums.items() if key[0] == path)
     never = (np.zeros_like(some), np.zeros_like(some), 1)  # a copy that was not called

@@ -109,7 +109,12 @@ def _count(axes: Any) -> int:
     return len(axes) if isinstance(axes, tuple | list) else 1
 
 
-def _path(*names: Any) -> str:
+def path_of(*names: Any) -> str:
+    """The slash path of a leaf, from the names of the modules around it and its own.
+
+    >>> path_of("encoder", "dense", "kernel")
+    'encoder/dense/kernel'
+    """
     return trees.path_of([jax.tree_util.DictKey(name) for name in names])
 
 
@@ -181,7 +186,7 @@ def _traced(module: nn.Module, params: Any, *inputs: Any, **kwargs: Any) -> dict
             if marked or not isinstance(leaf, Mapping):
                 value, left = (leaf.value, leaf.left) if marked else (leaf, None)
                 part = jax.ShapeDtypeStruct(value.shape, value.dtype)
-                seen.setdefault(_path(*layer.path, name), _Seen(layer, name, part, left))
+                seen.setdefault(path_of(*layer.path, name), _Seen(layer, name, part, left))
         return result
 
     def forward(mark: Callable, params: Any) -> None:
@@ -220,7 +225,7 @@ def _of_nnx(module: Any, params: Any) -> dict[str, Role]:
     for keys, layer in nnx.iter_graph(module):
         words, sizes = _nnx_words(nnx, layer) if isinstance(layer, nnx.Module) else ({}, {})
         for name, axes in words.items():
-            path = _path(*keys, name)
+            path = path_of(*keys, name)
             if path in leaves and len(axes) <= len(leaves[path].shape):
                 stacked = _stacked(leaves[path].shape, len(axes), sizes.get(name))
                 roles[path] = Role(_kind(path), axes).within(stacked)
