@@ -15,7 +15,7 @@ import importlib
 from hyperlab.results import results  # not with its first use: the room, once imported, would take the function's name
 
 __version__ = "0.1.0"
-_ROOMS = ("errors", "hypernet", "interop", "local_sgd", "pruning", "trees", "uncertainty")
+_ROOMS = ("errors", "hypernet", "interop", "local_sgd", "pruning", "roles", "trees", "uncertainty")
 _FROM = {"diagnose": "hypernet", "hypernetize": "hypernet", "segment": "in_context"}
 __all__ = [
     "diagnose",
@@ -26,6 +26,7 @@ __all__ = [
     "local_sgd",
     "pruning",
     "results",
+    "roles",
     "run",
     "segment",
     "trees",

@@ -147,7 +147,8 @@ class LowRankHead(nn.Module):
         """The tensors generated in place of those of `spec`; factors are named `<path>@a`, `<path>@b`."""
         records = []
         for record in spec:
-            rows = record.size // record.shape[-1] if record.role == "kernel" else 0
+            # by rank, whatever the role: the factors are the structure of checkpoints
+            rows = record.size // record.shape[-1] if len(record.shape) >= 2 else 0
             if rows and self.rank * (rows + record.shape[-1]) < record.size:
                 records.append(Record(record.path + "@a", (rows, self.rank)))
                 records.append(Record(record.path + "@b", (self.rank, record.shape[-1])))
@@ -162,6 +163,7 @@ class LowRankHead(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, target: Target) -> dict[str, jax.Array]:
         spec, factors = target.spec, self.factors(target.spec)
+        gains = {record.path for record in spec if record.role == "scale"}
 
         def start(key):
             std, norm = target.rows_std(features), jnp.sqrt(_squared_norm(features))
@@ -169,6 +171,8 @@ class LowRankHead(nn.Module):
             for record in spec:  # Var(A B) = rank Var(A) Var(B), where Var(A) = norm^2 x variance of its rows
                 for factor in made & {record.path + "@a", record.path + "@b"}:
                     std[factor] = jnp.sqrt(std[record.path] / (math.sqrt(self.rank) * norm))
+                    if record.path in gains and factor.endswith("@a"):  # their product is zero, and yet gets a gradient
+                        std[factor] = 1 / norm
             return target.scheme.draw(key, (features.shape[-1], factors.packed_size)) * _columns(factors, std)
 
         pieces = factors.unpack(features @ self.param("kernel", start))

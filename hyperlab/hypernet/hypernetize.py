@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import GammaError, PatternError
 from hyperlab.hypernet.encodings import ENCODINGS
@@ -52,6 +53,7 @@ def hypernetize(
     generated_weight_decay: float = 0.0,
     memory_limit: int | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
+    roles: Mapping[str, Any] | None = None,
 ) -> "HyperModel":
     """Turns a network into one whose parameters are generated from a conditioning input gamma.
 
@@ -81,6 +83,8 @@ def hypernetize(
         is generated, not of omega), without changing the loss.
       memory_limit: bytes that one operation may allocate; by default half of the device's memory.
       example_kwargs: keyword arguments for the primary's `init`, for instance `{"train": False}`.
+      roles: what generated leaves are, where neither the primary's layers nor names tell, by glob pattern:
+        `{"**/mix": "in out out"}`, a word for each axis; see `hyperlab.roles`.
 
     Returns:
       A `HyperModel`.
@@ -106,7 +110,9 @@ def hypernetize(
     tied = tied_paths(primary, *concrete(example_inputs), **example_kwargs)
     # A tied leaf is generated once, under its first path.
     chosen = [path for path in _generated(layout, shapes, select) if tied.get(path, path) == path]
-    spec = ParamSpec.of(layout.build(shapes), chosen)
+    params = layout.build(shapes)
+    decided = roles_of.of(params, primary.module, *concrete(example_inputs), roles=roles, **example_kwargs)
+    spec = ParamSpec.of(params, chosen, decided)
 
     named = isinstance(gamma_dim, Mapping)
     per_input = dict(encoding) if isinstance(encoding, Mapping) else None

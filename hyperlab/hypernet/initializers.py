@@ -117,10 +117,12 @@ def _harmonic(record: Record, context: HeadContext, variance: float) -> float:
 def fan_out() -> Scheme:
     """Kaiming fan-out, each generated tensor as a layer of its own: head variance gain^2 / n_k.
 
+    In a stack of layers (`nn.scan`), n_k is the size of one, as it would be in a loop.
+
     The default, as in Magnitude Invariant Parametrizations (arXiv 2304.07645): the norm of each generated
     tensor is about that of the encoding, whatever the size of the tensor.
     """
-    return Scheme(("fan_out", None), lambda record, context: context.gain**2 / record.size)
+    return Scheme(("fan_out", None), lambda record, context: context.gain**2 * record.copies / record.size)
 
 
 @INITIALIZERS.add("fan_out_flat")

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hyperlab import trees
+from hyperlab import roles, trees
 from hyperlab.errors import ParameterTreeError
 
 # A primary above this size gets its packed output padded, so that the head's output axis divides by any
@@ -23,11 +23,19 @@ PAD_ABOVE, PAD_MULTIPLE = 2**20, 256
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One generated tensor: its slash path, shape and dtype name."""
+    """One generated tensor: its slash path, shape and dtype name, and what it is in its layer.
+
+    Attributes:
+      path: of the tensor.
+      shape: of the tensor; several layers may be stacked in it (`nn.scan`, `nn.vmap`).
+      dtype: its name.
+      leaf: its `roles.Role`; by default what its name says.
+    """
 
     path: str
     shape: tuple[int, ...]
     dtype: str = "float32"
+    leaf: roles.Role | None = None
 
     @property
     def size(self) -> int:
@@ -35,21 +43,40 @@ class Record:
         return math.prod(self.shape)
 
     @property
+    def decided(self) -> roles.Role:
+        """What the tensor is, and along which axes its layer sums."""
+        if self.leaf is not None:
+            return self.leaf
+        return roles.of({self.path: jax.ShapeDtypeStruct(self.shape, self.dtype)})[self.path]
+
+    @property
     def role(self) -> str:
-        """`kernel` (two axes or more), `scale` (a normalisation gain, which rests at 1) or `bias`."""
-        if len(self.shape) >= 2:
-            return "kernel"
-        return "scale" if self.path.rsplit("/", 1)[-1] == "scale" else "bias"
+        """`kernel` (embeddings too), `scale` (a normalisation gain, which rests at 1) or `bias` (any other vector)."""
+        kind = self.decided.kind
+        return kind if kind in ("bias", "scale") else "kernel" if self.decided.is_matrix else "bias"
+
+    @property
+    def copies(self) -> int:
+        """How many layers are stacked in the tensor; 1 where that is undecided."""
+        return 1 if self.decided.undecided else self.decided.copies(self.shape)
 
     @property
     def fan_in(self) -> int:
-        """Inputs of one output unit, receptive field included (kernels are `[..., in, out]`)."""
-        return self.size // self.shape[-1] if len(self.shape) >= 2 else self.size
+        """Inputs of one output unit of one layer, receptive field included; of a vector, its size.
+
+        Raises:
+          ConfigError: the axes of the tensor are undecided; the message says how to say them.
+        """
+        return self.decided.fan_in(self.shape)
 
     @property
     def fan_out(self) -> int:
-        """Outputs of one input unit, receptive field included."""
-        return self.size // self.shape[-2] if len(self.shape) >= 2 else self.size
+        """Outputs of one input unit of one layer, receptive field included; of a vector, its size.
+
+        Raises:
+          ConfigError: as for `fan_in`.
+        """
+        return self.decided.fan_out(self.shape)
 
     @property
     def layer(self) -> str:
@@ -71,13 +98,19 @@ class ParamSpec:
     records: tuple[Record, ...]
 
     @classmethod
-    def of(cls, tree: Any, paths: Iterable[str] | None = None) -> "ParamSpec":
-        """The spec of a tree of arrays or `jax.ShapeDtypeStruct`, limited to `paths`, in tree order."""
+    def of(
+        cls, tree: Any, paths: Iterable[str] | None = None, decided: Mapping[str, roles.Role] | None = None
+    ) -> "ParamSpec":
+        """The spec of a tree of arrays or `jax.ShapeDtypeStruct`, limited to `paths`, in tree order.
+
+        What each leaf is, is `decided` by path, or by `roles.of` the tree.
+        """
         leaves = trees.flatten(tree)
+        decided = roles.of(tree) if decided is None else decided
         keep = set(leaves if paths is None else paths)
         return cls(
             tuple(
-                Record(path, tuple(leaf.shape), jnp.dtype(leaf.dtype).name)
+                Record(path, tuple(leaf.shape), jnp.dtype(leaf.dtype).name, decided[path])
                 for path, leaf in leaves.items()
                 if path in keep
             )
@@ -140,9 +173,10 @@ class ParamSpec:
             raise ParameterTreeError("; ".join(problems[:10]))
 
     def manifest(self) -> list[dict]:
-        """The packing as plain JSON: path, shape, dtype and offset of each tensor."""
+        """The packing as plain JSON: path, shape, dtype, offset and role (in words) of each tensor."""
         offset, rows = 0, []
         for record in self.records:
-            rows.append({"offset": offset, **dataclasses.asdict(record), "shape": list(record.shape)})
+            row = {"offset": offset, "path": record.path, "shape": list(record.shape), "dtype": record.dtype}
+            rows.append({**row, "role": str(record.decided)})
             offset += record.size
         return rows

@@ -78,8 +78,8 @@ def payload(state: LocalState, config: Config) -> Payload:
     """
     owner = fragment_of(state.anchor, config)
     parts = [part(state.anchor, owner, index) for index in range(config.groups)]
-    sizes = [WIDTH * trees.count(leaves) for leaves in parts]
-    shared = WIDTH * trees.count(state.shared)
+    sizes = [WIDTH * _numbers(leaves) for leaves in parts]
+    shared = WIDTH * _numbers(state.shared)
     averaged = WIDTH * _buffer_count(state.inner) if config.inner_state == "average" else 0
     sent = [_compressed(config.compression, leaves) for leaves in parts]
     summed, messages = [one[0] for one in sent], tuple(one[1] for one in sent)
@@ -91,7 +91,7 @@ def payload(state: LocalState, config: Config) -> Payload:
 def _compressed(name: str | None, leaves: PyTree) -> tuple[int, int]:
     """Bytes of a tree that are summed, and those that are gathered."""
     if name is None or name in RANKS:
-        return WIDTH * (numbers_sent(leaves, RANKS[name]) if name else trees.count(leaves)), 0
+        return WIDTH * (numbers_sent(leaves, RANKS[name]) if name else _numbers(leaves)), 0
     return 0, message_bytes(name, leaves)
 
 
@@ -178,10 +178,16 @@ def _event_bytes(event, n, sizes):
     return all_reduce_bytes(n, summed) + all_gather_bytes(n, gathered)
 
 
+def _numbers(tree: PyTree) -> int:
+    """How many real numbers a tree is; a complex one is two."""
+    return trees.count(tree) + sum(leaf.size for leaf in jax.tree.leaves(tree) if np.iscomplexobj(leaf))
+
+
 def _buffer_count(inner: PyTree) -> int:
     """Numbers in the optimizer's buffers of one replica."""
     marks, leaves = buffers(inner.opt_state, inner.params), jax.tree.leaves(inner.opt_state)
-    return sum(leaf.size // leaf.shape[0] for mine, leaf in zip(jax.tree.leaves(marks), leaves, strict=True) if mine)
+    own = [leaf for mine, leaf in zip(jax.tree.leaves(marks), leaves, strict=True) if mine]
+    return sum(_numbers(leaf) // leaf.shape[0] for leaf in own)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hyperlab import trees
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.local_sgd import low_rank
 from hyperlab.local_sgd.low_rank import RANKS
@@ -83,9 +84,18 @@ def message_bytes(name: str, params: PyTree) -> int:
 def begin(name: str, params: PyTree, replicas: int, error_feedback: bool = True) -> PyTree:
     """What there is to remember before the first exchange: zeros, `{}` without feedback, a `low_rank.Memory`.
 
+    Raises:
+      ConfigError: a leaf is complex, which neither codes nor factors are for.
+
     >>> begin("sign", jnp.ones(3), 2).shape
     (2, 3)
     """
+    for path, leaf in trees.flatten(params).items():
+        if jnp.iscomplexobj(leaf):
+            raise ConfigError(
+                f"compression {name!r} is for real numbers, and {path!r} is {leaf.dtype}; leave compression out, or "
+                "keep its two parts as a real leaf with one more axis"
+            )
     if name in RANKS:
         return low_rank.begin(params, RANKS[name], replicas)
     if not error_feedback:

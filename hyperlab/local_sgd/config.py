@@ -38,7 +38,8 @@ class Config:
       period: H, the local steps of a round: a number or a function of the step at which the round begins
         (`periods.quadratic`, `periods.warm_up`).
       inner_state: what a synchronisation does to momenta and moments of the inner optimizer: `reset` to their
-        beginning, `maintain` each replica's own, `average` (more bytes).
+        beginning, `maintain` each replica's own, `average` (more bytes). Gradients that wait for others
+        (`optax.MultiSteps`) stay where they are.
       collections: other model variables (batch statistics): `share` the combined ones, or `keep` each replica's own;
         the anchor always has the combined ones.
       synchronous_steps: steps at the beginning in which gradients are averaged.

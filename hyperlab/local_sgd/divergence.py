@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from hyperlab.local_sgd.packing import real_rows
 from hyperlab.local_sgd.state import LocalState
 
 PyTree = Any
@@ -56,13 +57,13 @@ def moves(stacked: jax.Array, anchor: jax.Array) -> dict[str, jax.Array]:
 
 
 def rows(stacked: PyTree) -> jax.Array:
-    """A tree with a leading axis as one matrix `[replicas, size]`, float32.
+    """A tree with a leading axis as one matrix `[replicas, size]`, float32; a complex number is two of them.
 
     >>> rows({"a": jnp.ones((2, 3)), "b": jnp.ones((2, 2, 2))}).shape
     (2, 7)
     """
     leaves = jax.tree.leaves(stacked)
-    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1).astype(jnp.float32) for leaf in leaves], axis=1)
+    return jnp.concatenate([real_rows(leaf).astype(jnp.float32) for leaf in leaves], axis=1)
 
 
 def _norm(matrix: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """What a synchronisation does to what is neither parameter nor anchor: optimizer buffers, batch statistics."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -11,12 +11,16 @@ from hyperlab import trees
 
 PyTree = Any
 
+# Gradients that wait for more of them are no momenta, and the counters of how many wait are those of no buffer.
+WAITING = {optax.MultiStepsState: ("inner_opt_state",), optax.ApplyEvery: ()}  # and which field is not part of it
+
 
 def buffers(opt_state: PyTree, params: PyTree) -> PyTree:
     """Which leaves of an optimizer state are buffers of a parameter: momenta, moments, running means.
 
-    A buffer is a floating leaf whose path ends with that of a parameter and whose shape is the same, as in every optax
-    optimizer, also in groups. Statistics of other shapes (factored second moments) are none.
+    A buffer is a floating (or complex) leaf whose path ends with that of a parameter and whose shape is the same, as in
+    every optax optimizer, also in groups. Statistics of other shapes (factored second moments) are none, and neither
+    are gradients that wait for others (`optax.MultiSteps`, `optax.apply_every`): each replica keeps its own.
 
     Args:
       opt_state: an optimizer state, stacked over replicas or not.
@@ -31,11 +35,15 @@ def buffers(opt_state: PyTree, params: PyTree) -> PyTree:
     """
     shapes = {path: leaf.shape for path, leaf in trees.flatten(params).items()}
 
+    waiting = tuple(_waiting(opt_state))
+
     def is_buffer(keys, leaf):
+        if _is_below(keys, waiting):
+            return False
         path = "/" + trees.path_of(keys)
         # "kernel" ends "conv/kernel" too: the longest name is the parameter's own
         name = max((name for name in shapes if path.endswith("/" + name) or not name), key=len, default=None)
-        return name is not None and leaf.shape == shapes[name] and bool(jnp.issubdtype(leaf.dtype, jnp.floating))
+        return name is not None and leaf.shape == shapes[name] and bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
     return jax.tree_util.tree_map_with_path(is_buffer, opt_state)
 
@@ -43,7 +51,8 @@ def buffers(opt_state: PyTree, params: PyTree) -> PyTree:
 def reset(optimizer: optax.GradientTransformation, opt_state: PyTree, params: PyTree) -> PyTree:
     """Buffers at their beginning, with the counters that belong to them (Adam's bias correction).
 
-    Counters of schedules, and learning rates, have no buffers beside them and stay as they are.
+    Counters of schedules, and learning rates, have no buffers beside them and stay as they are. So do gradients that
+    wait for others, with their counter, so that a round may be shorter than an accumulation.
 
     Args:
       optimizer: the inner optimizer.
@@ -61,12 +70,29 @@ def reset(optimizer: optax.GradientTransformation, opt_state: PyTree, params: Py
     fresh = jax.vmap(optimizer.init)(params)
     own = jax.tree_util.tree_leaves_with_path(buffers(opt_state, params))
     homes = {_home(keys) for keys, mine in own if mine} - {None}
+    waiting = tuple(_waiting(opt_state))
 
     def begun(keys, mine, new, old):
         counter = keys and jnp.issubdtype(old.dtype, jnp.integer) and _home(keys) in homes
-        return new if mine or counter else old
+        return new if mine or (counter and not _is_below(keys, waiting)) else old
 
     return jax.tree_util.tree_map_with_path(begun, buffers(opt_state, params), fresh, opt_state)
+
+
+def _waiting(state: PyTree, above: tuple = ()) -> Iterator[tuple]:
+    """Paths, as tuples of keys, of what accumulates gradients, however deep in other wrappers."""
+    found = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda node: type(node) in WAITING)
+    for keys, node in found:
+        for field in node._fields if type(node) in WAITING else ():
+            path = (*above, *keys, jax.tree_util.GetAttrKey(field))
+            if field in WAITING[type(node)]:
+                yield from _waiting(getattr(node, field), path)
+            else:
+                yield path
+
+
+def _is_below(keys: tuple, paths: tuple) -> bool:
+    return any(tuple(keys[: len(path)]) == path for path in paths)
 
 
 def _home(keys: tuple) -> tuple | None:
@@ -89,7 +115,7 @@ def moments(collections: PyTree, shared: PyTree) -> PyTree:
 
     def moment(path, leaf):
         mean = _mean_beside(path, given)
-        return leaf if mean is None else leaf + jnp.square(given[mean] - center[mean][None])
+        return leaf if mean is None else leaf + jnp.square(jnp.abs(given[mean] - center[mean][None]))
 
     return trees.unflatten({path: moment(path, leaf) for path, leaf in given.items()}, collections)
 
@@ -110,9 +136,9 @@ def combined(means: PyTree, shared: PyTree) -> PyTree:
     def final(path, leaf):
         mean = _mean_beside(path, given)
         if mean is not None:
-            leaf = jnp.maximum(leaf - jnp.square(given[mean] - center[mean]), 0)
+            leaf = jnp.maximum(leaf - jnp.square(jnp.abs(given[mean] - center[mean])), 0)
         old = center[path]
-        return (leaf if jnp.issubdtype(old.dtype, jnp.floating) else jnp.round(leaf)).astype(old.dtype)
+        return (leaf if jnp.issubdtype(old.dtype, jnp.inexact) else jnp.round(leaf)).astype(old.dtype)
 
     return trees.unflatten({path: final(path, leaf) for path, leaf in given.items()}, shared)
 

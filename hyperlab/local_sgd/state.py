@@ -77,6 +77,9 @@ class LocalState:
 def create(inner: PyTree, config: Config) -> LocalState:
     """The state before the first step: every replica is a copy of `inner`.
 
+    Parameters that are integers (index tables) are no numbers to average: each replica keeps its own, the anchor those
+    that it began with.
+
     A pure function of arrays, as `hyperlab.train.state.create`: under `jax.jit` with `out_shardings` no device ever
     holds all replicas.
 
@@ -101,7 +104,8 @@ def create(inner: PyTree, config: Config) -> LocalState:
     owner = fragment_of(anchor, config)
     residual = {}
     if config.compression is not None and config.kind != "synchronous":
-        residual = compression.begin(config.compression, anchor, config.replicas, config.error_feedback)
+        sent = jax.tree.map(lambda leaf: leaf if is_averaged(leaf) else None, anchor)
+        residual = compression.begin(config.compression, sent, config.replicas, config.error_feedback)
     return LocalState(
         step=jnp.zeros((), jnp.int32),
         since=jnp.zeros(config.groups, jnp.int32),
@@ -124,7 +128,7 @@ def replicate(tree: PyTree, replicas: int) -> PyTree:
 
 
 def fragment_of(params: PyTree, config: Config) -> PyTree:
-    """The index of each leaf's fragment, in a tree like the parameters.
+    """The index of each leaf's fragment, in a tree like the parameters; -1 for integers, which are in none.
 
     Raises:
       PatternError: a pattern matches no leaf, or a leaf matches no pattern, or a fragment is left empty.
@@ -142,7 +146,17 @@ def fragment_of(params: PyTree, config: Config) -> PyTree:
         if index not in owner.values():
             named = patterns[0] if len(patterns) == 1 else patterns
             raise PatternError(f"fragment {named!r} is empty: the patterns before it take all that it matches")
-    return trees.unflatten(owner, params)
+    averaged = {path: is_averaged(leaf) for path, leaf in trees.flatten(params).items()}
+    return trees.unflatten({path: index if averaged[path] else -1 for path, index in owner.items()}, params)
+
+
+def is_averaged(leaf: Any) -> bool:
+    """Whether a parameter is a real or complex number; integers are not averaged.
+
+    >>> is_averaged(jnp.ones(2)), is_averaged(jnp.arange(2))
+    (True, False)
+    """
+    return not hasattr(leaf, "dtype") or bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
 def strided(params: PyTree, count: int) -> tuple[tuple[str, ...], ...]:
@@ -290,10 +304,10 @@ def resize(state: LocalState, replicas: int) -> LocalState:
 
 def _survivors(leaf: jax.Array) -> jax.Array:
     """The mean of numbers; counters and masks are the same on every replica."""
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
+    if is_averaged(leaf):
         return mean_over_replicas(leaf).astype(leaf.dtype)
     return leaf[0]
 
 
 def _wide(leaf: Any) -> Any:
-    return jnp.result_type(leaf, jnp.float32)
+    return jnp.result_type(leaf, jnp.float32) if is_averaged(leaf) else leaf.dtype

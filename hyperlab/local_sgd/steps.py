@@ -21,7 +21,7 @@ from hyperlab.local_sgd.compression import compressed_mean
 from hyperlab.local_sgd.config import Config
 from hyperlab.local_sgd.low_rank import RANKS
 from hyperlab.local_sgd.packing import AXIS, everywhere, mean_over_axis, mean_over_groups, mean_over_replicas
-from hyperlab.local_sgd.state import LocalState, fragment_of, part, replicate
+from hyperlab.local_sgd.state import LocalState, fragment_of, is_averaged, part, replicate
 
 PyTree = Any
 InnerStep = Callable[[PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
@@ -126,9 +126,11 @@ def group_step(optimizer: optax.GradientTransformation, config: Config, mesh: Me
 
     def group(state: LocalState, size: int) -> LocalState:
         inner = state.inner
-        sent = {"params": inner.params, "buffers": _buffers(inner, config)}
-        means = mean_over_groups(sent, size, mesh is not None)
-        params = jax.tree.map(lambda mean, leaf: mean.astype(leaf.dtype), means["params"], inner.params)
+        numbers = jax.tree.map(lambda leaf: leaf if is_averaged(leaf) else None, inner.params)
+        means = mean_over_groups({"params": numbers, "buffers": _buffers(inner, config)}, size, mesh is not None)
+        params = jax.tree.map(
+            lambda leaf, mean: leaf if mean is None else mean.astype(leaf.dtype), inner.params, means["params"]
+        )
         inner = inner.replace(params=params, opt_state=_with_buffers(inner, means["buffers"], optimizer, config))
         return state.replace(inner=inner)
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab import trees
+from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, ParameterTreeError, nearest
 from hyperlab.metrics.kept import CompressionRatio, KeptFraction, Sparsity, highest_compression, layerwise_speedup
 
@@ -58,8 +58,8 @@ class Compression(NamedTuple):
       nonzero_macs: those with kept entries; None as before.
       dense_bits: size without pruning.
       bitmask_bits: size where each pruned parameter stores one bit an entry, and the kept entries.
-      indexed_bits: size where each pruned parameter is a matrix of compressed rows: an output channel (the last
-        axis) is a row, each kept entry has its column, each row its end.
+      indexed_bits: size where each pruned parameter is a matrix of compressed rows: an output channel (of each layer
+        in a stack) is a row, each kept entry has its column, each row its end.
       latency: a measurement of the network as it was run; None where there is none. It is not derived from the counts.
     """
 
@@ -151,7 +151,9 @@ def measure(
     bits = {path: bits_of(leaf.dtype) for path, leaf in leaves.items()}
     dense = {path: entries[path] * bits[path] for path in leaves}
     bitmask = {path: entries[path] + nonzero[path] * bits[path] for path in pruned}
-    indexed = {path: nonzero[path] * bits[path] + _index_bits(leaves[path].shape, nonzero[path]) for path in pruned}
+    rows = _rows(params, pruned)
+    indices = {path: _index_bits(entries[path], rows[path], nonzero[path]) for path in pruned}
+    indexed = {path: nonzero[path] * bits[path] + indices[path] for path in pruned}
     total, left = _macs(macs, total_macs, entries, nonzero)
     return Compression(
         parameters=sum(entries.values()),
@@ -168,14 +170,16 @@ def measure(
 
 
 def bits_of(dtype: Any) -> int:
-    """Bits of one number; a boolean is one.
+    """Bits of one number; a boolean is one, a complex number has two parts.
 
-    >>> [bits_of(dtype) for dtype in (jnp.float32, jnp.bfloat16, jnp.int8, bool)]
-    [32, 16, 8, 1]
+    >>> [bits_of(dtype) for dtype in (jnp.float32, jnp.bfloat16, jnp.int8, bool, jnp.complex64)]
+    [32, 16, 8, 1, 64]
     """
     dtype = jnp.dtype(dtype)
     if dtype.kind == "b":
         return 1
+    if dtype.kind == "c":
+        return 8 * dtype.itemsize
     return (jnp.finfo if jnp.issubdtype(dtype, jnp.inexact) else jnp.iinfo)(dtype).bits
 
 
@@ -202,10 +206,18 @@ def _by_value(leaves: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> int 
     return sum(int(np.count_nonzero((np.asarray(leaf) != 0) & kept[path])) for path, leaf in leaves.items())
 
 
-def _index_bits(shape: tuple[int, ...], nonzero: int) -> int:
-    rows = shape[-1] if len(shape) > 1 else 1
-    columns = math.prod(shape) // max(rows, 1)
-    return nonzero * _address(columns) + (rows + 1) * _address(nonzero + 1)
+def _rows(params: Any, paths: Collection[str]) -> dict[str, int]:
+    """Output channels by path; a vector is one row, and where axes are undecided the last one is the outputs'."""
+    decided, leaves, rows = roles.of(params), trees.flatten(params), {}
+    for path in paths:
+        role, shape = decided[path], leaves[path].shape
+        axes = (*role.stacked, *role.outputs) if role.is_matrix and not role.undecided else range(len(shape))[-1:]
+        rows[path] = math.prod(shape[axis] for axis in axes) if role.is_matrix else 1
+    return rows
+
+
+def _index_bits(entries: int, rows: int, nonzero: int) -> int:
+    return nonzero * _address(entries // max(rows, 1)) + (rows + 1) * _address(nonzero + 1)
 
 
 def _address(places: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab import trees
+from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, ParameterTreeError, nearest
 from hyperlab.pruning.channels import ChannelGroup
 
@@ -24,7 +24,9 @@ _NORMS = {"l1": 1, "l2": 2}
 def channel_scores(variables: Any, groups: Sequence[ChannelGroup], norm: str = "l1") -> dict[str, np.ndarray]:
     """Norms of the entries that each channel has in kernels, over all members of its group.
 
-    Vectors (biases, normalisations, statistics) vanish with a channel and do not speak for it: their scale is another.
+    Biases, normalisations and statistics vanish with a channel and do not speak for it: their scale is another. Which
+    leaves are kernels their names and siblings say, not their rank (`hyperlab.roles`). Complex entries count by their
+    modulus.
 
     Args:
       variables: what the groups were found in, with values.
@@ -45,12 +47,13 @@ def channel_scores(variables: Any, groups: Sequence[ChannelGroup], norm: str = "
     if norm not in _NORMS:
         raise ConfigError(f"norm {norm!r}; {nearest(norm, _NORMS)}")
     leaves, power, scores = trees.flatten(variables), _NORMS[norm], {}
+    kernels = {path for path, role in roles.of(variables).items() if role.is_matrix}
     for group in groups:
         total = np.zeros(group.channels)
         for path, axis, places in group.members:
-            if leaves[path].ndim > 1:
-                lines = np.moveaxis(np.asarray(leaves[path], np.float64), axis, 0)
-                by_place = (np.abs(lines) ** power).reshape(len(lines), -1).sum(1)
+            if path in kernels:
+                lines = np.moveaxis(np.abs(np.asarray(leaves[path])).astype(np.float64), axis, 0)
+                by_place = (lines**power).reshape(len(lines), -1).sum(1)
                 total += by_place[places].sum(1)
         if not np.isfinite(total).all():
             raise ConfigError(f"scores of the channels of {group.name!r} are not finite; expected finite parameters")

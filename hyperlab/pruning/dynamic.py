@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab import trees
+from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, NonFiniteError, ParameterTreeError, nearest
+from hyperlab.pruning import layers
 from hyperlab.pruning.counting import check
 from hyperlab.pruning.keep import largest
 from hyperlab.pruning.scores import Evidence, evaluate, host
@@ -35,7 +36,7 @@ def drop_fraction(step: int, end: int, initial: float = 0.3) -> float:
 
 
 def move(rule: str, params: PyTree, masks: PyTree, fraction: float, *, grads: PyTree = None, key: Any = None) -> PyTree:
-    """The masks after one drop and growth; every leaf keeps its count exactly.
+    """The masks after one drop and growth; every leaf keeps its count exactly, and every layer of a stack its own.
 
     Args:
       rule: `set` (grows at random, needs `key`) or `rigl` (by gradient, needs `grads`).
@@ -67,15 +68,17 @@ def move(rule: str, params: PyTree, masks: PyTree, fraction: float, *, grads: Py
     weights = {path: host(leaf) for path, leaf in trees.flatten(params).items() if path in moving}
     strength = evaluate("magnitude", weights, Evidence())
     growth = evaluate("random", weights, Evidence(key=key)) if rule == "set" else _gradients(grads, weights)
-    moved = dict(flat)
-    for path in moving:
-        active = flat[path]
+    # every layer of a stack by itself
+    apart = layers.of({path: flat[path].shape for path in moving}, roles.of(params))
+    activity, strength, growth = (apart.apart(leaves) for leaves in ({p: flat[p] for p in moving}, strength, growth))
+    moved = {}
+    for path, active in activity.items():
         kept = int(active.sum())
         count = min(math.floor(fraction * kept), active.size - kept)
         remain = largest([np.where(active, strength[path], -np.inf)], kept - count)[0]
         grown = largest([np.where(active, -np.inf, growth[path])], count)[0]
         moved[path] = remain | grown
-    return trees.unflatten(moved, params)
+    return trees.unflatten({**flat, **apart.together(moved, moving)}, params)
 
 
 def _gradients(grads: PyTree, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

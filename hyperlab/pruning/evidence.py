@@ -4,6 +4,7 @@ Each function takes a network as pure functions and gives trees like its paramet
 activations). Nothing that a network keeps is changed: statistics of batches are read, not written.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,22 +13,27 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
+from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, NonFiniteError
+from hyperlab.roles.owners import path_of, summed_axes
 
 PyTree = Any
 
 
 class Inputs(NamedTuple):
-    """Statistics of what a layer was given, each of the length of its input channels.
+    """Statistics of what a layer was given, each of the shape of its input channels, with leading axes for a stack.
 
     Attributes:
       mean: the mean over the batch, then its absolute value averaged over positions.
       norm: the L2 norm over all examples and positions.
+      kernel: the role of the layer's kernel, which says where its inputs are; None leaves it to names.
     """
 
     mean: np.ndarray
     norm: np.ndarray
+    kernel: roles.Role | None = None
 
 
 def gradients(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> PyTree:
@@ -73,7 +79,7 @@ def flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: Any) -> PyTre
     [[1.0], [1.0]]
     """
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(np.abs(np.asarray(leaf, np.float64))), params)
+        wide = jax.tree.map(_absolute, params)
         ones = [jnp.ones(x.shape, jnp.float64) for x in inputs]
         total, grads = _flow(apply, wide, *ones)
         grads, total = jax.tree.map(np.asarray, grads), float(total)
@@ -88,7 +94,9 @@ def flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: Any) -> PyTre
 def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: Any) -> dict[str, Inputs]:
     """Statistics of the inputs of every layer with a kernel, by slash path of the layer.
 
-    A layer takes `[batch, *positions, channels]`. Of a layer that is called several times, all calls count.
+    A layer takes `[batch, *positions, channels]`; `nn.DenseGeneral` and `nn.Einsum` say which axes are their channels.
+    Of a layer that is called several times, all calls count. Layers under `nn.scan` and `nn.vmap` have statistics of
+    their own each, on leading axes; under `nn.remat` and `jax.jit` they are what they are without.
 
     Args:
       module: a Linen module.
@@ -108,52 +116,136 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
     >>> seen.mean.tolist(), seen.norm.round(3).tolist()
     ([3.5, 1.0], [5.0, 1.4140000343322754])
     """
+    params = variables.get("params", {})
+    given = {name: value for name, value in options.items() if name not in ("rngs", "mutable")}
+    decided = roles.of(params, module, *inputs, **given)
+    shapes = {path: leaf.shape for path, leaf in trees.flatten(params).items()}
+    sums: dict[tuple[str, int], list] = {}  # by kernel and copy: the means, the squares, how many calls
 
-    def forward(variables: PyTree, *inputs: Any) -> dict:
-        seen: dict[str, list] = {}
+    def add(path: str, copies: np.ndarray, *statistics: np.ndarray) -> None:
+        for copy, mean, square in zip(np.ravel(copies).tolist(), *map(np.array, statistics), strict=True):
+            total = sums.setdefault((path, copy), [0, 0, 0])
+            sums[path, copy] = [total[0] + mean, total[1] + square, total[2] + 1]
 
-        def record(next_call, args, kwargs, context):
-            layer = context.module
-            if context.method_name == "__call__" and args and layer.has_variable("params", "kernel"):
-                x = jnp.asarray(args[0], jnp.float32)
-                x = x.reshape(x.shape[0], -1, x.shape[-1])
-                statistics = (jnp.abs(x.mean(0)).mean(0), jnp.square(x).sum((0, 1)))
-                seen.setdefault("/".join(layer.path), []).append(statistics)
-            return next_call(*args, **kwargs)
+    def record(next_call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+        layer = context.module
+        if context.method_name == "__call__" and args and layer.has_variable("params", "kernel"):
+            kernel, path = layer.get_variable("params", "kernel"), path_of(*layer.path, "kernel")
+            copies = kernel.copies.ravel() if isinstance(kernel, _Numbered) else jnp.zeros(1, jnp.int32)
+            if not isinstance(kernel, _Numbered) and shapes.get(path, kernel.shape) != kernel.shape:
+                raise ConfigError(f"{path!r} {shapes[path]} is stacked, its layer sees {kernel.shape}; cannot tell how")
+            # The host adds up: what is seen inside a scan cannot be brought out of it in another way.
+            jax.debug.callback(partial(add, path), copies, *_statistics(layer, args[0], copies.size))
+        return next_call(*args, **kwargs)
 
+    @jax.jit
+    def forward(variables: PyTree, *inputs: Any) -> None:
         with nn.intercept_methods(record):
             module.apply(variables, *inputs, **options)
-        return {path: tuple(map(sum, zip(*calls, strict=True))) + (len(calls),) for path, calls in seen.items()}
 
-    found = jax.jit(forward)(variables, *inputs)
-    if not found:
+    jax.block_until_ready(forward({**variables, "params": _numbered(params, decided)}, *inputs))
+    jax.effects_barrier()
+    if not sums:
         raise ConfigError(f"no layer with a 'kernel' was called in {type(module).__name__}")
-    return {
-        path: Inputs(np.asarray(mean) / int(calls), np.sqrt(np.asarray(square)))
-        for path, (mean, square, calls) in found.items()
-    }
+    kernels = sorted({path for path, _ in sums})
+    return {path.rpartition("/")[0]: _inputs(path, sums, shapes, decided) for path in kernels}
+
+
+@struct.dataclass
+class _Numbered(nn.meta.AxisMetadata):
+    """A kernel of stacked layers with the number of each copy, which lifted transforms slice as they do the kernel."""
+
+    value: jax.Array
+    copies: jax.Array
+
+    def unbox(self) -> jax.Array:
+        return self.value
+
+    def replace_boxed(self, value: Any) -> "_Numbered":
+        return self.replace(value=value)
+
+    def add_axis(self, index: int, params: dict) -> "_Numbered":
+        return self
+
+    def remove_axis(self, index: int, params: dict) -> "_Numbered":
+        return self
+
+
+def _is_kernel(path: str) -> bool:
+    return path.split("/")[-1] == "kernel"
+
+
+def _numbered(params: PyTree, decided: dict[str, roles.Role]) -> PyTree:
+    leaves = dict(trees.flatten(params))
+    for path, leaf in leaves.items():
+        role = decided[path]
+        if _is_kernel(path) and not role.undecided and role.stacked:
+            sizes = [leaf.shape[axis] if axis in role.stacked else 1 for axis in range(leaf.ndim)]
+            leaves[path] = _Numbered(leaf, jnp.arange(role.copies(leaf.shape), dtype=jnp.int32).reshape(sizes))
+    return trees.unflatten(leaves, params)
+
+
+def _statistics(layer: nn.Module, x: jax.Array, copies: int) -> tuple[jax.Array, jax.Array]:
+    """Mean and squares of a layer's input, `[copies, *inputs]` each; real ones of a complex input."""
+    x = jnp.atleast_2d(x)
+    x = x if jnp.iscomplexobj(x) else x.astype(jnp.float32)
+    own, summed = summed_axes(layer, x.ndim)
+    rest = [axis for axis in range(x.ndim) if axis not in (*own, *summed)]
+    x = x.transpose(*own, *rest, *summed)
+    batch, channels = x.shape[len(own)] if rest else 1, x.shape[len(own) + len(rest) :]
+    x = x.reshape(copies, batch, -1, *channels)
+    return jnp.abs(x.mean(1)).mean(1), jnp.square(jnp.abs(x)).sum((1, 2))
+
+
+def _inputs(path: str, sums: dict, shapes: dict[str, tuple[int, ...]], decided: dict[str, roles.Role]) -> Inputs:
+    role, shape = decided[path], shapes[path]
+    stack = [] if role.undecided else [shape[axis] for axis in role.stacked]
+    some = next(total[0] for key, total in sums.items() if key[0] == path)
+    never = (np.zeros_like(some), np.zeros_like(some), 1)  # a copy that was not called
+    seen = [sums.get((path, copy), never) for copy in range(math.prod(stack))]
+    means = np.stack([mean / calls for mean, _, calls in seen])
+    norms = np.stack([np.sqrt(square) for _, square, _ in seen])
+    return Inputs(means.reshape(*stack, *some.shape), norms.reshape(*stack, *some.shape), role)
+
+
+def _absolute(leaf: Any) -> jax.Array:
+    """The modulus in float64; integers are no weights, and stay."""
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jnp.asarray(leaf)
+    return jnp.asarray(np.abs(np.asarray(leaf)).astype(np.float64))
 
 
 # -- compiled once for each function -------------------------------------------------------------------------------
 
 
+def _value_and_grad(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> tuple[jax.Array, PyTree]:
+    """The loss and its gradient; zeros for integers, which have none."""
+    value, grads = jax.value_and_grad(loss, allow_int=True)(params, *batch)
+    floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)  # noqa: E731
+    return value, jax.tree.map(lambda g, p: g if floating(p) else jnp.zeros(p.shape), grads, params)
+
+
 @partial(jax.jit, static_argnums=0)
 def _gradients(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> PyTree:
-    return jax.grad(loss)(params, *batch)
+    return _value_and_grad(loss, params, *batch)[1]
 
 
 @partial(jax.jit, static_argnums=0)
 def _hessian_gradient(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> PyTree:
-    gradient = jax.grad(loss)
-    fixed = jax.lax.stop_gradient(gradient(params, *batch))
+    gradient = lambda p: _value_and_grad(loss, p, *batch)[1]  # noqa: E731
+    fixed = jax.lax.stop_gradient(gradient(params))
 
     def inner(p: PyTree) -> jax.Array:
-        products = jax.tree.map(lambda a, b: (a * b).sum(), gradient(p, *batch), fixed)
+        products = jax.tree.map(lambda a, b: (a * b.conj()).real.sum(), gradient(p), fixed)
         return sum(jax.tree.leaves(products))
 
-    return jax.grad(inner)(params)
+    return _value_and_grad(inner, params)[1]
 
 
 @partial(jax.jit, static_argnums=0)
 def _flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: jax.Array) -> tuple[jax.Array, PyTree]:
-    return jax.value_and_grad(lambda p: apply(p, *inputs).sum())(params)
+    def total(p: PyTree) -> jax.Array:
+        outputs = apply(p, *inputs)
+        return (jnp.abs(outputs) if jnp.iscomplexobj(outputs) else outputs).sum()
+
+    return _value_and_grad(total, params)

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.pruning import distributions, patterns, scores, selection
+from hyperlab.pruning import distributions, layers, patterns, scores, selection
 from hyperlab.pruning.counting import available, check
 from hyperlab.pruning.scores import Evidence
-from hyperlab.pruning.select import PRUNABLE, Patterns, entries_kept, prunable_paths
+from hyperlab.pruning.select import PRUNABLE, Patterns, Roles, entries_kept, prunable_paths
 
 PyTree = Any
 Leaves = dict[str, np.ndarray]
@@ -75,6 +76,7 @@ def masks(
     distribution: Any = None,
     pattern: Any = None,
     minimum: int = 0,
+    roles: Roles = None,
 ) -> PyTree:
     r"""The masks that prune a tree of parameters to a compression.
 
@@ -82,6 +84,10 @@ def masks(
     entries, a leaf's, a row's), $n$ in number, $1 + \lfloor f (n - 1) \rfloor$ are kept, within one of $f n$: a global
     ranking meets the compression to within one entry, a ranking by leaf to within one entry for each leaf. Ties are
     broken by order: leaves sorted by path, row-major within a leaf.
+
+    Layers that are stacked in one leaf (`nn.scan`) are pruned as the same layers in a loop: each is a leaf of its own
+    to patterns and distributions (fractions that are given by leaf are of the whole leaf). Complex weights count by
+    their modulus, and both their parts go together; integers are never pruned.
 
     Args:
       strategy: a name in `STRATEGIES`, or a `Strategy`.
@@ -102,13 +108,16 @@ def masks(
         another method's masks).
       pattern: replaces the strategy's.
       minimum: entries that every tensor keeps at least.
+      roles: which axes a kernel sums over, `{glob pattern: "in out out"}`, where neither the activations' layers nor
+        names and siblings tell; or all that a module says, `hyperlab.roles.of(params, module, *inputs)`.
 
     Returns:
       A tree like `params`, of bool numpy arrays: true where kept, all true where not prunable.
 
     Raises:
       ConfigError: unknown names; evidence that is missing; a compression below 1, beyond the ceiling N / U (which is
-        given), or below what the current masks have; a pattern that does not divide an axis.
+        given), or below what the current masks have; a pattern that does not divide an axis;
+        an axis that is needed and undecided (the leaf is named, and how to say it).
       PatternError: nothing to prune, or an exclusion that matches nothing.
       ParameterTreeError: gradients or masks that are not like `params`.
       NonFiniteError: scores that are NaN or infinite; the leaf is named.
@@ -125,25 +134,34 @@ def masks(
     if minimum and (rule != "exact" or isinstance(form, patterns.NM) or chosen.distribution == "rows"):
         raise ConfigError("minimum= is for the exact rule; N:M patterns and rows keep some of every output anyway")
     leaves = trees.flatten(params)
-    paths = prunable_paths(params, prunable, exclude)
-    ruled, followers = _ruled(paths, leaves, form, chosen.distribution == "rows")
-    evidence = evidence or Evidence()
     given = {"grads": grads, "activations": activations, "key": key}
+    evidence = evidence or Evidence()
     evidence = evidence._replace(**{name: value for name, value in given.items() if value is not None})
+    said = {**scores.recorded_roles(leaves, evidence.activations), **roles_of.given(roles, leaves)}
+    evidence = evidence._replace(roles=roles_of.of(params, roles=said))
+    paths = prunable_paths(params, prunable, exclude, evidence.roles)
+    ruled, followers = _ruled(paths, leaves, evidence.roles, form, chosen.distribution == "rows")
     current = None
     if masks is not None:
         check(masks, params)
         current = {path: np.asarray(mask) for path, mask in trees.flatten(masks).items()}
 
-    budget = _budget(params, compression, ruled, followers, current)
+    parts = _parts([*ruled, *followers.values()], leaves, evidence.roles, chosen, form)
+    if not (isinstance(chosen.distribution, str) or callable(chosen.distribution)):
+        chosen = chosen._replace(distribution=parts.spread(chosen.distribution))
+    budget = _budget(params, compression, ruled, followers, current, parts)
     ranked = scores.evaluate(chosen.score, {path: scores.host(leaves[path]) for path in ruled}, evidence)
     if current is not None:
         ranked = {path: np.where(current[path], s, -np.inf) for path, s in ranked.items()}
+    ranked = parts.apart(ranked)
     if rule == "shrinkbench":
         kept = selection.by_quantile(chosen.score, chosen.distribution, ranked, budget)
     else:
         kept = selection.exactly(chosen.distribution, form, ranked, budget, minimum)
-    kept |= {bias: kept[kernel].reshape(-1, kept[kernel].shape[-1]).any(0) for kernel, bias in followers.items()}
+    for kernel, bias in followers.items():
+        for name, its_bias in zip(parts.names(kernel), parts.names(bias), strict=True):
+            kept[its_bias] = kept[name].reshape(-1, kept[name].shape[-1]).any(0)
+    kept = parts.together(kept, [*ruled, *followers.values()])
     result = {path: kept[path] if path in kept else np.ones(leaf.shape, bool) for path, leaf in leaves.items()}
     if current is not None:
         result = {path: mask & current[path] for path, mask in result.items()}
@@ -175,43 +193,71 @@ def _strategy(strategy: str | Strategy, distribution: Any, pattern: Any, rule: s
     return chosen
 
 
-def _ruled(paths: list[str], leaves: dict, form: patterns.Pattern, rows: bool) -> tuple[list[str], dict[str, str]]:
+def _ruled(
+    paths: list[str], leaves: dict, roles: Mapping[str, roles_of.Role], form: patterns.Pattern, rows: bool
+) -> tuple[list[str], dict[str, str]]:
     """The leaves that are ranked, and the biases that follow a kernel's channels."""
     if not (form.matrices_only or rows):
         return paths, {}
-    ruled = [path for path in paths if len(leaves[path].shape) >= 2]
+    ruled = [path for path in paths if roles[path].is_matrix]
     if not ruled:
         raise ConfigError(f"pattern {form} is for kernels of two dimensions or more; prunable are {paths[:8]}")
     if not form.takes_bias:
         return ruled, {}
-    beside = {path: path.rpartition("/")[0] + "/bias" if "/" in path else "bias" for path in ruled}
-    return ruled, {
-        path: bias for path, bias in beside.items() if bias in paths and leaves[bias].shape == leaves[path].shape[-1:]
-    }
+    biases = {path.rpartition("/")[0]: path for path in paths if roles[path].kind == "bias"}
+    followers = {path: biases[layer] for path in ruled if (layer := path.rpartition("/")[0]) in biases}
+
+    def fits(kernel: str, bias: str) -> bool:
+        sizes = [leaves[kernel].shape[axis] for axis in (*roles[kernel].stacked, *roles[kernel].outputs)]
+        same = roles[kernel].copies(leaves[kernel].shape) == roles[bias].copies(leaves[bias].shape)
+        return same and np.prod(sizes) == np.prod(leaves[bias].shape)
+
+    return ruled, {kernel: bias for kernel, bias in followers.items() if fits(kernel, bias)}
 
 
-def _budget(params, compression, ruled, followers, current) -> distributions.Budget:
-    """What may be kept over the ranked leaves and their followers."""
+def _parts(
+    paths: list[str], leaves: dict, roles: Mapping[str, roles_of.Role], chosen: Strategy, form: patterns.Pattern
+) -> layers.Layers:
+    """The layers that are compared: those in each leaf, but where fractions are by leaf or all entries compete."""
+    shapes = {path: tuple(leaves[path].shape) for path in paths}
+    by_leaf = not (isinstance(chosen.distribution, str) or callable(chosen.distribution))
+    if isinstance(form, patterns.Unstructured) and (by_leaf or chosen.distribution == "global"):
+        return layers.without_layers(shapes)
+    return layers.of(shapes, roles, form.matrices_only or chosen.distribution in ("rows", "erk"))
+
+
+def _budget(params, compression, ruled, followers, current, parts: layers.Layers) -> distributions.Budget:
+    """What may be kept over the ranked layers and their followers."""
     leaves = trees.flatten(params)
     size = {path: int(np.prod(leaves[path].shape, dtype=np.int64)) for path in leaves}
-    sizes = {path: size[path] + (size[followers[path]] if path in followers else 0) for path in ruled}
+    bias_of = {
+        name: its_bias
+        for kernel, bias in followers.items()
+        for name, its_bias in zip(parts.names(kernel), parts.names(bias), strict=True)
+    }
+
+    def of_layers(counts: dict[str, int]) -> dict[str, int]:
+        names = [name for path in ruled for name in parts.names(path)]
+        return {name: counts[name] + (counts[bias_of[name]] if name in bias_of else 0) for name in names}
+
+    shapes = {name: parts.parts.get(path, parts.shapes[path]) for path in parts.shapes for name in parts.names(path)}
+    sizes = of_layers({name: int(np.prod(shape, dtype=np.int64)) for name, shape in shapes.items()})
     left, entries = dict(sizes), None
     if compression is not None:
         entries = entries_kept(params, compression, [*ruled, *followers.values()])
     if current is not None:
         there = available(current)
-        left = {path: there[path] + (there[followers[path]] if path in followers else 0) for path in ruled}
+        left = of_layers(available(parts.apart({path: current[path] for path in parts.shapes})))
         if entries is not None:
             # what is pruned elsewhere already leaves room here
             entries += sum(size.values()) - sum(sizes.values()) - (sum(there.values()) - sum(left.values()))
-            if entries >= sum(left.values()) + len(ruled):  # one for the rounding of each leaf
+            if entries >= sum(left.values()) + len(sizes):  # one for the rounding of each layer
                 now = sum(size.values()) / sum(there.values())
                 raise ConfigError(
                     f"compression {float(compression):g} is lower than the {now:.4g} that the current masks have; "
                     f"pruning does not bring weights back: start from the dense parameters, without masks="
                 )
-    shapes = {path: tuple(leaves[path].shape) for path in ruled}
-    return distributions.Budget(entries, shapes, sizes, left)
+    return distributions.Budget(entries, {name: shapes[name] for name in sizes}, sizes, left)
 
 
 def _reached(compression: float | None, kept: Leaves) -> None:

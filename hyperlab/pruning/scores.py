@@ -15,15 +15,20 @@ measured on data (`hyperlab.pruning.evidence`). Adding one is one function with 
 | `synflow` | $|w \, \partial R / \partial |w||$ | Tanaka et al. 2020, arXiv 2006.05467 |
 | `taylor` | $(w g)^2$ | Molchanov et al. 2019, arXiv 1906.10771 |
 | `wanda` | $|w| \, \|x\|_2$ | Sun et al. 2023, arXiv 2306.11695 |
+
+Of complex weights $|w|$ is the modulus and $w g$ stands for its real part: with the gradient as JAX gives it, that is
+how the loss would change to first order without the weight.
 """
 
+import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import ConfigError, NonFiniteError, ParameterTreeError, nearest
 
@@ -40,6 +45,7 @@ class Evidence(NamedTuple):
       flow: gradients of the synaptic flow, likewise.
       activations: statistics of the inputs by layer path, see `evidence.activations`.
       key: a `jax.random` key, or an integer.
+      roles: of the leaves by path, see `hyperlab.roles`; without, those that the activations came with, or names.
     """
 
     grads: PyTree = None
@@ -47,6 +53,7 @@ class Evidence(NamedTuple):
     flow: PyTree = None
     activations: Mapping[str, Any] | None = None
     key: Any = None
+    roles: Mapping[str, roles_of.Role] | None = None
 
 
 Score = Callable[[Leaves, Evidence], Leaves]
@@ -68,6 +75,7 @@ def evaluate(function: str | Score, weights: Leaves, evidence: Evidence) -> Leav
 
     Raises:
       ConfigError: an unknown name, or evidence that is missing.
+      ParameterTreeError: scores of other paths or shapes, or complex ones.
       NonFiniteError: a score is NaN or infinite; the leaf is named.
 
     >>> evaluate("magnitude", {"a": np.array([-2.0, 1.0])}, Evidence())
@@ -81,6 +89,8 @@ def evaluate(function: str | Score, weights: Leaves, evidence: Evidence) -> Leav
     scores = {path: host(flat[path]) for path in weights if path in flat}
     trees.check_same(scores, weights, "the scores")
     for path, leaf in scores.items():
+        if np.iscomplexobj(leaf):
+            raise ParameterTreeError(f"the scores of {path!r} are complex, which have no order; expected real ones")
         # a sum is finite only if all are; it costs no array of flags, which is drawn up only to be sure
         if not np.isfinite(leaf.sum(dtype=np.float64)) and (bad := int((~np.isfinite(leaf)).sum())):
             raise NonFiniteError(f"{bad} of {leaf.size} scores of {path!r} are NaN or infinite: nothing can be ranked")
@@ -88,9 +98,10 @@ def evaluate(function: str | Score, weights: Leaves, evidence: Evidence) -> Leav
 
 
 def host(leaf: Any) -> np.ndarray:
-    """A numpy array in at least float32; no copy where it is one on the host already."""
+    """A numpy array in at least float32, or complex; no copy where it is one on the host already."""
     array = np.asarray(leaf)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    wide = array.dtype in (np.float32, np.float64) or np.iscomplexobj(array)
+    return array if wide else array.astype(np.float32)
 
 
 @score("magnitude")
@@ -102,7 +113,7 @@ def magnitude(weights: Leaves, evidence: Evidence) -> Leaves:
 @score("squared")
 def squared(weights: Leaves, evidence: Evidence) -> Leaves:
     """The square: its sum over a channel ranks channels by their L2 norms."""
-    return {path: np.square(w) for path, w in weights.items()}
+    return {path: np.square(np.abs(w) if np.iscomplexobj(w) else w) for path, w in weights.items()}
 
 
 @score("gradient")
@@ -133,13 +144,14 @@ def grasp(weights: Leaves, evidence: Evidence) -> Leaves:
     The paper removes the largest of the negative of this.
     """
     product = _like(weights, evidence.hessian_gradient, "grasp", "Evidence(hessian_gradient=...)")
-    return {path: w * product[path] for path, w in weights.items()}
+    return {path: (w * product[path]).real for path, w in weights.items()}
 
 
 @score("synflow")
 def synflow(weights: Leaves, evidence: Evidence) -> Leaves:
     """Weight times the gradient of the synaptic flow, absolute; to be used in rounds, see `schedules.in_rounds`."""
-    return _times(weights, evidence.flow, "synflow", "Evidence(flow=...)")
+    moduli = {path: np.abs(w) if np.iscomplexobj(w) else w for path, w in weights.items()}
+    return _times(moduli, evidence.flow, "synflow", "Evidence(flow=...)")
 
 
 @score("random")
@@ -161,9 +173,14 @@ def activation(weights: Leaves, evidence: Evidence) -> Leaves:
     The inputs are averaged over the batch first, then taken absolute and averaged over positions.
     """
 
+    decided = _roles(weights, evidence)
+
     def of(path: str, w: np.ndarray) -> np.ndarray:
-        mean = _statistics(evidence, path, "activation").mean
-        return np.abs(w * (mean.mean() if w.ndim == 1 else by_input(mean, w.shape, path)))
+        mean, role = _statistics(evidence, path, "activation").mean, decided[path]
+        if role.is_matrix:
+            return np.abs(w * by_input(mean, w.shape, path, role))
+        copies = [w.shape[axis] if axis in role.stacked else 1 for axis in range(w.ndim)]
+        return np.abs(w * mean.reshape(*copies, -1).mean(-1))
 
     return {path: of(path, w) for path, w in weights.items()}
 
@@ -171,34 +188,66 @@ def activation(weights: Leaves, evidence: Evidence) -> Leaves:
 @score("wanda")
 def wanda(weights: Leaves, evidence: Evidence) -> Leaves:
     """Absolute weight times the L2 norm of its input over all examples and positions; compared within output rows."""
-    if flat := [path for path, w in weights.items() if w.ndim < 2]:
+    decided = _roles(weights, evidence)
+    if flat := [path for path in weights if not decided[path].is_matrix]:
         raise ConfigError(f"score 'wanda' is for kernels; leave out {flat[:4]}, for instance by prunable=['**/kernel']")
 
     def of(path: str, w: np.ndarray) -> np.ndarray:
-        return np.abs(w) * by_input(_statistics(evidence, path, "wanda").norm, w.shape, path)
+        norm = _statistics(evidence, path, "wanda").norm
+        return np.abs(w) * by_input(norm, w.shape, path, decided[path])
 
     return {path: of(path, w) for path, w in weights.items()}
 
 
-def by_input(statistic: np.ndarray, shape: tuple[int, ...], path: str) -> np.ndarray:
-    """A statistic of the inputs `[groups * in]`, spread to a kernel `[..., in, out]` of that many groups.
+def by_input(statistic: np.ndarray, shape: tuple[int, ...], path: str, role: roles_of.Role) -> np.ndarray:
+    """A statistic of a layer's inputs, placed on the axes of its kernel that they meet, so that it broadcasts.
 
-    >>> by_input(np.array([1.0, 2.0]), (2, 3), "a").shape, by_input(np.array([1.0, 2.0]), (3, 3, 1, 4), "a").tolist()
-    ((2, 1), [[1.0, 1.0, 2.0, 2.0]])
+    Args:
+      statistic: `[*copies, *inputs]`; of a convolution in groups, `[*copies, groups * inputs]`.
+      shape: of the kernel.
+      path: of the kernel.
+      role: of the kernel.
+
+    Raises:
+      ParameterTreeError: sizes that do not fit.
+      ConfigError: the axes of the kernel are undecided.
+
+    >>> attention = roles_of.Role("kernel", ("in", "out", "out"))
+    >>> by_input(np.ones(16), (16, 4, 4), "query/kernel", attention).shape
+    (16, 1, 1)
+    >>> convolution = roles_of.Role("kernel", ("window", "in", "out"))
+    >>> by_input(np.array([1.0, 2.0]), (3, 1, 4), "kernel", convolution).tolist()
+    [[[1.0, 1.0, 2.0, 2.0]]]
     """
-    inputs, outputs = shape[-2:]
-    if statistic.size == inputs:
-        return statistic.astype(np.float32).reshape(inputs, 1)
-    groups, rest = divmod(statistic.size, inputs)
-    if rest or outputs % max(groups, 1):
+    axes, sizes = (*role.stacked, *role.inputs), [shape[axis] for axis in role.stacked]
+    inputs, outputs = (math.prod(shape[axis] for axis in those) for those in (role.inputs, role.outputs))
+    groups, rest = divmod(statistic.size, math.prod(sizes) * inputs)
+    if rest or not groups or outputs % groups:
         raise ParameterTreeError(f"{path!r} has shape {shape}, its recorded input {statistic.size} channels")
-    # output channel o belongs to group o // (outputs / groups)
-    return np.repeat(statistic.astype(np.float32).reshape(groups, inputs).T, outputs // groups, axis=1)
+    placed = statistic.astype(np.float32)
+    if groups > 1:  # output channel o belongs to group o // (outputs / groups)
+        placed = np.repeat(placed.reshape(*sizes, groups, inputs).swapaxes(-1, -2), outputs // groups, axis=-1)
+        axes = (*axes, *role.outputs)
+    placed = placed.reshape([shape[axis] for axis in axes]).transpose(np.argsort(axes))
+    return placed.reshape([size if axis in axes else 1 for axis, size in enumerate(shape)])
+
+
+def _roles(weights: Leaves, evidence: Evidence) -> Mapping[str, roles_of.Role]:
+    if evidence.roles is not None:
+        return evidence.roles
+    return roles_of.of(weights, roles=recorded_roles(weights, evidence.activations))
+
+
+def recorded_roles(paths: Iterable[str], activations: Mapping[str, Any] | None) -> dict[str, roles_of.Role]:
+    """What the layers whose inputs were recorded say of their kernels, by path."""
+    layers = {path: (activations or {}).get(path.rpartition("/")[0]) for path in paths}
+    kernels = {path: getattr(seen, "kernel", None) for path, seen in layers.items() if path.split("/")[-1] == "kernel"}
+    return {path: role for path, role in kernels.items() if role is not None}
 
 
 def _times(weights: Leaves, tree: PyTree, name: str, argument: str) -> Leaves:
     others = _like(weights, tree, name, argument)
-    products = {path: w * others[path] for path, w in weights.items()}
+    products = {path: (w * others[path]).real for path, w in weights.items()}
     return {path: np.abs(p, out=p) for path, p in products.items()}
 
 

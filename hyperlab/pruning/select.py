@@ -10,29 +10,37 @@ arXiv 2003.03033, and the arithmetic of its authors' library.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
+from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import ConfigError, PatternError, nearest
 
 PyTree = Any
 Patterns = str | Sequence[str]
 
+Roles = Mapping[str, str | roles_of.Role] | None
+
 PRUNABLE = ("**/kernel", "**/bias")
 
 
-def prunable_paths(params: PyTree, prunable: Patterns = PRUNABLE, exclude: Patterns = ()) -> list[str]:
+def prunable_paths(
+    params: PyTree, prunable: Patterns = PRUNABLE, exclude: Patterns = (), roles: Roles = None
+) -> list[str]:
     """The paths of the leaves that may be pruned, sorted.
 
-    Parameters of normalisations never are: a leaf `scale`, and a leaf `bias` that has no kernel (no array of two or
-    more dimensions) beside it.
+    Parameters of normalisations never are, whatever their rank: a gain, and a bias that has no kernel beside it. Nor
+    are integers (index tables, masks): they are left as they are.
 
     Args:
       params: arrays or `jax.ShapeDtypeStruct`.
       prunable: glob patterns on slash paths, of which each may match nothing (a network without biases), but not
         all; ordered, a leading `!` deselects.
       exclude: glob patterns of what stays dense, for instance `["classifier/**"]`; each must match.
+      roles: what leaves are, where names and siblings do not tell; see `hyperlab.roles.of`.
 
     Raises:
       PatternError: an exclusion that matches nothing, such as a classifier of another name, or nothing left to prune.
@@ -54,12 +62,13 @@ def prunable_paths(params: PyTree, prunable: Patterns = PRUNABLE, exclude: Patte
     prunable = [prunable] if isinstance(prunable, str) else list(prunable)
     found = [p for p in prunable if any(trees.matches(p.removeprefix("!"), path) for path in leaves)]
     matched = trees.select(leaves, found) if found else []
-    chosen = sorted(p for p in matched if not any(trees.matches(e, p) for e in exclude) and not _normalises(p, leaves))
+    spared = _spared(params, roles)
+    chosen = sorted(p for p in matched if p not in spared and not any(trees.matches(e, p) for e in exclude))
     if not chosen:
         wanted = next(iter(prunable), "")
         raise PatternError(
             f"nothing to prune: prunable={prunable} with exclude={exclude} selects none of the {len(leaves)} "
-            f"parameters (those of normalisations are never pruned); {nearest(wanted, leaves)}"
+            f"parameters (those of normalisations and integers are never pruned); {nearest(wanted, leaves)}"
         )
     return chosen
 
@@ -99,7 +108,9 @@ def entries_kept(params: PyTree, compression: float, paths: Sequence[str]) -> fl
     return left
 
 
-def kept_fraction(params: PyTree, compression: float, prunable: Patterns = PRUNABLE, exclude: Patterns = ()) -> float:
+def kept_fraction(
+    params: PyTree, compression: float, prunable: Patterns = PRUNABLE, exclude: Patterns = (), roles: Roles = None
+) -> float:
     """The share f of the prunable entries that a compression leaves.
 
     Args:
@@ -107,6 +118,7 @@ def kept_fraction(params: PyTree, compression: float, prunable: Patterns = PRUNA
       compression: all parameters, over those that are left; at least 1 and below the ceiling.
       prunable: as for `prunable_paths`.
       exclude: as for `prunable_paths`.
+      roles: as for `prunable_paths`.
 
     Raises:
       ConfigError, PatternError: as for `entries_kept` and `prunable_paths`.
@@ -115,11 +127,13 @@ def kept_fraction(params: PyTree, compression: float, prunable: Patterns = PRUNA
     >>> kept_fraction({"kernel": jnp.ones((2, 3)), "scale": jnp.ones(2)}, 2)
     0.3333333333333333
     """
-    paths = prunable_paths(params, prunable, exclude)
+    paths = prunable_paths(params, prunable, exclude, roles)
     return entries_kept(params, compression, paths) / _sizes(params, paths)[1]
 
 
-def compression_of(params: PyTree, fraction: float, prunable: Patterns = PRUNABLE, exclude: Patterns = ()) -> float:
+def compression_of(
+    params: PyTree, fraction: float, prunable: Patterns = PRUNABLE, exclude: Patterns = (), roles: Roles = None
+) -> float:
     """The compression that keeps a share of the prunable entries; the inverse of `kept_fraction`.
 
     >>> import jax.numpy as jnp
@@ -128,7 +142,7 @@ def compression_of(params: PyTree, fraction: float, prunable: Patterns = PRUNABL
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"a kept fraction is in (0, 1], got {fraction}")
-    total, count = _sizes(params, prunable_paths(params, prunable, exclude))
+    total, count = _sizes(params, prunable_paths(params, prunable, exclude, roles))
     return total / (total - count + fraction * count)
 
 
@@ -141,9 +155,14 @@ def _size(leaf: Any) -> int:
     return math.prod(leaf.shape)
 
 
-def _normalises(path: str, leaves: dict[str, Any]) -> bool:
-    parent, _, name = path.rpartition("/")
-    if name == "scale":
-        return True
-    siblings = (leaf for other, leaf in leaves.items() if other.rpartition("/")[0] == parent)
-    return name == "bias" and not any(len(leaf.shape) >= 2 for leaf in siblings)
+def _spared(params: PyTree, roles: Roles) -> set[str]:
+    """What is never pruned: parameters of normalisations, and leaves that are no real or complex numbers."""
+    decided = roles_of.of(params, roles=roles)
+    layers = {path.rpartition("/")[0] for path, role in decided.items() if role.is_matrix}
+    return {
+        path
+        for path, leaf in trees.flatten(params).items()
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact)
+        or decided[path].kind == "scale"
+        or (decided[path].kind == "bias" and path.rpartition("/")[0] not in layers)
+    }

@@ -1,12 +1,14 @@
 """Variances of what is generated, measured, against the formulas and the reference measurements."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hyperlab.errors import ConfigError
-from hyperlab.hypernet.initializers import INITIALIZERS
+from hyperlab.hypernet import hypernetize
+from hyperlab.hypernet.initializers import INITIALIZERS, HeadContext
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.spec import ParamSpec, Record
 
@@ -76,6 +78,85 @@ def test_rows_of_a_normalisation_scale_start_at_zero():
     network = HyperNetwork(spec, hidden=(8,))
     theta = network.apply(network.init(jax.random.key(0), jnp.array([0.3])), jnp.array([0.3]))
     assert not theta["norm/scale"].any() and theta["norm/bias"].all()
+
+
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x, _=None):
+        x = x + nn.MultiHeadDotProductAttention(2, name="attention")(x, x)
+        return nn.LayerNorm(name="norm")(x + nn.Dense(4, name="dense")(x)), None
+
+
+class Stack(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        layers = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+        return layers(name="blocks")(x, None)[0]
+
+
+class Loop(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        for index in range(3):
+            x, _ = Block(name=f"blocks_{index}")(x)
+        return x
+
+
+TOKENS = jax.ShapeDtypeStruct((2, 6, 4), jnp.float32)
+
+
+@pytest.mark.parametrize("initializer", ["fan_out", "hyperfan_in", "hyperfan_out", "hyperfan_harmonic"])
+def test_stacked_layers_start_as_the_same_layers_in_a_loop(initializer):
+    stds = {}
+    for module in (Stack(), Loop()):
+        spec = hypernetize(module, TOKENS).spec
+        context = HeadContext(spec, 8, 2.0**0.5, jnp.ones(8), {})
+        stds[type(module).__name__] = INITIALIZERS.get(initializer).head_std(context)
+    for path, std in stds["Loop"].items():
+        assert float(stds["Stack"][path.replace(path.split("/")[0], "blocks")]) == pytest.approx(float(std)), path
+    assert float(stds["Stack"]["blocks/norm/scale"]) == 0
+
+
+def test_records_carry_what_the_layers_said():
+    spec = {record.path: record for record in hypernetize(Stack(), TOKENS).spec}
+    expected = {  # role, fan-in, fan-out: of one layer, as flax 0.12.8 defines it; see tests/roles
+        "blocks/attention/query/kernel": ("kernel", 4, 4),
+        "blocks/attention/query/bias": ("bias", 4, 4),
+        "blocks/attention/out/kernel": ("kernel", 4, 4),
+        "blocks/dense/kernel": ("kernel", 4, 4),
+        "blocks/norm/bias": ("bias", 4, 4),
+        "blocks/norm/scale": ("scale", 4, 4),
+    }
+    for path, values in expected.items():
+        assert (spec[path].role, spec[path].fan_in, spec[path].fan_out) == values, path
+    first, again = hypernetize(Stack(), TOKENS).spec, hypernetize(Stack(), TOKENS).spec
+    assert first == again and hash(first) == hash(again)
+    row = first.manifest()[0]
+    assert row["role"] == "bias copy out out" and set(row) == {"path", "shape", "dtype", "offset", "role"}
+
+
+@pytest.mark.parametrize("head", ["dense", "low_rank:1"])
+def test_a_stacked_gain_starts_at_one_and_learns(head):
+    spec = ParamSpec.of({"norm": {"scale": jnp.zeros((6, 8)), "bias": jnp.zeros((6, 8))}})
+    network = HyperNetwork(spec, hidden=(8,), head=head)
+    gamma = jnp.array([0.3])
+    variables = network.init(jax.random.key(0), gamma)
+    theta = network.apply(variables, gamma)
+    assert not theta["norm/scale"].any() and theta["norm/bias"].all()
+    gradient = jax.grad(lambda v: network.apply(v, gamma)["norm/scale"].sum())(variables)
+    assert jnp.abs(gradient["params"]["head"]["kernel"]).max() > 0
+
+
+def test_a_pair_whose_axes_nothing_tells_says_them():
+    init = lambda key, x: {"mix": jax.random.normal(key, (4, 2, 2))}  # noqa: E731
+    pair = init, lambda params, x: jnp.einsum("bi,ihk->bhk", x, params["mix"])
+    x = jax.ShapeDtypeStruct((5, 4), jnp.float32)
+    (record,) = hypernetize(pair, x).spec
+    assert record.role == "kernel"
+    with pytest.raises(ConfigError, match="axes of 'mix' .* say it with roles="):
+        hypernetize(pair, x, initializer="hyperfan_in")
+    (record,) = hypernetize(pair, x, initializer="hyperfan_in", roles={"mix": "in out out"}).spec
+    assert (record.fan_in, record.fan_out) == (4, 4)
 
 
 def test_unknown_name_is_refused():

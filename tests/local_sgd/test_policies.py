@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from hyperlab import trees
-from hyperlab.errors import PatternError
-from hyperlab.local_sgd import Config, Driver, divergence, policies, replicate
+from hyperlab.errors import ConfigError, PatternError
+from hyperlab.local_sgd import Config, Driver, build, divergence, policies, replicate
 from hyperlab.local_sgd.compression import compressed_mean, message_bytes
 from hyperlab.local_sgd.packing import mean_over_groups
 from hyperlab.train import optimizers
@@ -48,6 +48,103 @@ def test_a_reset_begins_buffers_and_their_counters_and_nothing_else(name):
         np.testing.assert_array_equal(leaf, begun[path] if (marks[path] or counter) and not schedule else old[path])
     if name == "adamw":
         assert found["0/count"].tolist() == [0, 0] and found["2/count"].tolist() == [1, 1]
+
+
+def accumulating(every, inner):
+    return optax.MultiSteps(inner, every).gradient_transformation()
+
+
+def masks_of_all(params):
+    return jax.tree.map(lambda leaf: True, params)
+
+
+# Gradients are 1 in every step, so that 12 steps are three updates and move by three times the rate, whatever waits at
+# a synchronisation. Of Adam too: its update is the rate, also where its moments begin anew.
+ACCUMULATING = {
+    "alone": lambda: accumulating(4, optax.sgd(0.1)),
+    "in a chain": lambda: optax.chain(optax.clip(5.0), accumulating(4, optax.sgd(0.1)), optax.scale(1.0)),
+    "masked": lambda: optax.masked(accumulating(4, optax.sgd(0.1)), masks_of_all),
+    "injected": lambda: optax.inject_hyperparams(lambda rate: accumulating(4, optax.sgd(rate)))(rate=0.1),
+    "in groups": lambda: optax.partition({"a": accumulating(4, optax.sgd(0.1))}, lambda p: dict.fromkeys(p, "a")),
+    "around another": lambda: accumulating(2, accumulating(2, optax.sgd(0.1))),
+    "every few steps": lambda: optax.chain(optax.apply_every(4), optax.sgd(0.1 / 4)),
+    "with moments": lambda: accumulating(4, optax.adam(0.1)),
+}
+
+
+@pytest.mark.parametrize(("name", "inner_state"), [*((name, "reset") for name in ACCUMULATING), ("alone", "average")])
+def test_gradients_that_wait_outlive_a_synchronisation(name, inner_state):
+    optimizer = ACCUMULATING[name]()
+
+    def loss(params, collections, batch, keys):
+        return (params["x"] * batch).sum(), Aux()
+
+    config = Config("local", replicas=2, period=2, inner_state=inner_state)
+    method = toys.method(config, optimizer, loss=loss)
+    state = method.create(toys.state.create({"params": {"x": jnp.zeros(1)}}, optimizer))
+    driver = Driver(method, compiler_options=toys.QUICK)
+    for _ in range(12):
+        state, _ = driver(state, jnp.ones((2, 1)), toys.ROOT)
+    np.testing.assert_allclose(state.params["x"], [-0.3], rtol=1e-3)
+
+
+def test_a_reset_begins_the_moments_behind_an_accumulation_and_not_what_waits():
+    optimizer, params = accumulating(3, optax.adam(0.1)), replicate({"x": jnp.zeros(2)}, 2)
+    state = jax.vmap(optimizer.init)(params)
+    for _ in range(4):
+        _, state = jax.vmap(optimizer.update)({"x": jnp.ones((2, 2))}, state, params)
+    found = policies.reset(optimizer, state, params)
+    assert found.mini_step.tolist() == found.gradient_step.tolist() == [1, 1] and found.acc_grads["x"].all()
+    assert found.inner_opt_state[0].count.tolist() == [0, 0] and not found.inner_opt_state[0].mu["x"].any()
+    assert not any(jax.tree.leaves(policies.buffers(state, params).acc_grads))
+
+
+COMPLEX = {
+    "local": Config("local", replicas=4, period=2, inner_state="average"),
+    "diloco": Config("diloco", replicas=4, period=2, inner_state="average", outer_rate=1.0, outer_momentum=0.0),
+    "hierarchical": Config("hierarchical", replicas=4, period=2, levels=((1, 2),), inner_state="average"),
+    "synchronous": Config("synchronous", replicas=4, inner_state="average"),
+}
+
+
+@pytest.mark.parametrize("kind", COMPLEX)
+def test_complex_parameters_keep_both_parts_and_integers_are_left_alone(kind):
+    """Gradients are linear in the parameters and batches, so that all replicas together do what plain optax does."""
+    optimizer, order = optax.sgd(0.1, momentum=0.9), jnp.array([1, 0])
+    x, batches = jnp.array([1 + 1j, 2 - 3j]), jnp.array([[1j, 0], [2.0, 1 - 1j], [0, -1j], [3j, 3.0]])
+
+    def gradient(x, order, batch):
+        return jax.grad(lambda value: jnp.square(jnp.abs(value[order] - batch)).mean())(x)
+
+    def make_step(optimizer):
+        def step(inner, batch, key):
+            grads = {"x": gradient(inner.params["x"], inner.params["order"], batch)}
+            updates, opt_state = optimizer.update(grads, inner.opt_state)
+            params = {**inner.params, "x": inner.params["x"] + updates["x"]}
+            return inner.replace(params=params, opt_state=opt_state), {}
+
+        return step
+
+    method = build(COMPLEX[kind], make_step, optimizer)
+    inner = toys.state.create({"params": {"x": x, "order": order}}, optimizer)
+    state = method.create(inner.replace(opt_state=optimizer.init({"x": x})))
+    assert state.params["x"].dtype == jnp.complex64 and state.params["order"].dtype == order.dtype
+    driver, now, opt_state = Driver(method, compiler_options=toys.QUICK), x, optimizer.init(x)
+    for _ in range(2):
+        state, _ = driver(state, batches, toys.ROOT)
+        updates, opt_state = optimizer.update(gradient(now, order, batches.mean(0)), opt_state)
+        now = now + updates
+    np.testing.assert_allclose(state.params["x"], now, rtol=1e-5)
+    assert state.params["order"].tolist() == [1, 0] and state.inner.params["order"].tolist() == [[1, 0]] * 4
+    np.testing.assert_allclose(divergence.rows({"x": state.inner.params["x"]})[0, 2:], now.imag, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["int8", "rank1"])
+def test_compression_refuses_complex_parameters(name):
+    config = Config("diloco", replicas=2, period=2, compression=name)
+    inner = toys.state.create({"params": {"x": jnp.ones((4, 4), jnp.complex64)}}, toys.sgd())
+    with pytest.raises(ConfigError, match=f"compression '{name}' is for real numbers, and 'x' is complex64"):
+        toys.method(config, toys.sgd()).create(inner)
 
 
 def test_policies_act_at_a_synchronisation_and_differ_from_each_other_after_it():
