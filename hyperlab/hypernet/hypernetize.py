@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from hyperlab import roles as roles_of
 from hyperlab import trees
-from hyperlab.errors import GammaError, PatternError
+from hyperlab.errors import ConfigError, GammaError, PatternError
 from hyperlab.hypernet.encodings import ENCODINGS
 from hyperlab.hypernet.gamma import GammaSpec, Range
 from hyperlab.hypernet.layout import Layout
@@ -104,6 +104,7 @@ def hypernetize(
     >>> sorted(variables["params"])
     ['hypernet', 'theta0']
     """
+    hidden = _widths(hidden)
     primary, example_kwargs = as_primary(primary), dict(example_kwargs or {})
 
     layout, shapes = _shapes(primary, example_inputs, example_kwargs)
@@ -125,7 +126,7 @@ def hypernetize(
     network = HyperNetwork(
         spec,
         encoding=tuple(sorted(per_input.items())) if per_input is not None else encoding,
-        hidden=tuple(hidden),
+        hidden=hidden,
         activation=activation,
         initializer=initializer,
         head=head,
@@ -145,8 +146,9 @@ def hypernetize(
         generated_weight_decay=generated_weight_decay,
         memory_limit=memory_limit,
     )
-    jax.eval_shape(model._init_network, jax.random.key(0), shapes)  # unknown options fail here
-    return model
+    # unknown options fail here
+    expected = jax.eval_shape(model._init_network, jax.random.key(0), shapes)["params"]
+    return model.replace(expected=expected)
 
 
 def _shapes(primary: Primary, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Layout, dict[str, Any]]:
@@ -158,8 +160,21 @@ def _shapes(primary: Primary, inputs: Sequence[Any], kwargs: Mapping[str, Any]) 
         found.append(Layout.of(params))
         return found[-1].read(params)
 
-    shapes = jax.eval_shape(init, jax.random.key(0))
+    try:
+        shapes = jax.eval_shape(init, jax.random.key(0))
+    except TypeError as error:
+        if inputs:
+            raise
+        raise ConfigError(f"hypernetize needs example inputs as the primary takes them; without any: {error}") \
+            from error  # fmt: skip
     return found[-1], shapes
+
+
+def _widths(hidden: Any) -> tuple[int, ...]:
+    whole = isinstance(hidden, Sequence) and all(type(width) is int and width > 0 for width in hidden)
+    if not whole:
+        raise ConfigError(f"hidden is {hidden!r}, expected widths of layers, for instance (16, 64, 128)")
+    return tuple(hidden)
 
 
 def _generated(layout: Layout, shapes: Mapping[str, Any], patterns: str | Sequence[str]) -> list[str]:

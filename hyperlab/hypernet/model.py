@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import trees
-from hyperlab.errors import GammaError
+from hyperlab.errors import GammaError, ParameterTreeError
 from hyperlab.hypernet.decay import decayed
 from hyperlab.hypernet.gamma import GammaSpec
 from hyperlab.hypernet.heads import HEADS
@@ -53,6 +53,7 @@ class HyperModel:
       layout: the structure of the primary's parameters.
       generated_weight_decay: L2 decay on the generated theta.
       memory_limit: bytes that one operation may allocate, None for half of the device's memory.
+      expected: shapes of the hypernetwork's own parameters; None checks nothing.
 
     Variables are `{"params": {"hypernet", "theta0", "primary"}, ...}`; other collections are the primary's own
     (batch statistics and the like: one set, shared by every gamma) and, where the hypernetwork keeps state,
@@ -69,6 +70,7 @@ class HyperModel:
     layout: Layout
     generated_weight_decay: float = 0.0
     memory_limit: int | None = None
+    expected: Any = None
 
     @property
     def spec(self) -> ParamSpec:
@@ -127,6 +129,17 @@ class HyperModel:
     def _init_network(self, key: jax.Array, own: dict[str, jax.Array]) -> Variables:
         return dict(self.network.init(key, self.gamma.example(), own))
 
+    def _check(self, variables: Variables) -> None:
+        """Refuses variables of another model, before the primary's library stumbles over them."""
+        params = variables.get("params") if isinstance(variables, Mapping) else None
+        if not isinstance(params, Mapping) or "hypernet" not in params:
+            held = sorted(params if isinstance(params, Mapping) else variables) if variables else "nothing"
+            raise ParameterTreeError(
+                f"variables hold {held}, expected {{'params': {{'hypernet', ...}}}} as model.init(key) gives them"
+            )
+        if self.expected is not None:
+            trees.check_same(params["hypernet"], self.expected, "the hypernetwork's parameters (of another model?)")
+
     def _guard_head(self) -> None:
         width = self.network.hidden[-1] if self.network.hidden else self.gamma.size
         numbers = HEADS.get(self.network.head).size(self.spec, width)
@@ -141,6 +154,7 @@ class HyperModel:
 
     def delta(self, variables: Variables, gamma: Any, mutable: Any = False) -> Any:
         """What the hypernetwork contributes: `{path: [..., *shape]}` in float32, before theta0 is added."""
+        self._check(variables)
         own_state = {
             name.removeprefix("hypernet_"): tree for name, tree in variables.items() if name.startswith("hypernet_")
         }

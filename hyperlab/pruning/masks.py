@@ -131,6 +131,8 @@ def masks(
     """
     chosen = _strategy(strategy, distribution, pattern, rule)
     form = patterns.pattern(chosen.pattern)
+    if not isinstance(minimum, int | np.integer) or isinstance(minimum, bool) or minimum < 0:
+        raise ConfigError(f"minimum is {minimum!r}, expected a whole number of entries from 0")
     if minimum and (rule != "exact" or isinstance(form, patterns.NM) or chosen.distribution == "rows"):
         raise ConfigError("minimum= is for the exact rule; N:M patterns and rows keep some of every output anyway")
     leaves = trees.flatten(params)
