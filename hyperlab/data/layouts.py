@@ -26,29 +26,39 @@ _MOST_SHOWN = 5
 _TOLERANCE_MM = 1e-2  # float32 headers and rounding in converters move an affine by less
 
 
+def recognise(root: str | Path) -> str:
+    """The name of the layout that a folder's files show, one of `LAYOUTS`; folders of no other layout are `folder`.
+
+    Raises:
+      DataError: the folder does not exist, or is a file that is no archive.
+    """
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise DataError(f"{root} does not exist")
+    if suffix_of(root) == ".npz":
+        return "npz"
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; expected a folder, or an .npz archive")
+    if (root / "dataset.json").is_file():
+        return "decathlon" if is_decathlon(root) else "nnunet"
+    if is_oasis(root):
+        return "oasis"
+    if is_camus(root):
+        return "camus"
+    return "npz" if any(suffix_of(entry) == ".npz" for entry in visible(root)) else "folder"
+
+
 def detect(root: str | Path) -> Layout:
     """Lists a folder by the layout that its files show.
 
     Raises:
       DataError: the folder does not exist or is of no layout that is known.
     """
-    root = Path(root).expanduser()
-    if not root.exists():
-        raise DataError(f"{root} does not exist")
-    if suffix_of(root) == ".npz":
-        return list_npz(root)
-    if not root.is_dir():
-        raise DataError(f"{root} is a file; expected a folder, or an .npz archive")
-    if (root / "dataset.json").is_file():
-        return list_decathlon(root) if is_decathlon(root) else list_nnunet(root)
-    if is_oasis(root):
+    root, name = Path(root).expanduser(), recognise(root)
+    if name == "oasis":
         flat = any((folder / "slice_norm.nii.gz").exists() for folder in visible(root))
         return list_oasis(root, dims=2 if flat else 3)
-    if is_camus(root):
-        return list_camus(root)
-    if any(suffix_of(entry) == ".npz" for entry in visible(root)):
-        return list_npz(root)
-    return list_folder(root)
+    return LAYOUTS[name](root)
 
 
 def read_case(case: Case) -> tuple[Scan, Scan | None]:
