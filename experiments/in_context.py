@@ -17,11 +17,11 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.few_shot import ARMS, REPORT, TUNE, Units, material, targets
-from hyperlab.few_shot.settings import SETTINGS, check, check_files
+from hyperlab.few_shot.schema import SCHEMA, check, check_files
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
-__all__ = ["SETTINGS", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:

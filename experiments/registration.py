@@ -14,11 +14,11 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.registration import ARMS, REPORT, Units, load, total_steps, tune
-from hyperlab.registration.settings import SETTINGS, check, check_files, check_lengths
+from hyperlab.registration.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.train import study
 from hyperlab.train.writers import MultiWriter
 
-__all__ = ["SETTINGS", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:

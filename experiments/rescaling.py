@@ -15,12 +15,12 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import load_segmented
 from hyperlab.rescaling import ARMS, REPORT, TUNE, Units, cases, costs, deploy
-from hyperlab.rescaling.settings import SETTINGS, check, check_files, check_levels
+from hyperlab.rescaling.schema import SCHEMA, check, check_files, check_levels
 from hyperlab.rescaling.units import mean_dice
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
-__all__ = ["SETTINGS", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -17,11 +17,11 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.errors import ConfigError
 from hyperlab.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
-from hyperlab.stability.settings import SETTINGS, check, check_files, check_lengths
+from hyperlab.stability.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
-__all__ = ["SETTINGS", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -147,7 +147,7 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
 
 
 def _load(config: ml_collections.ConfigDict) -> Task:
-    """The task of a config, with its data; what the two cannot give each other is refused before anything is compiled."""
+    """The task of a config, with its data; what the two cannot give each other is an error before any compilation."""
     check(config)
     task = tasks.load(config)
     for name in config.arms:

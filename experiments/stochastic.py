@@ -19,12 +19,12 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.few_shot import REPORT, TUNE, annotated, families, material, targets
 from hyperlab.few_shot.stochastic_arms import LEARNERS, learners
-from hyperlab.few_shot.stochastic_settings import CONTROL, SETTINGS, check, check_files
+from hyperlab.few_shot.stochastic_schema import CONTROL, SCHEMA, check, check_files
 from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
-__all__ = ["SETTINGS", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -147,7 +147,7 @@ def check_root(name: str, root: str, group: str, reads: Collection[str]) -> None
 
     >>> check_root("digits", "/data", "data", ("mnist", "cifar10"))
     Traceback (most recent call last):
-    hyperlab.errors.DataError: data.root is '/data', but data.name is 'digits', which reads no files; mnist, cifar10 do...
+    hyperlab.errors.DataError: data.root is '/data', but data.name is 'digits', which reads no files; mnist...
     """
     missing = bool(root) and not Path(root).expanduser().exists()
     if name in reads:

@@ -97,9 +97,12 @@ def trials(*, widened: bool = True) -> dict[str, Field]:
     return {"tuning_seeds": tuned, **widening, "report_seeds": reported}
 
 
-def source() -> dict[str, Field]:
+_LIMIT = Whole("the most examples of each split; 0: all", low=0)
+
+
+def source(limit: Field = _LIMIT) -> dict[str, Field]:
     """The group `data` of a set of images: its name, files, partition and size."""
-    return under("data", _files(Whole("the most examples of each split; 0: all", low=0)))
+    return under("data", _files(limit))
 
 
 def _files(limit: Field) -> dict[str, Field]:
@@ -116,7 +119,7 @@ def segmented(group: str) -> dict[str, Field]:
     return under(
         group,
         {
-            **_files(Whole("the most examples of each split; 0: all", low=0)),
+            **_files(_LIMIT),
             "size": size("of the images; (): their own", empty=True, dims=(2, 3)),
             "count": Whole("images of the procedural shapes", low=1),
             "difficulty": Number("of the procedural shapes, 0 easy to 1 hard", low=0, high=1),

@@ -18,7 +18,7 @@ from hyperlab.registration import Study
 from hyperlab.registration import load as load_pairs
 from hyperlab.registration.arms import WITHOUT_FLOW
 from hyperlab.registration.losses import objective
-from hyperlab.registration.settings import check_network, check_pairs
+from hyperlab.registration.schema import check_network, check_pairs
 from hyperlab.registration.trial import draw_weights, measure
 from hyperlab.registration.units import criterion_of, network_of
 from hyperlab.stability.tasks.dice import at_each, mean_dice
@@ -151,7 +151,7 @@ def check(config: Any) -> None:
 
 
 def check_files(config: Any) -> None:
-    """See `registration.settings.check_pairs`."""
+    """See `registration.schema.check_pairs`."""
     check_pairs(config.registration.data, GROUP)
 
 

@@ -3,17 +3,17 @@
 from typing import Any
 
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot.settings import check_data, check_files, data, measuring, training
+from hyperlab.few_shot.schema import check_data, check_files, data, measuring, training
 from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.train import settings
 from hyperlab.train.schema import Flag, Number, Schema, Several, Whole, under
 
-__all__ = ["CONTROL", "SETTINGS", "check", "check_files"]
+__all__ = ["CONTROL", "SCHEMA", "check", "check_files"]
 
 CONTROL = "universeg_noise"
 _SMALLEST = 32  # pixels along a side of ambiguous shapes
 
-SETTINGS: Schema = {
+SCHEMA: Schema = {
     "the question": {
         **settings.run("stochastic"),
         **settings.compared(ARMS, "GED, best- and mean-candidate Dice with the most candidates"),
@@ -46,7 +46,7 @@ def check(config: Any) -> None:
 
     Raises:
       ConfigError: contrasts of arms that are not run; the control without what it is compared with; one candidate; data
-        as `few_shot.settings.check_data` refuses them, or too small images.
+        as `few_shot.schema.check_data` refuses them, or too small images.
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
     if CONTROL in config.arms and "tyche" not in config.arms:

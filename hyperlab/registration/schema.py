@@ -44,7 +44,7 @@ LOSS = {
     "smoothness": Choice("of the field: what is penalised", tuple(SMOOTHNESS), "smoothness"),
 }
 
-SETTINGS: Schema = {
+SCHEMA: Schema = {
     "the question": {
         **settings.run("registration"),
         **settings.compared(ARMS, "Dice at the weight chosen on validation, loss over all weights"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.hypernet.network import ACTIVATIONS
-from hyperlab.registration.settings import DATA, LOSS, NETWORK
+from hyperlab.registration.schema import DATA, LOSS, NETWORK
 from hyperlab.stability import tasks
 from hyperlab.stability.arms import ARMS
 from hyperlab.stability.tasks.classification import PRIMARIES, PRIORS
@@ -13,7 +13,7 @@ from hyperlab.train.schema import Choice, Duration, Flag, Number, Schema, Severa
 
 _OPTIMIZERS = ("sgd", "adam")
 
-SETTINGS: Schema = {
+SCHEMA: Schema = {
     "the question": {
         **settings.run("stability"),
         "task": Choice("what is learnt; each has data and a network of its own", tasks.TASKS, "task"),

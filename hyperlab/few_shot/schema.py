@@ -54,7 +54,7 @@ def measuring() -> dict[str, Field]:
     }
 
 
-SETTINGS: Schema = {
+SCHEMA: Schema = {
     "the question": {
         **settings.run("in_context"),
         **settings.compared(ARMS, "Dice at the largest support size, mean over held-out tasks"),

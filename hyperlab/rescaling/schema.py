@@ -15,7 +15,7 @@ from hyperlab.train.schema import Choice, Duration, Number, Schema, Several, Who
 _FACTOR = Number("", above=0, high=1)
 _NORMALIZATIONS = tuple(name or "" for name in unet.NORMALIZATIONS)
 
-SETTINGS: Schema = {
+SCHEMA: Schema = {
     "the question": {
         **settings.run("rescaling"),
         **settings.compared(ARMS, "test Dice, mean over the compared factors"),
