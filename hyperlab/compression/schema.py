@@ -33,7 +33,7 @@ def network() -> dict[str, Field]:
             "kind": Choice("of a classifier", tuple(NETWORKS), "network"),
             "depth": Whole("of the networks that come in several", low=1),
             "width": Number("multiplier of the channels", above=0),
-            "normalization": Choice("of the convolutional networks; '': none", NORMALIZATIONS, "normalization"),
+            "normalization": Choice("of the convolutional networks", NORMALIZATIONS, "normalization"),
         },
     )
 
@@ -48,7 +48,7 @@ def optimizer(schedules: tuple[str, ...]) -> dict[str, Field]:
         "optimizer",
         {
             "name": settings.OPTIMIZER,
-            "schedule": Choice("of the rate; '': it stays as it is", schedules, "schedule"),
+            "schedule": Choice("of the rate", schedules, "schedule"),
             "weight_decay": Number("added to the gradient; of adamw to the update", low=0),
             "momentum": Number("of sgd", low=0, below=1),
             "nesterov": Flag("the gradient is taken where momentum leads"),

@@ -42,7 +42,7 @@ SCHEMA: Schema = {
             {
                 "widths": settings.widths("of the U-Net's levels"),
                 "convs_per_block": settings.CONVS_PER_BLOCK,
-                "normalization": Choice("of the U-Net; '': none", _NORMALIZATIONS, "normalization"),
+                "normalization": Choice("of the U-Net", _NORMALIZATIONS, "normalization"),
                 "activation": Choice("of the U-Net", tuple(unet.ACTIVATIONS), "activation"),
                 "skip": Choice("how decoder and encoder are joined", unet.SKIPS, "skip"),
             },

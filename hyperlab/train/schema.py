@@ -20,6 +20,7 @@ Schema = Mapping[str, Mapping[str, "Field"]]
 LARGEST = 2**31 - 1  # of counts and sizes: positions in arrays are 32-bit integers
 _FLOAT = np.finfo(np.float32)
 _COLUMNS, _MEANINGS = 100, 38  # of the help: its width, and where meanings begin
+_MOST_NAMED = 30  # choices of a key in the help
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Field(abc.ABC):
     @abc.abstractmethod
     def fits(self, value: Any) -> bool:
         """Whether a value may be given."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What can be chosen from, for the help; empty where that is no list of names."""
+        return ()
 
     def check(self, key: str, value: Any) -> None:
         """Refuses a value that may not be given.
@@ -87,11 +93,14 @@ class Number(Field):
         return f"{self._named[1]}{self._range()}"
 
     def fits(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
+        return self._is_number(value) and self._is_held(value) and self._within(value)
+
+    def _is_number(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    def _is_held(self, value: float) -> bool:
         # NaN fails every comparison; below the smallest normal number a float on a device may be zero
-        held = value == 0 or float(_FLOAT.tiny) <= abs(value) <= float(_FLOAT.max)
-        return held and self._within(value)
+        return value == 0 or float(_FLOAT.tiny) <= abs(value) <= float(_FLOAT.max)
 
     def _within(self, value: float) -> bool:
         return (
@@ -102,7 +111,7 @@ class Number(Field):
         )
 
     def check(self, key: str, value: Any) -> None:
-        if not self.fits(value) and np.isscalar(value) and not isinstance(value, str) and self._within(value):
+        if self._is_number(value) and self._within(value) and not self._is_held(value):
             raise ConfigError(f"{key} is {_shown(value)}, expected {self.expected}, of a size that 32 bits can hold")
         super().check(key, value)
 
@@ -128,10 +137,11 @@ class Whole(Number):
 
     _named = ("a whole number", "whole numbers")
 
-    def fits(self, value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return False
-        return abs(value) <= max(LARGEST, self.high or 0) and self._within(value)
+    def _is_number(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def _is_held(self, value: int) -> bool:
+        return abs(value) <= max(LARGEST, self.high or 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +167,10 @@ class Choice(Field):
     @property
     def several(self) -> str:
         return f"of {', '.join(map(repr, self.names))}"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(self.names)
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, str) and value in self.names
@@ -290,6 +304,10 @@ class Several(Field):
         words = " ".join(part for part in (count, order, self.of.several) if part)
         return words + (", or none" if self.empty else "")
 
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return self.of.choices
+
     def fits(self, value: Any) -> bool:
         if not isinstance(value, tuple | list):
             return False
@@ -378,14 +396,18 @@ def listed(config: Any, schema: Schema) -> str:
     """
     parts = []
     for title, fields in schema.items():
-        lines = [_line(key, value_at(config, key), field.meaning) for key, field in fields.items()]
+        lines = [_line(key, value_at(config, key), field) for key, field in fields.items()]
         parts.append("\n".join([title, *lines]))
     return "\n\n".join(parts)
 
 
-def _line(key: str, value: Any, meaning: str) -> str:
+def _line(key: str, value: Any, field: Field) -> str:
     shown = value if isinstance(value, str) and value else repr(value)
     named = textwrap.wrap(f"{key} = {shown}", _COLUMNS, initial_indent="  ", subsequent_indent="      ")
+    meaning = field.meaning
+    if len(field.choices) > 1:
+        more = f" and {len(field.choices) - _MOST_NAMED} more" if len(field.choices) > _MOST_NAMED else ""
+        meaning += f": {', '.join(name or repr(name) for name in field.choices[:_MOST_NAMED])}{more}"
     said = textwrap.wrap(meaning, _COLUMNS, initial_indent=" " * _MEANINGS, subsequent_indent=" " * _MEANINGS)
     if len(named) == 1 and len(named[0]) <= _MEANINGS - 2:
         said[0] = f"{named[0]:{_MEANINGS}}{said[0].lstrip()}"

@@ -17,9 +17,7 @@ CURVE_POINTS = Whole("evaluations along a training, for its learning curve", low
 EVALUATION_BATCH = Whole("examples that are evaluated at once", low=1)
 OPTIMIZER = Choice("of all networks", ("sgd", "adam", "adamw"), "optimizer")
 CONVS_PER_BLOCK = Whole("convolutions on each level", low=1)
-AUGMENTATION = Choice(
-    "as documented, or faithful to the published code's quirks too", ("documented", "faithful"), "augmentation"
-)
+AUGMENTATION = Choice("or faithful, to the published code's quirks too", ("documented", "faithful"), "augmentation")
 
 
 def run(study: str) -> dict[str, Field]:
@@ -36,7 +34,7 @@ def compared(arms: Collection[str], meaning: str, metrics: Collection[str] = ())
       metrics: where a contrast names one.
     """
     return {
-        "arms": Several("what is compared, see the table of arms", Choice("", arms, "arm")),
+        "arms": Several("what is compared", Choice("", arms, "arm")),
         "contrasts": contrasts(f"comparisons that are named before the study runs: {meaning}", metrics),
     }
 
