@@ -97,7 +97,7 @@ def check(config: Mapping[str, Any]) -> None:
     >>> config.report_seeds = 0
     >>> check(config)
     Traceback (most recent call last):
-    hyperlab.errors.ConfigError: report_seeds is 0, expected a whole number from 1 to 9900
+    hyperlab.errors.ConfigError: report_seeds is 0, expected a whole number from 1 to 9900 (fresh seeds ...
     """
     _check_values(config)
     study = load_study(config["study"])

@@ -1,5 +1,6 @@
 """What a seed may be: as many as random keys tell apart."""
 
+import argparse
 from typing import Any
 
 import numpy as np
@@ -31,3 +32,18 @@ def check_seed(seed: Any, name: str = "seed") -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST:
         raise ConfigError(f"{name} is {seed!r}, expected a whole number from 0 to {LARGEST}")
     return int(seed)
+
+
+def typed(text: str) -> int:
+    """A seed as it was typed: the `type` of an option of a command line.
+
+    Raises:
+      argparse.ArgumentTypeError: it is none; see `check_seed`.
+
+    >>> typed("7")
+    7
+    """
+    try:
+        return check_seed(int(text), "the seed")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 0 to {LARGEST}") from None

@@ -59,7 +59,18 @@ class Field(abc.ABC):
           ConfigError: the key, what was given, and what was expected.
         """
         if not self.fits(value):
-            raise ConfigError(f"{key} is {_shown(value)}, expected {self.expected}")
+            raise self.refusal(key, value)
+
+    def refusal(self, key: str, value: Any, also: str = "") -> ConfigError:
+        """The error of a value that may not be given.
+
+        Args:
+          key: of the value.
+          value: what was given.
+          also: what is asked of it beside what is expected.
+        """
+        meaning = f" ({self.meaning})" if self.meaning else ""
+        return ConfigError(f"{key} is {_shown(value)}, expected {self.expected}{also}{meaning}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Number(Field):
 
     >>> Number("a share", low=0, below=1).check("dropout", float("nan"))
     Traceback (most recent call last):
-    hyperlab.errors.ConfigError: dropout is nan, expected a number from 0 to below 1
+    hyperlab.errors.ConfigError: dropout is nan, expected a number from 0 to below 1 (a share)
     """
 
     low: float | None = None
@@ -112,7 +123,7 @@ class Number(Field):
 
     def check(self, key: str, value: Any) -> None:
         if self._is_number(value) and self._within(value) and not self._is_held(value):
-            raise ConfigError(f"{key} is {_shown(value)}, expected {self.expected}, of a size that 32 bits can hold")
+            raise self.refusal(key, value, also=", of a size that 32 bits can hold")
         super().check(key, value)
 
     def _range(self) -> str:
@@ -132,7 +143,7 @@ class Whole(Number):
 
     >>> Whole("how many", low=1).check("report_seeds", 0)
     Traceback (most recent call last):
-    hyperlab.errors.ConfigError: report_seeds is 0, expected a whole number of at least 1
+    hyperlab.errors.ConfigError: report_seeds is 0, expected a whole number of at least 1 (how many)
     """
 
     _named = ("a whole number", "whole numbers")
@@ -218,16 +229,16 @@ class Duration(Field):
     Attributes:
       default: what the empty text stands for; without it there has to be a duration.
 
-    >>> Duration("of a run").check("train_length", "0 steps")
+    >>> Duration("of a run").check("length", "0 steps")
     Traceback (most recent call last):
-    hyperlab.errors.ConfigError: train_length is '0 steps', expected a duration above 0: '500 steps', '3 epochs', ...
+    hyperlab.errors.ConfigError: length is '0 steps', expected a duration above 0: '500 steps' or '3 epochs' (of a run)
     """
 
     default: str = ""
 
     @property
     def expected(self) -> str:
-        return "a duration above 0: '500 steps', '3 epochs', ..." + (", or '' for the default" if self.default else "")
+        return "a duration above 0: '500 steps' or '3 epochs'" + (", or '' for the default" if self.default else "")
 
     def fits(self, value: Any) -> bool:
         if not isinstance(value, str) or not value:
@@ -245,9 +256,9 @@ class Contrast(Field):
     Attributes:
       metrics: where the study has several: `metric: first - second`.
 
-    >>> Contrast("what is compared").check("contrast", "mip - mip")
+    >>> Contrast("named before").check("contrast", "mip - mip")
     Traceback (most recent call last):
-    hyperlab.errors.ConfigError: contrast is 'mip - mip', expected 'first - second' of two different arms
+    hyperlab.errors.ConfigError: contrast is 'mip - mip', expected 'first - second' of two different arms (named before)
     """
 
     metrics: Collection[str] = ()
@@ -283,7 +294,7 @@ class Several(Field):
 
     >>> Several("grid", Number("", above=0)).check("rates", (0.1, -0.1))
     Traceback (most recent call last):
-    hyperlab.errors.ConfigError: rates is (0.1, -0.1), expected one or more different numbers above 0
+    hyperlab.errors.ConfigError: rates is (0.1, -0.1), expected one or more different numbers above 0 (grid)
     """
 
     of: Field
@@ -360,7 +371,7 @@ def check(config: Any, schema: Schema) -> None:
 
     >>> check({"data": {"limit": -1}}, {"data": {"data.limit": Whole("images of each split", low=0)}})
     Traceback (most recent call last):
-    hyperlab.errors.ConfigError: data.limit is -1, expected a whole number of at least 0
+    hyperlab.errors.ConfigError: data.limit is -1, expected a whole number of at least 0 (images of each split)
     """
     for fields in schema.values():
         for key, field in fields.items():

@@ -52,7 +52,7 @@ def test_allowed(field, values):
         (Number("", low=0, high=1), [1.0001], "a number from 0 to 1$"),
         (Number("", above=0, high=1), [0, 2], "a number above 0 and at most 1$"),
         (Whole("", low=1), [0, -1, 1.0, True, 2**31, 2**70, 10**5000], "a whole number of at least 1"),
-        (settings.SEED, [-1, 2**32, 2**70], "a whole number from 0 to 4294967295$"),
+        (settings.SEED, [-1, 2**32, 2**70], "a whole number from 0 to 4294967295 "),
         (Choice("", ("iid", "shards"), "kind"), ["shard"], "unknown kind 'shard'; did you mean 'shards'"),
         (Choice("", ("iid", "shards")), [3, None], "one of 'iid', 'shards'"),
         (Text(""), ["a\0b", "a\nb", "\x1b[2J", 3], "text without control characters"),
