@@ -34,7 +34,7 @@ SETS: dict[str, Callable[..., Source]] = {
     "oasis": generic.oasis,
     "camus": generic.camus,
 }
-CLASSIFIED = ("digits", "mnist", "fashion_mnist", "cifar10")  # one class an image; the others have one a pixel
+_OF_IMAGES, _OF_PIXELS = (classification,), (shapes, parasites, segmentation, generic)  # what classes are of, by module
 
 
 def load(
@@ -124,13 +124,17 @@ def check_source(data: Any, group: str, *, classified: bool) -> None:
     """
     if data.name not in SETS:
         raise DataError(f"{group}.name: unknown data set {data.name!r}; {nearest(data.name, SETS)}")
-    if (data.name in CLASSIFIED) != classified:
-        has, wants = ("a class a pixel", "the task classifies images")
-        if not classified:
-            has, wants = "one class an image", "images are segmented here"
+    if _is_of(data.name, _OF_PIXELS if classified else _OF_IMAGES):
+        has, wants = "one class an image", "images are segmented here"
+        if classified:
+            has, wants = "a class a pixel", "the task classifies images"
         raise ConfigError(f"{group}.name is {data.name!r}, which has {has}; {wants}")
-    sets = [name for name in SETS if (name in CLASSIFIED) == classified and reads_files(name)]
+    sets = [name for name in SETS if reads_files(name) and not _is_of(name, _OF_PIXELS if classified else _OF_IMAGES)]
     check_root(data.name, data.root, group, sets)
+
+
+def _is_of(name: str, modules: Collection[Any]) -> bool:
+    return SETS[name].__module__ in {module.__name__ for module in modules}
 
 
 def check_root(name: str, root: str, group: str, reads: Collection[str]) -> None:
