@@ -99,14 +99,18 @@ def check(config: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     hyperlab.errors.ConfigError: report_seeds is 0, expected a whole number from 1 to 9900 (fresh seeds ...
     """
-    _check_values(config)
+    check_values(config)
     study = load_study(config["study"])
     for name in ("check", "check_files"):
         getattr(study, name, lambda _: None)(config)
 
 
-def _check_values(config: Mapping[str, Any]) -> None:
-    """Refuses unknown keys, and values that a key may not have whatever the others are."""
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuses unknown keys, and values that a key may not have whatever the others are: a part of `check`.
+
+    Raises:
+      ConfigError: the key, what was given, and the nearest valid key or what is expected.
+    """
     study = load_study(config.get("study"))
     configs.validate(config, study.get_config())
     schema.check(config, getattr(study, "SCHEMA", {}))
@@ -141,12 +145,10 @@ def main(module: str, arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(study: str, arguments: Sequence[str]) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
-    """Turns a command line into options and a resolved config, each of whose values its key may have.
-
-    What keys ask of each other and of files is for `check`: a sweep changes some of them first.
+    """Turns a command line into options and a resolved config of known keys; whether it can be run is for `check`.
 
     Raises:
-      ConfigError: an unknown option, study or key, a value that its key may not have, or a config of another study.
+      ConfigError: an unknown option, study or key, a value of another type, or a config of another study.
 
     >>> options, config = parse("stability", ["--config.seed=3", "--workdir", "runs/x"])
     >>> config.seed, options["workdir"]
@@ -182,7 +184,7 @@ def parse(study: str, arguments: Sequence[str]) -> tuple[dict[str, Any], ml_coll
         raise ConfigError(f"{file} is a config of study {config.get('study')!r}, not of {study!r}")
     for key, text in overrides:
         override(config, key, text)
-    _check_values(config)
+    configs.validate(config, load_study(study).get_config())
     return options, config
 
 

@@ -111,7 +111,7 @@ SCHEMA: Schema = {
         **settings.trials(),
         "parent_length": Duration("of a parent's training"),
         "tuning_length": Duration("after pruning"),
-        "batch_size": Whole("examples of a step", low=1),
+        "batch_size": settings.batch("examples of a step"),
     },
     "methods": {
         "rounds": Whole("of the methods that prune in rounds", low=1),

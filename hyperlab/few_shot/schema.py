@@ -38,7 +38,7 @@ def training() -> dict[str, Field]:
         "train_length": Duration("of a network across tasks"),
         "tuning_length": Duration("the same while rates are chosen; empty: as train_length", default="train_length"),
         "task_length": Duration("of a network for one task"),
-        "batch_size": Whole("episodes, or images of one task, of a step", low=1),
+        "batch_size": settings.batch("episodes, or images of one task, of a step"),
         "augmentation": settings.AUGMENTATION,
     }
 

@@ -61,7 +61,7 @@ SCHEMA: Schema = {
         "rates": settings.rates(),
         **settings.trials(),
         "train_length": Duration("of a network"),
-        "batch_size": Whole("pairs of a step", low=1),
+        "batch_size": settings.batch("pairs of a step"),
         "steps_per_call": Whole("of the compiled program; a stop waits for their end", low=1),
         "evaluation_batch": settings.EVALUATION_BATCH,
     },

@@ -72,7 +72,7 @@ SCHEMA: Schema = {
         "tuning_draws": Whole("while rates are chosen", low=2),
         "train_length": Duration("of a network"),
         "tuning_length": Duration("of a network while rates are chosen"),
-        "batch_size": Whole("images of a step", low=1),
+        "batch_size": settings.batch("images of a step"),
     },
     "judging": {
         **under(

@@ -55,7 +55,7 @@ SCHEMA: Schema = {
         "trials": Whole("rates of every arm at every H that are tried", low=1),
         **settings.trials(widened=False),
         "length": Duration("of all replicas together; rounded up to whole rounds"),
-        "batch_size": Whole("examples of a step of one replica", low=1),
+        "batch_size": settings.batch("examples of a step of one replica"),
         "in_turn": Flag("local steps of one replica after another: for convolutions on a CPU"),
     },
     **tasks(),

@@ -54,7 +54,7 @@ SCHEMA: Schema = {
         "rates": settings.rates(),
         **settings.trials(),
         "train_length": Duration("of a network"),
-        "batch_size": Whole("images of a step", low=1),
+        "batch_size": settings.batch("images of a step"),
         "programs": Whole("compiled for the prior, one for each bucket of factors", low=1),
     },
     "measuring": {

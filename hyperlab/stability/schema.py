@@ -43,7 +43,7 @@ SCHEMA: Schema = {
         **under("rates", {name: settings.rates(f"learning rates of {name}") for name in _OPTIMIZERS}),
         **settings.trials(),
         "train_length": Duration("of a run"),
-        "batch_size": Whole("examples of a step", low=1),
+        "batch_size": settings.batch("examples of a step"),
         "evaluate_every": Whole("steps between points of a learning curve", low=1),
         "steps_per_call": Whole("of the compiled program; a stop waits for their end", low=1),
         "checkpoint_every": Whole("steps; 0: a run that was cut off starts again", low=0),

@@ -14,7 +14,8 @@ WORKERS = Whole("trainings at the same time; 0: one for each of at most four cor
 AUGMENT = Flag("whether training images are changed at random")
 KEEP_NETWORKS = Whole("trained parameters are kept for so many of the first report seeds", low=0)
 CURVE_POINTS = Whole("evaluations along a training, for its learning curve", low=1)
-EVALUATION_BATCH = Whole("examples that are evaluated at once", low=1)
+_LARGEST_BATCH = 2**20  # examples; their indices are drawn for many steps at once
+EVALUATION_BATCH = Whole("examples that are evaluated at once", low=1, high=_LARGEST_BATCH)
 OPTIMIZER = Choice("of all networks", ("sgd", "adam", "adamw"), "optimizer")
 CONVS_PER_BLOCK = Whole("convolutions on each level", low=1)
 AUGMENTATION = Choice("or faithful, to the published code's quirks too", ("documented", "faithful"), "augmentation")
@@ -68,6 +69,11 @@ def check_contrasts(key: str, named: Collection[str], arms: Collection[str]) -> 
 def rates(meaning: str = "learning rates that each arm is tried with") -> Several:
     """A grid of learning rates."""
     return Several(meaning, Number("", above=0))
+
+
+def batch(meaning: str) -> Whole:
+    """How many examples there are in a step."""
+    return Whole(meaning, low=1, high=_LARGEST_BATCH)
 
 
 def widths(meaning: str, least: int = 1) -> Several:
