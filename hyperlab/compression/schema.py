@@ -18,7 +18,8 @@ from hyperlab.few_shot.schema import check_data, check_store
 from hyperlab.models import cifar_resnet, resnet
 from hyperlab.models.backbones import NORMALIZATIONS
 from hyperlab.train import settings
-from hyperlab.train.schema import Choice, Duration, Field, Flag, Number, Schema, Several, Text, Whole, under
+from hyperlab.train.fields import Choice, Duration, Field, Flag, Number, Several, Text, Whole
+from hyperlab.train.schema import Schema, under
 
 _ARMS = (*METHODS, *(control_name(masks, like) for like in METHODS for masks in ("random", "magnitude")))
 _COMPRESSION = Number("", above=1)

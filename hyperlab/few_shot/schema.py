@@ -11,7 +11,8 @@ from hyperlab.errors import ConfigError, DataError
 from hyperlab.few_shot.arms import ARMS
 from hyperlab.few_shot.material import BODIES, SHAPES, check_held_out
 from hyperlab.train import settings
-from hyperlab.train.schema import Choice, Duration, Field, Schema, Several, Text, Whole, under
+from hyperlab.train.fields import Choice, Duration, Field, Several, Text, Whole
+from hyperlab.train.schema import Schema, under
 
 
 def data() -> dict[str, Field]:

@@ -6,7 +6,8 @@ from hyperlab.errors import ConfigError
 from hyperlab.few_shot.schema import check_data, check_files, data, measuring, training
 from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.train import settings
-from hyperlab.train.schema import Flag, Number, Schema, Several, Whole, under
+from hyperlab.train.fields import Flag, Number, Several, Whole
+from hyperlab.train.schema import Schema, under
 
 __all__ = ["CONTROL", "SCHEMA", "check", "check_files"]
 

@@ -13,7 +13,8 @@ from hyperlab.registration.arms import ARMS, INITIALIZERS
 from hyperlab.registration.datasets import NAMES, TASKS
 from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS
 from hyperlab.train import durations, settings
-from hyperlab.train.schema import Choice, Duration, Flag, Number, Schema, Several, Text, Whole, under
+from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Text, Whole
+from hyperlab.train.schema import Schema, under
 
 DATA = {
     "name": Text(f"of the data set: {', '.join(NAMES)}"),

@@ -10,7 +10,8 @@ from hyperlab.reliability.arms import ARMS, find
 from hyperlab.reliability.judging import MAPS
 from hyperlab.reliability.material import check_borders
 from hyperlab.train import settings
-from hyperlab.train.schema import Choice, Duration, Number, Schema, Several, Table, Text, Whole, under
+from hyperlab.train.fields import Choice, Duration, Number, Several, Table, Text, Whole
+from hyperlab.train.schema import Schema, under
 from hyperlab.uncertainty.image_scores import SCORES
 
 METRICS = ("dice", "error_detection", "independence", "likelihood")

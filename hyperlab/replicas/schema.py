@@ -12,7 +12,8 @@ from hyperlab.errors import ConfigError, DataError
 from hyperlab.replicas import schedules
 from hyperlab.replicas.arms import ARMS, find
 from hyperlab.train import search, settings
-from hyperlab.train.schema import Choice, Duration, Flag, Number, Schema, Several, Whole, under
+from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
+from hyperlab.train.schema import Schema, under
 
 SCHEMA: Schema = {
     "the question": {

@@ -10,7 +10,8 @@ from hyperlab.models import unet
 from hyperlab.nn import check_sizes, level_sizes
 from hyperlab.rescaling.arms import ARMS
 from hyperlab.train import settings
-from hyperlab.train.schema import Choice, Duration, Number, Schema, Several, Whole, under
+from hyperlab.train.fields import Choice, Duration, Number, Several, Whole
+from hyperlab.train.schema import Schema, under
 
 _FACTOR = Number("", above=0, high=1)
 _NORMALIZATIONS = tuple(name or "" for name in unet.NORMALIZATIONS)

@@ -9,7 +9,8 @@ from hyperlab.stability import tasks
 from hyperlab.stability.arms import ARMS
 from hyperlab.stability.tasks.classification import PRIMARIES, PRIORS
 from hyperlab.train import durations, settings
-from hyperlab.train.schema import Choice, Duration, Flag, Number, Schema, Several, Whole, under
+from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
+from hyperlab.train.schema import Schema, under
 
 _OPTIMIZERS = ("sgd", "adam")
 

@@ -6,7 +6,7 @@ import pytest
 
 from hyperlab.errors import ConfigError
 from hyperlab.train import schema, settings
-from hyperlab.train.schema import Choice, Contrast, Duration, Flag, Number, Several, Table, Text, Whole
+from hyperlab.train.fields import Choice, Contrast, Duration, Flag, Number, Several, Table, Text, Whole
 
 pytestmark = pytest.mark.fast
 
