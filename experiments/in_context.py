@@ -16,12 +16,12 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.errors import ConfigError
-from hyperlab.few_shot import ARMS, REPORT, TUNE, Units, material
-from hyperlab.few_shot.targets import check
-from hyperlab.train import config as configs
+from hyperlab.few_shot import ARMS, REPORT, TUNE, Units, material, targets
+from hyperlab.few_shot.schema import SCHEMA, check, check_files
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
+
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -76,9 +76,9 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
 
 def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Material:
     """The tasks of a config; what the two cannot give each other is an error here, before anything is compiled."""
-    _check(config)
+    check(config)
     made = material.build(config, folder)
-    check([*made.development, *made.test], max(config.support_sizes))
+    targets.check([*made.development, *made.test], max(config.support_sizes))
     for arm in config.arms:
         made.training(synthetic=ARMS[arm].synthetic)
     return made
@@ -127,18 +127,6 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
     units.floors()
     material.keep(units.files, units.material, max(units.config.support_sizes))
     in_context.write(units.folder.path)
-
-
-def _check(config: ml_collections.ConfigDict) -> None:
-    """Refuses a config before anything is read or compiled."""
-    configs.check_arms(config, ARMS)
-    if config.augmentation not in ("faithful", "documented"):
-        raise ConfigError(f"augmentation is {config.augmentation!r}; valid: 'documented', 'faithful'")
-    if min(*config.support_sizes, config.train_support, config.draws, *config.ensembles) < 1:
-        raise ConfigError(
-            f"support_sizes {tuple(config.support_sizes)}, train_support {config.train_support}, draws {config.draws} "
-            f"and ensembles {tuple(config.ensembles)}: all are at least 1"
-        )
 
 
 def _planned(units: Units) -> int:

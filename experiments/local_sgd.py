@@ -11,7 +11,6 @@ whose batch is H-fold: it communicates exactly as rarely. Replicas are an axis o
 on one device; what communication would take on a real network is predicted, never measured here.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,12 +18,12 @@ import ml_collections
 
 from hyperlab import launch, local_sgd, trees
 from hyperlab.compression import load, settings
-from hyperlab.errors import ConfigError, nearest
-from hyperlab.metrics.statistics import MOST_CONTRASTS
-from hyperlab.replicas import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
-from hyperlab.train import config as configs
+from hyperlab.replicas import FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
+from hyperlab.replicas.schema import SCHEMA, check, check_files
 from hyperlab.train import search, study
 from hyperlab.train.writers import MultiWriter
+
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -78,7 +77,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
-    _check(config)
+    check(config)
     if config.distributed or config.single.wanted or jax.process_count() > 1:
         processes.train(config, folder, stop)
         return
@@ -159,39 +158,6 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
     from hyperlab.report import local_sgd as report
 
     report.write(units.folder.path)
-
-
-def _check(config: ml_collections.ConfigDict) -> None:
-    """Refuses a config before anything is read or compiled."""
-    contrasts = (*config.contrasts, *config.parts)
-    configs.check_arms(SimpleNamespace(arms=config.arms, contrasts=contrasts), ARMS)
-    for name, family in (("contrasts", config.contrasts), ("parts", config.parts)):
-        if len(family) > MOST_CONTRASTS:
-            raise ConfigError(f"{name} names {len(family)}, at most {MOST_CONTRASTS} can be named before a study runs")
-    for group, least in (("periods", 1), ("replicas", 1)):
-        values = tuple(config[group])
-        if not values or min(values) < least or len(set(values)) < len(values):
-            raise ConfigError(f"{group} is {values}, expected different whole numbers from {least} up")
-    for name in ("trials", "tuning_seeds", "report_seeds", "batch_size", "curve_points", "drift_points"):
-        if config[name] < 1:
-            raise ConfigError(f"{name} is {config[name]}, expected at least 1")
-    if len(config.rates) != 2:
-        raise ConfigError(f"rates is {tuple(config.rates)}, expected the two ends of a range")
-    if not 0 <= config.warmup < 1:
-        raise ConfigError(f"warmup is {config.warmup}, expected a share of the updates from 0 to below 1")
-    period, replicas = max(config.periods), max(config.replicas)
-    for name in config.arms:
-        arm = find(name)
-        if (arm.kind != "synchronous" or arm.accumulate) and not arm.takes(period, replicas):
-            raise ConfigError(
-                f"arm {name!r} cannot be run at H = {period} with {replicas} replicas ({arm.definition()}); "
-                "give other periods or replicas, or leave it out"
-            )
-    for name in config.cost.links:
-        if name not in local_sgd.ARCHETYPES:
-            raise ConfigError(f"cost.links: unknown link {name!r}; {nearest(name, local_sgd.ARCHETYPES)}")
-    if not (config.cost.links or config.cost.gigabits > 0):
-        raise ConfigError("cost names no links and no gigabits: one of them is needed for a prediction")
 
 
 def _described(units: Units) -> dict:

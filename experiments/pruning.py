@@ -10,16 +10,16 @@ tuning seeds and the validation split, with the same grid for every method; what
 the test split.
 """
 
-from types import SimpleNamespace
-
 import ml_collections
 
 from hyperlab import launch, trees
-from hyperlab.compression import DENSE, METHODS, REPORT, TUNE, Units, find, load, settings, with_controls
+from hyperlab.compression import DENSE, REPORT, TUNE, Units, load, settings
+from hyperlab.compression.schema import SCHEMA, check, check_files, methods_of
 from hyperlab.errors import ConfigError
-from hyperlab.train import config as configs
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
+
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "methods_of", "run"]  # what `launch` asks of a study
 
 PARENT = "parent"  # what is chosen for the networks that are pruned
 
@@ -64,7 +64,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: parents, tuning, then fresh seeds. A stopped study continues."""
-    _check(config)
+    check(config)
     task = load(config, folder.path)
 
     def units_of(progress) -> Units:
@@ -82,16 +82,6 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
         report=_report,
         finish=_finish,
     )
-
-
-def methods_of(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """The methods of a config, with their controls and with what nothing is pruned of."""
-    arms = tuple(config.arms)
-    for arm in arms:
-        find(arm)
-    arms = with_controls(arms) if config.controls else arms
-    tracks = dict.fromkeys(find(arm).parent for arm in arms)
-    return (*(DENSE[track] for track in tracks), *arms)
 
 
 def _tune(units: Units) -> dict[str, dict] | None:
@@ -165,21 +155,6 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
     from hyperlab.report import pruning
 
     pruning.write(units.folder.path)
-
-
-def _check(config: ml_collections.ConfigDict) -> None:
-    """Refuses a config before anything is read or compiled."""
-    names = methods_of(config)
-    contrasts = (*config.contrasts, *config.speedup_contrasts)
-    configs.check_arms(SimpleNamespace(arms=names, contrasts=contrasts), {name: None for name in (*METHODS, *names)})
-    for group in ("compressions", "compared"):
-        if not config[group] or min(config[group]) <= 1:
-            raise ConfigError(
-                f"{group} is {tuple(config[group])}, expected numbers above 1: the parent is the point at 1"
-            )
-    for compression in (*config.compared, config.tuning_compression):
-        if compression not in config.compressions:
-            raise ConfigError(f"{compression:g} is compared or tuned at, but not in compressions {config.compressions}")
 
 
 def _check_task(units: Units) -> None:

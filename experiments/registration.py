@@ -13,11 +13,12 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.errors import ConfigError, nearest
-from hyperlab.registration import ARMS, INITIALIZERS, REPORT, SIMILARITIES, SMOOTHNESS, Units, load, total_steps, tune
-from hyperlab.train import config as configs
+from hyperlab.registration import ARMS, REPORT, Units, load, total_steps, tune
+from hyperlab.registration.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.train import study
 from hyperlab.train.writers import MultiWriter
+
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -64,7 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
-    data = _checked(config)
+    data = _load(config)
     described = {"classes": data.classes, "notes": data.notes, "name": data.name}
     study.conduct(
         config,
@@ -116,27 +117,11 @@ def _write(writer: MultiWriter, unit: str, config, result: dict[str, np.ndarray]
         writer.images(len(result["loss"]) * config.steps_per_call, images, split=unit)
 
 
-def _checked(config: ml_collections.ConfigDict):
-    """The data of a config that was checked; both are refused before anything is compiled."""
-    configs.check_arms(config, ARMS)
-    for name in config.initializers:
-        if name not in INITIALIZERS:
-            raise ConfigError(f"initializers: {name!r}; {nearest(name, INITIALIZERS)}")
-    for key, valid in (("similarity", SIMILARITIES), ("smoothness", SMOOTHNESS)):
-        if config.loss[key] not in valid:
-            raise ConfigError(f"loss.{key} is {config.loss[key]!r}; {nearest(config.loss[key], valid)}")
-    if not config.weights or not all(0 <= weight < 1 for weight in config.weights):
-        raise ConfigError(
-            f"weights are {config.weights}, expected one or more in 0 <= weight < 1: at 1 the images do not count; "
-            "curve_weights may hold 1"
-        )
-    if not all(0 <= weight <= 1 for weight in config.curve_weights):
-        raise ConfigError(f"curve_weights are {config.curve_weights}, expected numbers in 0..1")
+def _load(config: ml_collections.ConfigDict):
+    """The data of a config; what the two cannot give each other is refused before anything is compiled."""
+    check(config)
     study = load(config.data)
-    if total_steps(config, study) % config.steps_per_call:
-        raise ConfigError(
-            f"steps_per_call ({config.steps_per_call}) must divide train_length ({total_steps(config, study)} steps)"
-        )
+    check_lengths(config, total_steps(config, study))
     return study
 
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import load_segmented, optional_keys
-from hyperlab.errors import ConfigError
-from hyperlab.nn import check_sizes, level_sizes
-from hyperlab.rescaling import ARMS, REPORT, TUNE, Prior, Units, cases, costs, deploy
+from hyperlab.rescaling import ARMS, REPORT, TUNE, Units, cases, costs, deploy
+from hyperlab.rescaling.schema import SCHEMA, check, check_files, check_levels
 from hyperlab.rescaling.units import mean_dice
-from hyperlab.train import config as configs
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
+
+__all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 OPTIONAL = optional_keys()
 
@@ -122,19 +122,10 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
 
 
 def _load(config: ml_collections.ConfigDict):
-    """The data of a config that was checked; both are refused before anything is compiled."""
-    configs.check_arms(config, ARMS)
-    prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
-    for factor in (*config.factors, *config.front):
-        if not prior.low < factor <= prior.high:
-            raise ConfigError(
-                f"factor {factor} is outside the prior ({prior.low}, {prior.high}]; widen the prior, or list it in "
-                "outside"
-            )
+    """The data of a config; what the two cannot give each other is refused before anything is compiled."""
+    check(config)
     splits = load_segmented(config.data)
-    for factor in (*config.factors, *config.front, *config.outside):
-        sizes = level_sizes(splits.image_shape[:-1], factor, len(config.primary.widths))
-        check_sizes(sizes[:1])  # deeper levels may shrink to one pixel: that is what a small factor means
+    check_levels(config, splits.image_shape[:-1])
     return splits
 
 

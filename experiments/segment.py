@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab import in_context, interop, launch
+from hyperlab import in_context, interop, launch, seeds
 from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
 from hyperlab.data.problems import scale_problems
 from hyperlab.data.readers.cases import Problem, visible
@@ -332,7 +332,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=128, help="what the network works at; 0 keeps the images' own (default 128)")
     add("--aspect", choices=("keep", "stretch"), default="keep", help="pad to the working proportions, or distort")
     add("--slice-axis", type=int, choices=(0, 1, 2), help="of volumes; by default 2")
-    add("--seed", type=int, default=0, help="of the training, or of the random examples")
+    add("--seed", type=seeds.typed, default=0, help="of the training, or of the random examples")
     shown = parser.add_argument_group("with --params")
     add = shown.add_argument
     add("--support-size", type=int, help=f"examples a pass (default {MOST_EXAMPLES}, or all there are)")

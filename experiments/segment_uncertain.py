@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab import launch, trees
+from hyperlab import launch, seeds, trees
 from hyperlab.data import microscopy
 from hyperlab.data.readers.images import depth_of
 from hyperlab.data.resample import as_size
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder for masks, maps, overlays and tables")
     add("--samples", type=int, default=predict.SAMPLES,
         help=f"draws of the network, 2 or more (default {predict.SAMPLES})")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the draws")
+    add("--seed", type=seeds.typed, default=0, help="of the draws")
     add("--window", type=int, help="side of the windows, in the network's pixels; by default that of the training")
     add("--scale", type=float,
         help="the network's pixels for each pixel of these images; by default as for the images it was trained on: "

@@ -16,11 +16,13 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
-from hyperlab.errors import ConfigError, nearest
+from hyperlab.errors import ConfigError
 from hyperlab.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
-from hyperlab.train import config as configs
+from hyperlab.stability.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
+
+__all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 OPTIONAL = optional_keys("rescaling.data")
 
@@ -148,23 +150,13 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
 
 
 def _load(config: ml_collections.ConfigDict) -> Task:
-    """The task of a config that was checked, with its data; all are refused before anything is compiled."""
-    configs.check_arms(config, ARMS)
-    for name in config.optimizers:
-        if name not in config.rates:
-            raise ConfigError(f"optimizers: no rates for {name!r}; {nearest(name, config.rates)}")
-    if not config.gamma.low < config.gamma.high:
-        raise ConfigError(f"gamma.low ({config.gamma.low}) must be below gamma.high ({config.gamma.high})")
+    """The task of a config, with its data; what the two cannot give each other is an error before any compilation."""
+    check(config)
     task = tasks.load(config)
     for name in config.arms:
         if ARMS[name].per_sample and not task.per_sample:
             raise ConfigError(f"arms: {name!r} has one gamma per sample, which {config.task} cannot have in a batch")
-    steps, call = total_steps(config, task), config.steps_per_call
-    if steps % call or call % config.evaluate_every or config.checkpoint_every % call:
-        raise ConfigError(
-            f"evaluate_every ({config.evaluate_every}) must divide steps_per_call ({call}), which must divide "
-            f"train_length ({steps} steps) and checkpoint_every ({config.checkpoint_every})"
-        )
+    check_lengths(config, total_steps(config, task))
     return task
 
 

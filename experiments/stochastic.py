@@ -17,16 +17,14 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.errors import ConfigError
-from hyperlab.few_shot import REPORT, TUNE, annotated, families, material
-from hyperlab.few_shot.stochastic_arms import ARMS, LEARNERS, learners
+from hyperlab.few_shot import REPORT, TUNE, annotated, families, material, targets
+from hyperlab.few_shot.stochastic_arms import LEARNERS, learners
+from hyperlab.few_shot.stochastic_schema import CONTROL, SCHEMA, check, check_files
 from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
-from hyperlab.few_shot.targets import check
-from hyperlab.train import config as configs
 from hyperlab.train import study, tuning
 from hyperlab.train.writers import MultiWriter
 
-CONTROL = "universeg_noise"
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -89,9 +87,9 @@ def run(config: ml_collections.ConfigDict, folder, stop) -> None:
 
 def prepare(config: ml_collections.ConfigDict, folder: Path) -> material.Material:
     """The tasks of a config; what the two cannot give each other is an error here, before anything is compiled."""
-    _check(config)
+    check(config)
     made = material.build(config, folder, families.stores, annotated.targets_of)
-    check([*made.development, *made.test], config.support_size)
+    targets.check([*made.development, *made.test], config.support_size)
     return made
 
 
@@ -152,33 +150,6 @@ def _finish(units: StochasticUnits, chosen: dict[str, dict], writer: MultiWriter
 def _needs_tyche(units: StochasticUnits, name: str) -> bool:
     """Whether an arm of a network is the control, which is made as diverse as Tyche."""
     return CONTROL in units.arms(name)
-
-
-def _check(config: ml_collections.ConfigDict) -> None:
-    """Refuses a config before anything is read or compiled."""
-    configs.check_arms(config, ARMS)
-    if CONTROL in config.arms and "tyche" not in config.arms:
-        raise ConfigError(f"arms: {CONTROL!r} is made as diverse as 'tyche', which is not among the arms; add it")
-    if config.augmentation not in ("faithful", "documented"):
-        raise ConfigError(f"augmentation is {config.augmentation!r}; valid: 'documented', 'faithful'")
-    if min(config.support_size, config.train_support, config.train_candidates, config.draws, *config.candidates) < 1:
-        raise ConfigError(
-            f"support_size {config.support_size}, train_support {config.train_support}, train_candidates "
-            f"{config.train_candidates}, draws {config.draws} and candidates {tuple(config.candidates)}: all are at "
-            "least 1"
-        )
-    if max(config.candidates) < 2:
-        raise ConfigError(
-            f"candidates are {tuple(config.candidates)}; one candidate has no diversity: ask for 2 or more"
-        )
-    if not config.smoothness or min(config.smoothness) < 0:
-        raise ConfigError(
-            f"smoothness is {tuple(config.smoothness)}, expected one number or more, of at least 0 pixels"
-        )
-    if not 0 <= config.network.dropout < 1:
-        raise ConfigError(f"network.dropout is {config.network.dropout}, expected a share from 0 to below 1")
-    if config.data.size[0] != config.data.size[1] or config.data.size[0] < 32:
-        raise ConfigError(f"data.size is {tuple(config.data.size)}, expected equal sides of at least 32 pixels")
 
 
 def _planned(units: StochasticUnits) -> int:

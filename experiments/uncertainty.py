@@ -16,12 +16,13 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
-from hyperlab.data.shifts import SEVERITIES, SHIFTS
-from hyperlab.errors import ConfigError, nearest
 from hyperlab.reliability import Point, Units, find, floors, material, saved
+from hyperlab.reliability.schema import SCHEMA, check, check_files
 from hyperlab.train import study, tuning
 from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
+
+__all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
 
 OPTIONAL = optional_keys()
 
@@ -70,7 +71,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tuning, then fresh seeds. A stopped study continues."""
-    _check(config)
+    check(config)
     made = material.build(config)
     study.conduct(
         config,
@@ -249,47 +250,6 @@ def _planned(units: Units) -> int:
         if arm in _learned(units):
             total += len(units.points(arm)) * len(_grid(units, arm)) * config.tuning_seeds * units.steps(TUNE)
     return total
-
-
-# -- bad input ----------------------------------------------------------------------------------------------------
-
-
-def _check(config: ml_collections.ConfigDict) -> None:
-    """Refuses a config before anything is read or compiled."""
-    for arm in config.arms:
-        find(arm)
-    if len(set(config.arms)) < len(config.arms) or not config.arms:
-        raise ConfigError(f"arms are {tuple(config.arms)}, expected some arms, each once")
-    for arm in config.arms:
-        for needed in (find(arm).learner, find(arm).like):
-            if needed and needed not in config.arms:
-                raise ConfigError(f"{arm!r} depends on the networks of {needed!r}: add {needed!r} to arms")
-    for contrast in config.contrasts:
-        metric, _, pair = contrast.partition(": ")
-        if metric not in ("dice", "error_detection", "independence", "likelihood"):
-            raise ConfigError(
-                f"contrast {contrast!r}; expected '<metric>: <arm> - <arm>' with a metric of dice, error_detection, "
-                "independence, likelihood"
-            )
-        for arm in pair.split(" - "):
-            if arm not in config.arms:
-                raise ConfigError(f"contrast {contrast!r} names {arm!r}; {nearest(arm, config.arms)}")
-            if metric == "independence" and find(arm).network == "tyche":
-                raise ConfigError(f"contrast {contrast!r}: the feature maps of {arm!r} are not those of a U-Net")
-    if any(not 0 < rate < 1 for rate in config.dropout_rates) or not config.dropout_rates:
-        raise ConfigError(f"dropout_rates are {tuple(config.dropout_rates)}, expected shares above 0 and below 1")
-    if any(not 0 < share <= 1 for share in config.train_shares) or 1 not in config.train_shares:
-        raise ConfigError(f"train_shares are {tuple(config.train_shares)}, expected shares up to 1, and 1 among them")
-    draws = (*config.draws, config.tuning_draws)
-    if min(draws) < 2 or list(config.draws) != sorted(set(config.draws)):
-        raise ConfigError(f"draws are {tuple(config.draws)} and {config.tuning_draws}, expected 2 or more, increasing")
-    if config.members < 2:
-        raise ConfigError(f"members is {config.members}, expected an ensemble of 2 or more")
-    for shift in config.data.shifts:
-        if shift not in SHIFTS:
-            raise ConfigError(f"data.shifts: unknown shift {shift!r}; {nearest(shift, SHIFTS)}")
-    if any(severity not in range(1, SEVERITIES + 1) for severity in config.data.severities):
-        raise ConfigError(f"data.severities are {tuple(config.data.severities)}, expected some of 1 to {SEVERITIES}")
 
 
 if __name__ == "__main__":

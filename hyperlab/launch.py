@@ -1,7 +1,9 @@
 """How a study starts: from the command line (`main`) or from Python (`run`).
 
 A study is a module `experiments.<name>` with `get_config() -> ConfigDict` and `run(config, folder, stop)`. It may have
-`OPTIONAL`, dotted keys that a config can have besides, with their defaults; those that nobody gives are in no config.
+`OPTIONAL`, dotted keys that a config can have besides, with their defaults; those that nobody gives are in no config;
+a `SCHEMA` (`train.schema`), `check(config)` for what keys ask of each other, and `check_files(config)` for what is
+asked of data sets and folders: all of them are asked before a run folder is made.
 """
 
 import ast
@@ -19,6 +21,7 @@ import ml_collections
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, nearest
 from hyperlab.studies import studies
 from hyperlab.train import config as configs
+from hyperlab.train import schema
 from hyperlab.train.run_folder import RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
@@ -28,7 +31,7 @@ USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KE
   --config.KEY=VALUE     replaces one value, for instance --config.seed=1; nested keys have dots
   --workdir FOLDER       where the run goes; the same folder again continues it
   --allow_config_change  continue a folder with another config
-  --print_config         print the resolved config and stop
+  --print_config         print the resolved config and stop, if it can be run
 """
 
 
@@ -54,8 +57,8 @@ def run(
       HyperlabError: a config, a folder or data that cannot be used, before anything is compiled.
     """
     config = ml_collections.ConfigDict(config)
-    study = load_study(config.get("study"))
-    configs.validate(config, _defaults(study, config))
+    check(config)
+    study = load_study(config.study)
     enable_compilation_cache()
     from hyperlab.train import compiler, distributed, provenance
 
@@ -80,6 +83,40 @@ def run(
     return folder.path
 
 
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses a config that cannot be run, for all reasons that are known before any data are read.
+
+    Args:
+      config: complete, of the study that it names.
+
+    Raises:
+      ConfigError: an unknown key or study; a value of another type, outside its range or its choices; keys that do not
+        go together.
+      DataError: an unknown data set; a folder that is missing, or that the study would not read.
+
+    >>> config = load_study("stability").get_config()
+    >>> config.report_seeds = 0
+    >>> check(config)
+    Traceback (most recent call last):
+    hyperlab.errors.ConfigError: report_seeds is 0, expected a whole number from 1 to 9900 (fresh seeds ...
+    """
+    check_values(config)
+    study = load_study(config["study"])
+    for name in ("check", "check_files"):
+        getattr(study, name, lambda _: None)(config)
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Refuses unknown keys, and values that a key may not have whatever the others are: a part of `check`.
+
+    Raises:
+      ConfigError: the key, what was given, and the nearest valid key or what is expected.
+    """
+    study = load_study(config.get("study"))
+    configs.validate(config, _defaults(study, config))
+    schema.check(config, getattr(study, "SCHEMA", {}))
+
+
 def main(module: str, arguments: Sequence[str] | None = None) -> None:
     """The command line of a study. Bad input ends with one message and code 2, a stop with code 0.
 
@@ -90,13 +127,12 @@ def main(module: str, arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = module.rpartition(".")[2]
     if {"-h", "--help", "-help"} & set(arguments):
-        print(USAGE.format(study=name) + "\nDefaults:\n" + _listed(load_study(name).get_config()))
-        if optional := getattr(load_study(name), "OPTIONAL", {}):
-            print("\nAlso:\n" + _listed(optional))
+        print(_help(name))
         return
     try:
         options, config = parse(name, arguments)
         if options["print_config"]:
+            check(config)
             print(configs.to_json(config), end="")
             return
         _announce(name, config)
@@ -110,7 +146,10 @@ def main(module: str, arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(study: str, arguments: Sequence[str]) -> tuple[dict[str, Any], ml_collections.ConfigDict]:
-    """Turns a command line into options and a resolved config.
+    """Turns a command line into options and a resolved config of known keys; whether it can be run is for `check`.
+
+    Raises:
+      ConfigError: an unknown option, study or key, a value of another type, or a config of another study.
 
     >>> options, config = parse("stability", ["--config.seed=3", "--workdir", "runs/x"])
     >>> config.seed, options["workdir"]
@@ -188,7 +227,7 @@ def override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
         value = float(value)
     if isinstance(value, list):
         value = tuple(value)
-    configs.validate({last: value}, {last: current})
+    configs.validate({key: value}, {key: current})
     with owner.ignore_type():
         owner[last] = value
 
@@ -268,6 +307,16 @@ def _announce(name: str, config: ml_collections.ConfigDict) -> None:
     changed = configs.difference(load_study(name).get_config(), config)
     shown = ", ".join(f"{key}={new!r}" for key, (_, new) in changed.items()) or "the embedded default"
     print(f"{name}: {shown}", file=sys.stderr)
+
+
+def _help(name: str) -> str:
+    """How the study is started, and every key with its default and its meaning."""
+    study = load_study(name)
+    config, fields = study.get_config(), getattr(study, "SCHEMA", None)
+    keys = schema.listed(config, fields) if fields else _listed(config)
+    if optional := getattr(study, "OPTIONAL", {}):
+        keys += "\n\nkeys that a config has only where they are given\n" + _listed(optional)
+    return f"{USAGE.format(study=name)}\nKeys, their defaults and what they are for:\n\n{keys}"
 
 
 def _listed(config: Mapping[str, Any]) -> str:

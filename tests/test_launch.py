@@ -129,7 +129,7 @@ def test_a_config_file_with_an_argument_and_one_that_fails(tmp_path):
         ({"study": "stabilty"}, "'stability'"),
         ({"arms": ("mipp",)}, "unknown arm 'mipp'.*'mip'"),
         ({"contrasts": ("mip - default",)}, "'default'"),
-        ({"optimizers": ("sgdd",)}, "no rates for 'sgdd'"),
+        ({"optimizers": ("sgdd",)}, "unknown optimizer 'sgdd'.*'sgd'"),
         ({"train_length": "10 steps"}, "must divide"),
         ({"train_length": "ten steps"}, "duration"),
         ({"primary": {"kind": "cnn", "widths": (8,)}}, "primary.kind"),

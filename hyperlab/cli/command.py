@@ -105,7 +105,7 @@ def _study(words: list[str]) -> int | None:
             f"usage: hyperlab run STUDY {COMMANDS['run'].usage.partition(' ')[2]}\n\n"
             "Runs a study: on its embedded default, which needs no download and ends within minutes, or on a config.\n"
             f"The same folder again continues a run.\n\nstudies:\n{listed}\n\n"
-            f"hyperlab run STUDY --help lists every key with its default.\n\n{CODES}",
+            f"hyperlab run STUDY --help lists every key with its default and its meaning.\n\n{CODES}",
             file=sys.stdout if words else sys.stderr,
         )
         return 0 if words else 2

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from hyperlab import seeds
 from hyperlab.data import cards
 from hyperlab.data.in_context.building import DTYPES, Options, build
 from hyperlab.data.in_context.building_synthetic import build_synthetic
@@ -213,11 +214,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", default="uint8", choices=DTYPES, help="of what is stored")
     add("--validation", type=float, default=0.2, help="share of the subjects in the validation split")
     add("--test", type=float, default=0.2, help="share of the subjects in the test split")
-    add("--split-seed", type=int, default=0, help="another seed gives another partition")
+    add("--split-seed", type=seeds.typed, default=0, help="another seed gives another partition")
     add("--synthetic", type=int, default=0, metavar="COUNT", help="synthetic templates to add")
     add("--subjects", type=int, default=100, help="images of each synthetic template")
     add("--difficulty", type=float, default=1.0, help="of synthetic tasks, 0 to 1 (the published ranges)")
-    add("--seed", type=int, default=0, help="of synthetic tasks")
+    add("--seed", type=seeds.typed, default=0, help="of synthetic tasks")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--overwrite", action="store_true", help="replace tasks that were built with other settings")
     add("--verify", action="store_true", help="read every array and compare it with its checksum")

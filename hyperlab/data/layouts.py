@@ -31,6 +31,28 @@ LAYOUTS: dict[str, Callable[..., Layout]] = {
 _MOST_SHOWN = 5
 
 
+def recognise(root: str | Path) -> str:
+    """The name of the layout that a folder's files show, one of `LAYOUTS`; folders of no other layout are `folder`.
+
+    Raises:
+      DataError: the folder does not exist, or is a file that is no archive.
+    """
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise DataError(f"{root} does not exist")
+    if suffix_of(root) == ".npz":
+        return "npz"
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; expected a folder, or an .npz archive")
+    if (root / "dataset.json").is_file():
+        return "decathlon" if is_decathlon(root) else "nnunet"
+    if is_oasis(root):
+        return "oasis"
+    if is_camus(root):
+        return "camus"
+    return "npz" if any(suffix_of(entry) == ".npz" for entry in visible(root)) else "folder"
+
+
 def detect(
     root: str | Path, masks: str | None = None, mask_suffix: str | None = None, subjects: str | None = None
 ) -> Layout:
@@ -56,23 +78,16 @@ def detect(
 
 
 def _detected(root: Path, masks: str | None, mask_suffix: str | None, subjects: str | None) -> Layout:
-    if not root.exists():
-        raise DataError(f"{root} does not exist")
-    if suffix_of(root) == ".npz":
-        return with_subjects(list_npz(root), subjects) if subjects else list_npz(root)
-    if not root.is_dir():
-        raise DataError(f"{root} is a file; expected a folder, or an .npz archive")
-    if (root / "dataset.json").is_file():
-        return (list_decathlon if is_decathlon(root) else list_nnunet)(root, subjects)
-    if is_oasis(root):
+    kind = recognise(root)
+    if kind == "folder":
+        return list_folder(root, masks, mask_suffix, subjects)
+    if kind in ("nnunet", "decathlon"):
+        return LAYOUTS[kind](root, subjects)
+    if kind == "oasis":
         flat = any((folder / "slice_norm.nii.gz").exists() for folder in visible(root))
         layout = list_oasis(root, dims=2 if flat else 3)
-    elif is_camus(root):
-        layout = list_camus(root)
-    elif any(suffix_of(entry) == ".npz" for entry in visible(root)):
-        layout = list_npz(root)
     else:
-        return list_folder(root, masks, mask_suffix, subjects)
+        layout = LAYOUTS[kind](root)
     return with_subjects(layout, subjects) if subjects else layout
 
 

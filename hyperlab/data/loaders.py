@@ -33,7 +33,7 @@ def batch_indices(
     """Which examples the steps of one or of many runs see; computed on the host, cached by epoch.
 
     Args:
-      seed: one seed, or one for each run; any integers.
+      seed: one seed, or one for each run; from 0 to 2**64 - 1.
       steps: one step, or a range of consecutive steps.
       size: examples in the set.
       batch_size: examples in a batch; with `"continue"` it may exceed `size`.

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from hyperlab.errors import DataError
+from hyperlab.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,12 @@ def philox(seed: int, number: int, stream: int = 0) -> np.random.Philox:
     """Random words that are a function of two integers and of what they are for, the same for good.
 
     A generator's own methods may change from one numpy to the next; the words of a bit generator do not.
+
+    Raises:
+      ConfigError: a seed that does not fit 64 bits: it would draw what another one draws.
     """
+    if not 0 <= int(seed) < 2**64:
+        raise ConfigError(f"seed is {seed}, expected a whole number from 0 to 2**64 - 1")
     words = [np.uint64(int(value) % 2**64) for value in (seed, number)]
     return np.random.Philox(key=words, counter=[0, 0, 0, stream])
 

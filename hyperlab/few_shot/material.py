@@ -87,9 +87,7 @@ def build(
       DataError: a store is not one, or damaged; an image of a held-out data set is in another one, too.
     """
     data, targets = config.data, targets or targets_of
-    both = set(data.development) & set(data.held_out)
-    if both:
-        raise ConfigError(f"{sorted(both)} are in data.development and data.held_out; a choice must not see the test")
+    check_held_out(data, "data")
     opened = (stores or _stores)(config, folder)
     known = sorted({name for store in opened for name in store.datasets})
     for name in (*data.development, *data.held_out):
@@ -113,6 +111,23 @@ def build(
     judged = [np.asarray(array) for target in (*development, *test) for array in target[1:]]
     digest = fingerprint(np.frombuffer("".join(digests.tolist()).encode(), np.uint8), *judged)
     return Material(str(data.store) or "embedded tasks", tasks, development, test, digest)
+
+
+def check_held_out(data: Any, group: str) -> None:
+    """Refuses data sets that are both for choices and for reports.
+
+    Args:
+      data: with `development` and `held_out`.
+      group: what the config calls them.
+
+    Raises:
+      ConfigError: the sets.
+    """
+    both = set(data.development) & set(data.held_out)
+    if both:
+        raise ConfigError(
+            f"{sorted(both)} are in {group}.development and {group}.held_out; a choice must not see the test"
+        )
 
 
 def _stores(config: Any, folder: Path) -> list[TaskStore]:

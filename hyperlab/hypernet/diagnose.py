@@ -12,6 +12,7 @@ from hyperlab import trees
 from hyperlab.errors import GammaError
 from hyperlab.hypernet import probes
 from hyperlab.hypernet.model import HyperModel, concrete
+from hyperlab.seeds import check_seed
 
 # Where one verdict ends and the next begins. The reference table of parametrisations at initialisation falls
 # well to either side of each: proportional rows grow 20-fold and correlate by 1.00, others grow below 3-fold.
@@ -135,6 +136,7 @@ def diagnose(
 
     Raises:
       GammaError: `gamma_range` is not an increasing pair.
+      ConfigError: a seed that is none.
 
     >>> import flax.linen as nn
     >>> from hyperlab.hypernet.hypernetize import hypernetize
@@ -146,6 +148,7 @@ def diagnose(
     """
     if gamma_range is not None and not (len(gamma_range) == 2 and gamma_range[0] < gamma_range[1]):
         raise GammaError(f"gamma_range is {gamma_range!r}; expected (low, high) with low < high")
+    check_seed(seed)
     model = model.extrapolating()
     gammas = model.gamma.grid(points, gamma_range)
     low, high = gamma_range or model.gamma.ranges[0][1] or (0.0, 1.0)

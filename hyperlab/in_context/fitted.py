@@ -22,6 +22,7 @@ from hyperlab.in_context.planes import Segmentation, restored, segmentation, sli
 from hyperlab.in_context.support import most_similar
 from hyperlab.metrics.segmentation import dice
 from hyperlab.models import UNet
+from hyperlab.seeds import check_seed
 from hyperlab.train import compiler, state
 from hyperlab.train.loop import fit as train
 from hyperlab.train.step import Aux, make_train_step, means
@@ -130,7 +131,7 @@ def fit(
 
     Raises:
       DataError: images or labels that cannot be used; see `segment`.
-      ConfigError: an option outside its range.
+      ConfigError: an option, or the seed, outside its range.
       NonFiniteError: training failed; a smaller `learning_rate` helps.
 
     >>> square = np.zeros((4, 16, 16), int)
@@ -141,6 +142,7 @@ def fit(
     """
     if steps < 1 or batch < 1 or not learning_rate > 0:
         raise ConfigError(f"steps {steps}, batch {batch}, learning_rate {learning_rate}: expected more than 0")
+    check_seed(seed)
     scans = check_images(images, "images", 2 if slice_axis is None else 3, rescale)
     maps, wanted = check_labels(labels, scans, classes)
     working = None if size is None else as_size(size, 2)

@@ -20,6 +20,7 @@ from hyperlab.in_context.inputs import check_images, check_labels
 from hyperlab.in_context.planes import Segmentation, labelled_slices, restored, segmentation, slices, stacks
 from hyperlab.inference import multiple_of
 from hyperlab.models import UniverSeg
+from hyperlab.seeds import check_seed
 from hyperlab.train import compiler
 
 CHOICES = {"select": ("random", "similar"), "average": ("probabilities", "logits"), "indivisible": ("pad", "refuse")}
@@ -81,7 +82,7 @@ def segment(
     Raises:
       DataError: no example; sizes of image and label that differ; values outside 0..1; labels other than 0 and 1
         without `classes`; several channels; images of different sizes with `size=None`.
-      ConfigError: an option outside its range.
+      ConfigError: an option, or the seed, outside its range.
       ParameterTreeError: `params` are not a UniverSeg's, and there is no `module`.
 
     >>> def mean_label(variables, target, support_images, support_labels):  # stands for a network
@@ -99,6 +100,7 @@ def segment(
             raise ConfigError(f"unknown {name} {value!r}; {nearest(str(value), CHOICES[name])}")
     if not 0 <= threshold < 1 or batch < 1:
         raise ConfigError(f"threshold is {threshold} and batch {batch}, expected a threshold in 0..1 and a batch >= 1")
+    check_seed(seed)
     if slice_axis not in (None, 0, 1, 2):
         raise ConfigError(f"slice_axis is {slice_axis}, expected 0 to 2, or None for images")
     module = network_of(params) if module is None else module

@@ -52,6 +52,21 @@ class CifarBlock(nn.Module):
         return nn.relu(x + y)
 
 
+def blocks_of(depth: int) -> int:
+    """Blocks of each of the three stages.
+
+    Raises:
+      ConfigError: there is no such depth.
+
+    >>> blocks_of(20)
+    3
+    """
+    blocks, rest = divmod(depth - 2, 6)
+    if rest or blocks < 1:
+        raise ConfigError(f"depth {depth}; expected 6n + 2, for instance 20, 32, 44, 56 or 110")
+    return blocks
+
+
 class CifarResNet(nn.Module):
     """ResNet-20, 32, 44, 56 or 110: a 3x3 convolution, three stages of basic blocks, mean over pixels, one dense layer.
 
@@ -79,9 +94,7 @@ class CifarResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        blocks, rest = divmod(self.depth - 2, 6)
-        if rest or blocks < 1:
-            raise ConfigError(f"depth {self.depth}; expected 6n + 2, for instance 20, 32, 44, 56 or 110")
+        blocks = blocks_of(self.depth)
         check_normalization(self.normalization)
         widths = [scaled(channels, self.width) for channels in (16, 32, 64)]
         x = Conv(

@@ -58,6 +58,16 @@ class ResidualBlock(nn.Module):
         return nn.relu(x + y)
 
 
+def check_depth(depth: int) -> None:
+    """Refuses a depth that a ResNet does not have.
+
+    Raises:
+      ConfigError: the depth, and those that there are.
+    """
+    if depth not in DEPTHS:
+        raise ConfigError(f"depth {depth}; expected one of {sorted(DEPTHS)}")
+
+
 class ResNet(nn.Module):
     """ResNet-18, 34 or 50: a 7x7 convolution, max pooling, four stages, mean over pixels, one dense layer.
 
@@ -84,8 +94,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-        if self.depth not in DEPTHS:
-            raise ConfigError(f"depth {self.depth}; expected one of {sorted(DEPTHS)}")
+        check_depth(self.depth)
         check_normalization(self.normalization)
         blocks, bottleneck = DEPTHS[self.depth]
         widths = [scaled(channels, self.width) for channels in (64, 128, 256, 512)]

@@ -14,6 +14,7 @@ from hyperlab.registration.pairs import Study, build
 BRAIN_CLASSES = ("background", "cerebrospinal fluid", "grey matter", "white matter", "deep grey matter")
 HIPPOCAMPUS_CLASSES = ("background", "anterior", "posterior")
 TASKS = ("subjects", "warps")
+NAMES = ("synthetic", "brain_t1_ptbp", "msd_hippocampus")
 _BRAIN_PARTS = {"train": (1, 40), "validation": (41, 50), "test": (51, 60)}
 _SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
@@ -30,7 +31,7 @@ def load(settings: Any) -> Study:
     Raises:
       DataError: an unknown name or task, a file that is missing or of another form.
     """
-    loaders = {"synthetic": _synthetic, "brain_t1_ptbp": _brain, "msd_hippocampus": _hippocampus}
+    loaders = dict(zip(NAMES, (_synthetic, _brain, _hippocampus), strict=True))
     if settings.name not in loaders:
         raise DataError(f"data.name is {settings.name!r}; {nearest(settings.name, loaders)}")
     if settings.task not in TASKS:

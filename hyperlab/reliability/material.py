@@ -56,6 +56,7 @@ def build(config: Any) -> Material:
       DataError: from the readers.
     """
     data = config.data
+    check_borders(data)
     splits = _splits(data, data.kind, **_scene(data))
     if splits.train.labels.ndim != 3:
         raise ConfigError(
@@ -67,16 +68,24 @@ def build(config: Any) -> Material:
         for severity in data.severities:
             parts[f"{shift}/{severity}"] = _shifted(data, parts["test"], shift, severity)
     for border in data.borders:
-        if data.name != GENERATED:
-            raise ConfigError(
-                f"data.borders is for {GENERATED!r}; a border of known width cannot be given to {data.name!r}"
-            )
         parts[f"border/{border:g}"] = _test(data, border=float(border))
     for kind in data.other_kinds:
         whole = _splits(data, kind).parts().values()
         parts[f"other/{kind}"] = Part(*(np.concatenate([getattr(s, name) for s in whole]) for name in Part._fields))
     arrays = [array for part in parts.values() for array in part]
     return Material(splits, parts, fingerprint(np.frombuffer(splits.fingerprint.encode(), np.uint8), *arrays))
+
+
+def check_borders(data: Any) -> None:
+    """Refuses borders of images that were not drawn.
+
+    Raises:
+      ConfigError: the set.
+    """
+    if data.borders and data.name != GENERATED:
+        raise ConfigError(
+            f"data.borders is for {GENERATED!r}; a border of known width cannot be given to {data.name!r}"
+        )
 
 
 def _splits(data: Any, kind: str, **scene: Any) -> Splits:

@@ -21,6 +21,7 @@ from hyperlab.inference.tiles import tiled
 from hyperlab.models import UNet
 from hyperlab.models.receptive import receptive_field
 from hyperlab.reliability.saved import Saved
+from hyperlab.seeds import check_seed
 from hyperlab.uncertainty import Maps, Moments, dropout, maps, sample
 
 SAMPLES = 20
@@ -66,10 +67,11 @@ def predictor(
       `(pixels [height, width, channel]) -> Maps` of host arrays `[height, width]`, the mean `[height, width, class]`.
 
     Raises:
-      ConfigError: fewer than 2 samples; a network without layers that draw (the layers that were looked for are
-        named). The function raises DataError where an image has another number of channels.
+      ConfigError: fewer than 2 samples; a seed that is none; a network without layers that draw (the layers that were
+        looked for are named). The function raises DataError where an image has another number of channels.
     """
     check_samples(samples)
+    check_seed(seed)
     window = saved.window if window is None else as_size(window, 2)
     scale = saved.scale if scale is None else scale
 

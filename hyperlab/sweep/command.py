@@ -87,6 +87,11 @@ def _read(
         raise ConfigError(f"{options.config} has no sweep()")
     study, config = launch.parse(module.get_config().study, [f"--config={options.config}", *rest])
     rows = tables.table(config, module.sweep())
+    for row in rows:
+        try:
+            launch.check_values(row.config)
+        except ConfigError as error:
+            raise ConfigError(f"row {row.index} ({row.name}): {error}") from None
     families = list(getattr(module, "contrasts", list)())
     between.check(families, [row.name for row in rows])
     return study, rows, families

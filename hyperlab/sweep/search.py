@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest, require
+from hyperlab.seeds import check_seed
 from hyperlab.sweep import algebra, rows, running
 from hyperlab.train.run_folder import write_atomically
 from hyperlab.train.search import Axis
@@ -124,11 +125,12 @@ def search(
 
     Raises:
       MissingExtraError: Optuna is not installed.
-      ConfigError: a range that is none; a folder with another space or seed.
+      ConfigError: a range or a seed that is none; a folder with another space or seed.
       WorkdirError: a trial runs in another process; the record of the trials cannot be read.
     """
     optuna = require("optuna", "tune", "a search that learns from its trials")
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of every study, and there is one a trial
+    check_seed(seed)
     for key, axis in space.items():
         algebra.check(key, axis)
     workdir = Path(workdir)

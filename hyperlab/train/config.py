@@ -88,25 +88,6 @@ def validate(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     _validate(config, defaults, "")
 
 
-def check_arms(config: Any, arms: Mapping[str, Any]) -> None:
-    """Refuses the arms of a study's config that do not exist, and contrasts of arms that are not among them.
-
-    Args:
-      config: with `arms`, and `contrasts` in the form `first - second`.
-      arms: all that the study knows, by name.
-
-    Raises:
-      ConfigError: the name, and the nearest valid one.
-    """
-    for name in config.arms:
-        if name not in arms:
-            raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, arms)}")
-    for contrast in config.contrasts:
-        for name in contrast.split(" - "):
-            if name not in config.arms:
-                raise ConfigError(f"contrasts: {contrast!r} names {name!r}; {nearest(name, config.arms)}")
-
-
 def _validate(config: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str) -> None:
     for key, value in config.items():
         if key not in defaults:

@@ -4,6 +4,7 @@ import re
 
 from hyperlab.errors import ConfigError
 
+_MOST = 2**31 - 1  # steps are counted in 32 bits on the device
 _FORM = re.compile(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*(step|epoch|example)?s?\s*", re.IGNORECASE)
 
 
@@ -16,20 +17,22 @@ def steps(duration: int | str, *, batch_size: int = 0, examples: int = 0) -> int
       examples: examples of an epoch; needed for epochs.
 
     Returns:
-      Steps, at least 0.
+      Steps, at least 0; a duration above 0 lasts at least 1.
 
     Raises:
-      ConfigError: another form, a negative number, or a size that is needed and was not given.
+      ConfigError: another form, a negative number, more steps than 32 bits can count, or a size that is needed and
+        was not given.
 
     >>> steps(100), steps("2 epochs", batch_size=64, examples=1000), steps("1 example", batch_size=64)
     (100, 32, 1)
     """
-    if isinstance(duration, int) and not isinstance(duration, bool) and duration >= 0:
+    if isinstance(duration, int) and not isinstance(duration, bool) and 0 <= duration <= _MOST:
         return duration
     found = _FORM.fullmatch(duration) if isinstance(duration, str) else None
     if not found:
         raise ConfigError(f"a duration is {duration!r}, expected an integer or '3 epochs', '500 steps', '1e5 examples'")
     number, unit = float(found[1]), (found[2] or "step").lower()
+    positive = number > 0
     if unit == "epoch":
         if examples < 1:
             raise ConfigError(f"{duration!r} needs the number of examples of an epoch")
@@ -38,5 +41,16 @@ def steps(duration: int | str, *, batch_size: int = 0, examples: int = 0) -> int
         if batch_size < 1:
             raise ConfigError(f"{duration!r} needs the batch size")
         number /= batch_size
+    if not number <= _MOST:
+        raise ConfigError(f"a duration is {duration!r}, expected at most {_MOST} steps")
     # 0.1 epochs of 30 examples are 3.0000000000000004: not a reason for a fourth step
-    return int(-((-number + 1e-9) // 1))
+    return max(int(-((-number + 1e-9) // 1)), int(positive))
+
+
+def known(duration: str, batch_size: int) -> int | None:
+    """The steps of a duration, or None where they depend on the number of examples of an epoch.
+
+    >>> known("96 examples", 32), known("2 epochs", 32)
+    (3, None)
+    """
+    return None if "epoch" in duration.lower() else steps(duration, batch_size=batch_size)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperlab.errors import ConfigError
+from hyperlab.seeds import check_seed
 from hyperlab.train.rngs import stable_hash
 
 EDGE = 0.1  # share of an axis, from either end, in which a best value is said to be at the edge
@@ -82,13 +83,15 @@ def draw(space: Mapping[str, Axis], trials: int, seed: int) -> list[dict[str, fl
       seed: another one gives other numbers.
 
     Raises:
-      ConfigError: no trials, or an axis whose ends are not in order, or not positive where equal ratios are meant.
+      ConfigError: no trials, a seed that is none, or an axis whose ends are not in order, or not positive where equal
+        ratios are meant.
 
     >>> first = draw({"rate": Axis(0.01, 1.0, log=True)}, 4, seed=0)
     >>> second = draw({"rate": Axis(0.01, 1.0, log=True), "momentum": Axis(0.0, 1.0)}, 4, seed=0)
     >>> [one["rate"] for one in first] == [one["rate"] for one in second]
     True
     """
+    check_seed(seed)
     if trials < 1:
         raise ConfigError(f"a random search has at least 1 trial, got {trials}")
     for name, axis in space.items():

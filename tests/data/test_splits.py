@@ -182,11 +182,11 @@ def test_permutations_are_fixed_for_good():
     assert s.permutation(8, 0).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
     assert s.permutation(8, 0, 1).tolist() == [5, 3, 7, 2, 4, 1, 0, 6]
     assert s.permutation(8, 12345, 7).tolist() == [0, 1, 4, 3, 2, 5, 7, 6]
-    assert s.permutation(8, -1).tolist() == s.permutation(8, 2**64 - 1).tolist() == [0, 7, 4, 2, 6, 3, 1, 5]
+    assert s.permutation(8, 2**64 - 1).tolist() == [0, 7, 4, 2, 6, 3, 1, 5]
     assert s.permutation(3, 0).dtype == np.int32 and s.permutation(0, 0).shape == (0,)
 
 
-@given(st.integers(1, 300), st.integers(-(2**62), 2**63), st.integers(0, 2**40))
+@given(st.integers(1, 300), st.integers(0, 2**64 - 1), st.integers(0, 2**40))
 def test_a_permutation_is_one(size, seed, number):
     np.testing.assert_array_equal(np.sort(s.permutation(size, seed, number)), np.arange(size))
 

@@ -101,6 +101,10 @@ def test_a_dry_run_lists_the_rows_and_writes_nothing(tmp_path, capsys):
         (["--config", "configs/stability/grid.py"], "--workdir"),
         (["--config", "configs/stability/digits.py", "--workdir", "x"], "has no sweep"),
         (["--config", "configs/stability/grid.py", "--workdir", "x", "--only", "99"], "rows 0 to"),
+        (
+            ["--config", "configs/stability/grid.py", "--workdir", "x", "--config.samples=0"],
+            "row 0 (default): samples is 0",
+        ),
         (["--config", "configs/stability/grid.py", "--workdir", "x", "--only", "a"], "number of a row"),
     ],
 )

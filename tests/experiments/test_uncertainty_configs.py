@@ -136,7 +136,7 @@ def _choices(folder):
 @pytest.mark.parametrize("name", NAMES)
 def test_configs_are_whole(name):
     config = launch.config_module(f"configs/uncertainty/{name}.py").get_config()
-    uncertainty._check(config)
+    uncertainty.check(config)
     assert config.study == "uncertainty"
 
 
@@ -150,7 +150,7 @@ def test_configs_are_whole(name):
         ({"contrasts": ("dise: spatial - none",)}, "dice"),
         ({"contrasts": ("dice: spatial - places",)}, "places"),
         ({"dropout_rates": (0.0,)}, "above 0"),
-        ({"draws": (1, 5)}, "2 or more"),
+        ({"draws": (1, 5)}, "at least 2"),
         ({"data.shifts": ("blurr",)}, "blur"),
         ({"data.severities": (6,)}, "1 to 5"),
         ({"train_shares": (0.5,)}, "1 among them"),

@@ -9,7 +9,7 @@ import hyperlab as hl
 from hyperlab.errors import ConfigError, GammaError, HyperlabError, ParameterTreeError
 
 pytestmark = pytest.mark.fast
-X, KEY = jnp.ones((4, 8)), jax.random.key(0)
+X = jnp.ones((4, 8))
 NAN = float("nan")
 
 OPTIONS = [
@@ -60,19 +60,24 @@ def model():
     return hl.hypernetize(nn.Dense(3), X, gamma_dim=2, hidden=(4,))
 
 
+@pytest.fixture(scope="module")
+def variables(model):
+    return model.init(jax.random.key(0))
+
+
 @pytest.mark.parametrize("gamma", [None, "warm", [0.1, "x"], jnp.array([0.5, 0.5j])], ids=str)
-def test_gammas_that_are_no_numbers_are_refused(model, gamma):
+def test_gammas_that_are_no_numbers_are_refused(model, variables, gamma):
     with pytest.raises(GammaError):
-        model.apply(model.init(KEY), gamma, X)
+        model.apply(variables, gamma, X)
 
 
-def test_variables_of_another_model_are_refused(model):
+def test_variables_of_another_model_are_refused(model, variables):
     gamma = jnp.array([0.5, 0.5])
-    other = hl.hypernetize(nn.Dense(5), X, gamma_dim=2, hidden=(4,)).init(KEY)
-    for variables, words in (
+    other = hl.hypernetize(nn.Dense(5), X, gamma_dim=2, hidden=(4,)).init(jax.random.key(1))
+    for given, words in (
         ({}, "variables hold nothing"), ({"params": {}}, "expected {'params': {'hypernet'"), (None, "nothing"),
-        (model.generate(model.init(KEY), gamma), r"\['bias', 'kernel'\]"), (other, "of another model\\?.* has shape"),
+        (model.generate(variables, gamma), r"\['bias', 'kernel'\]"), (other, "of another model\\?.* has shape"),
     ):  # fmt: skip
         for call in (model.apply, lambda v, g, x: model.generate(v, g)):
             with pytest.raises(ParameterTreeError, match=words):
-                call(variables, gamma, X)
+                call(given, gamma, X)

@@ -28,6 +28,9 @@ from hyperlab.train.signals import StopFlag
         ("64 examples", 1),
         ("65 examples", 2),
         ("0 steps", 0),
+        ("0.0000000001 steps", 1),
+        ("0.001 epochs", 1),
+        ("2147483647 steps", 2**31 - 1),
     ],
 )
 def test_durations(duration, expected):
@@ -39,10 +42,17 @@ def test_a_whole_number_of_epochs_gains_no_step_by_rounding():
         assert durations.steps("0.1 epochs", batch_size=1, examples=10 * examples) == examples
 
 
-@pytest.mark.parametrize("duration", ["-1 steps", "soon", "3 weeks", 1.5, -1, True, None])
+@pytest.mark.parametrize(
+    "duration", ["-1 steps", "soon", "3 weeks", 1.5, -1, True, None, 2**31, "1e400 steps", "1e9 epochs"]
+)
 def test_other_durations_are_refused(duration):
     with pytest.raises(ConfigError, match="duration"):
         durations.steps(duration, batch_size=64, examples=1000)
+
+
+@pytest.mark.parametrize(("duration", "steps"), [("96 examples", 3), ("5 steps", 5), ("2 Epochs", None)])
+def test_steps_that_are_known_without_data(duration, steps):
+    assert durations.known(duration, batch_size=32) == steps
 
 
 def test_epochs_need_the_sizes():

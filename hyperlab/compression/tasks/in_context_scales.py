@@ -81,6 +81,25 @@ def rescaled(module: nn.Module, theta: Any, factor: float, *images: jax.Array) -
     return jax.image.resize(logits, full, "linear") if factor != 1 else logits
 
 
+def check_factors(given: Any) -> None:
+    """Refuses factors at which the network cannot work.
+
+    Args:
+      given: the config's group `tasks`.
+
+    Raises:
+      ConfigError: a factor at which the sides are no multiples of what the levels need.
+    """
+    multiple = 2 ** (len(given.widths) - 1)
+    for factor in map(float, given.factors):
+        sides = [factor * side for side in given.size]
+        if not 0 < factor <= 1 or any(side % multiple for side in sides):
+            raise ConfigError(
+                f"tasks.factors: at {factor:g} images of {tuple(given.size)} have sides {sides}, expected "
+                f"multiples of {multiple} and factors in (0, 1]"
+            )
+
+
 class InContextScales(Generated, InContext):
     """UniverSeg at several resolutions on a store of tasks; see `InContext` for the arguments, `Task` for the parts.
 
@@ -91,14 +110,7 @@ class InContextScales(Generated, InContext):
     def __init__(self, config: Any, folder: Path):
         given = config.tasks
         self.factors = self.branches = tuple(map(float, given.factors))  # a task at one point has all branches
-        multiple = 2 ** (len(given.widths) - 1)
-        for factor in self.factors:
-            sides = [factor * side for side in given.size]
-            if not 0 < factor <= 1 or any(side % multiple for side in sides):
-                raise ConfigError(
-                    f"tasks.factors: at {factor:g} images of {tuple(given.size)} have sides {sides}, expected "
-                    f"multiples of {multiple} and factors in (0, 1]"
-                )
+        check_factors(given)
         super().__init__(config, folder)
         self.module = self.trial.module
         example = self.trial.inputs(jnp.zeros((1, *self.trial.size, 1)))

@@ -42,6 +42,21 @@ class Drawn(NamedTuple):
     sizes: np.ndarray
 
 
+def prior_of(given: Any) -> Prior:
+    """The distribution of phi.
+
+    Args:
+      given: the config's group `scale_space`.
+
+    Raises:
+      ConfigError: a range that is none, or fixed factors outside it.
+    """
+    factors = tuple(map(float, given.factors))
+    if not factors or not all(given.low < factor <= given.high for factor in factors):
+        raise ConfigError(f"scale_space.factors are {factors}, expected some in ({given.low}, {given.high}]")
+    return Prior(given.prior, given.low, given.high)
+
+
 class ScaleSpace(Generated):
     """Images with a class for every pixel; see `Task` for its parts.
 
@@ -59,9 +74,7 @@ class ScaleSpace(Generated):
     def __init__(self, config: Any, splits: Splits):
         self.config, self._splits = config, splits
         given = config.scale_space
-        self.prior, self.factors = Prior(given.prior, given.low, given.high), tuple(map(float, given.factors))
-        if not self.factors or not all(given.low < factor <= given.high for factor in self.factors):
-            raise ConfigError(f"scale_space.factors are {self.factors}, expected some in ({given.low}, {given.high}]")
+        self.prior, self.factors = prior_of(given), tuple(map(float, given.factors))
         self.shape, widths = splits.image_shape[:-1], tuple(given.widths)
         self.unet = UNet(widths, len(splits.classes), convs_per_block=given.convs_per_block)
         (bucket,) = plan(self.shape, len(widths), given.low, given.high, programs=1)

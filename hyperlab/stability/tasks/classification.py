@@ -15,12 +15,15 @@ import numpy as np
 
 from hyperlab import losses, models
 from hyperlab.data import load as load_splits
+from hyperlab.data.datasets import check_source
 from hyperlab.data.splits import Splits, stratified_subset
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics import classification as metrics
 from hyperlab.stability.tasks.task import Examples, Gammas, Task, Wording
 from hyperlab.train import rngs
 
+GROUP = "data"  # of the config, where the data are described
+PRIORS = ("uniform", "normal")
 PRIMARIES = {"mlp": models.MLP, "conv": models.ConvNet}
 
 
@@ -78,14 +81,11 @@ class Classification(Task):
         self.config, self.splits = config, splits
         self.name, self.fingerprint = splits.name, splits.fingerprint
         self.sizes = {part: len(split) for part, split in splits.parts().items()}
+        check(config)
         kind, widths = config.primary.kind, tuple(config.primary.widths)
-        if kind not in PRIMARIES:
-            raise ConfigError(f"primary.kind: {kind!r}; {nearest(kind, PRIMARIES)}")
         self.primary = PRIMARIES[kind](widths, len(splits.classes))
         self.example = (jnp.zeros((1, *splits.image_shape)),)
         gamma = config.gamma
-        if gamma.prior not in ("uniform", "normal"):
-            raise ConfigError(f"gamma.prior is {gamma.prior!r}; valid: 'normal', 'uniform'")
         self.latents = Latents(gamma.dim, gamma.low, gamma.high, gamma.prior)
         self.gamma_dim = gamma.dim
         self.gamma_range = None if gamma.prior == "normal" else (gamma.low, gamma.high)
@@ -170,6 +170,24 @@ class Classification(Task):
             "mutual_information": metrics.mutual_information(predictions),
         }
         return {name: metrics.finish(metric) for name, metric in measured.items()}
+
+
+def check(config: Any) -> None:
+    """Refuses settings that the task cannot use.
+
+    Raises:
+      ConfigError: an unknown primary or prior.
+    """
+    kind, prior = config.primary.kind, config.gamma.prior
+    if kind not in PRIMARIES:
+        raise ConfigError(f"primary.kind: {kind!r}; {nearest(kind, PRIMARIES)}")
+    if prior not in PRIORS:
+        raise ConfigError(f"gamma.prior is {prior!r}; {nearest(prior, PRIORS)}")
+
+
+def check_files(config: Any) -> None:
+    """See `data.datasets.check_source`."""
+    check_source(config.data, GROUP, classified=True)
 
 
 def load(config: Any) -> Classification:

@@ -18,12 +18,15 @@ from hyperlab.registration import Study
 from hyperlab.registration import load as load_pairs
 from hyperlab.registration.arms import WITHOUT_FLOW
 from hyperlab.registration.losses import objective
+from hyperlab.registration.schema import check_network, check_pairs
 from hyperlab.registration.trial import draw_weights, measure
 from hyperlab.registration.units import criterion_of, network_of
 from hyperlab.stability.tasks.dice import at_each, mean_dice
 from hyperlab.stability.tasks.task import Gammas, Task, Wording, numbered
 
 Pairs = dict[str, jax.Array]
+
+GROUP = "registration.data"  # of the config, where the data are described
 
 
 class Registration(Task):
@@ -44,12 +47,7 @@ class Registration(Task):
     def __init__(self, config: Any, study: Study):
         self.config, self.study = config, study
         settings = config.registration
-        gamma = config.gamma
-        if (gamma.dim, gamma.prior, gamma.low, gamma.high) != (1, "uniform", *self.gamma_range):
-            raise ConfigError(
-                f"gamma of dimension {gamma.dim}, {gamma.prior} from {gamma.low} to {gamma.high}; a regularisation "
-                "weight is one uniform number from 0 to 1"
-            )
+        check(config)
         self.name, self.fingerprint = study.name, study.fingerprint
         self.sizes = {part: len(pairs) for part, pairs in study.parts().items()}
         self.primary, self.criterion = network_of(settings), criterion_of(settings)
@@ -135,6 +133,26 @@ class Registration(Task):
     def _dice(self, predictions: dict[str, jax.Array], held_out: Pairs) -> jax.Array:
         right, extra, missed = (predictions[key] for key in ("true_positive", "false_positive", "false_negative"))
         return mean_dice(segmentation.Counts(right, extra, missed, jnp.zeros_like(right)), held_out["subjects"])
+
+
+def check(config: Any) -> None:
+    """Refuses settings that the task cannot use.
+
+    Raises:
+      ConfigError: gamma is not one uniform number from 0 to 1; a network or a loss that cannot be.
+    """
+    gamma = config.gamma
+    if (gamma.dim, gamma.prior, gamma.low, gamma.high) != (1, "uniform", 0, 1):
+        raise ConfigError(
+            f"gamma of dimension {gamma.dim}, {gamma.prior} from {gamma.low} to {gamma.high}; a regularisation "
+            "weight is one uniform number from 0 to 1"
+        )
+    check_network(config.registration, "registration.")
+
+
+def check_files(config: Any) -> None:
+    """See `registration.schema.check_pairs`."""
+    check_pairs(config.registration.data, GROUP)
 
 
 def load(config: Any) -> Registration:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import losses
+from hyperlab.data.datasets import check_source
 from hyperlab.data.factors import Prior
 from hyperlab.data.labelled_pixels import load_segmented
 from hyperlab.data.splits import Splits, stratified_subset
@@ -23,6 +24,8 @@ from hyperlab.models import UNet
 from hyperlab.nn import plan, size_table
 from hyperlab.stability.tasks.dice import at_each, mean_dice
 from hyperlab.stability.tasks.task import Examples, Gammas, Task, Wording
+
+GROUP = "rescaling.data"  # of the config, where the data are described
 
 
 class Rescaling(Task):
@@ -42,18 +45,15 @@ class Rescaling(Task):
 
     def __init__(self, config: Any, splits: Splits):
         self.config, self.splits = config, splits
+        check(config)
         settings, gamma = config.rescaling, config.gamma
-        if gamma.dim != 1 or gamma.prior != "uniform":
-            raise ConfigError(
-                f"gamma has dimension {gamma.dim} and prior {gamma.prior!r}; a rescaling factor is one uniform number"
-            )
         self.name, self.fingerprint = splits.name, splits.fingerprint
         self.sizes = {part: len(split) for part, split in splits.parts().items()}
         self.classes, self.shape = len(splits.classes), splits.image_shape[:-1]
         widths = tuple(settings.widths)
         self.primary = UNet(widths, self.classes, convs_per_block=settings.convs_per_block)
         self.example = (jnp.zeros((1, *splits.image_shape)),)
-        self.gamma_range, self.prior = (gamma.low, gamma.high), Prior("uniform", gamma.low, gamma.high)
+        self.gamma_range, self.prior = (gamma.low, gamma.high), _prior(config)
         (bucket,) = plan(self.shape, len(widths), gamma.low, gamma.high, programs=1)
         self.options = {"canvases": bucket.canvases}
         self.wording = Wording(
@@ -116,6 +116,29 @@ class Rescaling(Task):
         return at_each(self.fixed().values, mean_dice(predictions, held_out.subjects))
 
 
+def check(config: Any) -> None:
+    """Refuses settings that the task cannot use.
+
+    Raises:
+      ConfigError: gamma is not one uniform number, or its range is not within 0..1.
+    """
+    gamma = config.gamma
+    if gamma.dim != 1 or gamma.prior != "uniform":
+        raise ConfigError(
+            f"gamma has dimension {gamma.dim} and prior {gamma.prior!r}; a rescaling factor is one uniform number"
+        )
+    _prior(config)
+
+
+def _prior(config: Any) -> Prior:
+    return Prior("uniform", config.gamma.low, config.gamma.high)
+
+
+def check_files(config: Any) -> None:
+    """See `data.datasets.check_source`."""
+    check_source(config.rescaling.data, GROUP, classified=False)
+
+
 def load(config: Any) -> Rescaling:
     """The task of a config, with the data that it names.
 
@@ -123,4 +146,4 @@ def load(config: Any) -> Rescaling:
       ConfigError: settings that it cannot use.
       DataError: data that it cannot use.
     """
-    return Rescaling(config, load_segmented(config.rescaling.data, "rescaling.data"))
+    return Rescaling(config, load_segmented(config.rescaling.data, GROUP))
