@@ -47,9 +47,9 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        _to_disk(partial)
+        to_disk(partial)
         partial.replace(path)
-        _to_disk(path.parent)  # the move itself
+        to_disk(path.parent)  # the move itself
     except OSError as error:
         raise WorkdirError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
@@ -67,7 +67,8 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Returns when the disk has a file's content, or a folder's names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

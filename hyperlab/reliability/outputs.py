@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.train.run_folder import write_atomically
+from hyperlab.files import write_atomically
 from hyperlab.uncertainty import Maps
 from hyperlab.uncertainty.image_scores import SCORES
 from hyperlab.uncertainty.objects import object_table

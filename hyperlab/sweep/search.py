@@ -14,8 +14,8 @@ import ml_collections
 import numpy as np
 
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest, require
+from hyperlab.files import write_atomically
 from hyperlab.sweep import algebra, rows, running
-from hyperlab.train.run_folder import write_atomically
 from hyperlab.train.search import Axis
 from hyperlab.train.writers import read_rows
 

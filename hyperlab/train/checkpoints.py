@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab import trees
+from hyperlab import files, trees
 from hyperlab.errors import CheckpointError
 from hyperlab.train import leaves as leaves_of
 
@@ -43,6 +42,7 @@ class Checkpoints:
       keep: how many are kept.
       asynchronous: return from `save` as soon as the arrays are copied.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
     ...     checkpoints.save(3, {"w": jnp.ones(2)}, {"seed": 0})
     ...     checkpoints.restore({"w": jnp.zeros(2)}).step
@@ -197,6 +197,10 @@ def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
       path: the file.
       tree: arrays that this process holds in full.
 
+    Raises:
+      WorkdirError: the file cannot be written; what was there stays.
+
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_variables(folder + "/theta.npz", {"conv": {"bias": jnp.ones(2)}})
     ...     load_variables(folder + "/theta.npz")
@@ -205,15 +209,8 @@ def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
     path, leaves = Path(path), {name: np.asarray(leaf) for name, leaf in leaves_of.plain(tree).items()}
     # numpy's own format knows no bfloat16: raw bytes, and the dtypes in the manifest
     arrays = {name: np.frombuffer(leaf.tobytes(), np.uint8) for name, leaf in leaves.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, __manifest__=json.dumps(leaves_of.manifest(tree)), **arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with files.writing(path) as partial, partial.open("wb") as file:
+        np.savez(file, __manifest__=json.dumps(leaves_of.manifest(tree)), **arrays)
 
 
 def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:

@@ -51,7 +51,8 @@ class RunFolder:
         self.path, self._lock, self._marks = path, lock, {}
         self._heart = Heartbeat(path) if lock is not None else None
         self._marking = threading.Lock()
-        self._allow_change, self._left_alone = allow_change, None
+        self._allow_change = allow_change
+        self._made: list[Path] = []  # by this start: the folder, and those above it
         self.unchanged = True
 
     @classmethod
@@ -89,15 +90,13 @@ class RunFolder:
         if not distributed.is_main():
             return cls(path, allow_change=allow_config_change)
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        before = set() if made else {entry.name for entry in path.iterdir()}
         folder = cls(path, _locked(path), allow_change=allow_config_change)
-        if there.changes is None or there.refused:
-            folder._left_alone = (made, before if there.changes is None else before & {LOG})
+        folder._made = made
         for damaged in there.damaged:
             log.warning("%s is damaged: set aside as %s and made again", damaged, files.set_aside(damaged).name)
         try:
-            files.clear_partial(path)
-            files.clear_partial(path / "units")
+            for place in (path, path / "units", path / "networks", path / "figures"):
+                files.clear_partial(place)
             folder._start(config, there)
         except BaseException:
             folder.release()
@@ -206,21 +205,19 @@ class RunFolder:
         return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
     def discard(self) -> bool:
-        """Removes what this start made in a folder where no work was ever done, and gives it free.
+        """Removes the folder, where this start made it and no work was done in it.
 
         Returns:
           Whether that was so; otherwise nothing happens.
         """
-        if self._lock is None or self._left_alone is None or _worked(self.path):
+        if self._lock is None or not self._made or _worked(self.path):
             return False
-        made, before = self._left_alone
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.path)
         self.release()
         with contextlib.suppress(OSError):
-            for entry in self.path.iterdir():
-                if entry.name not in before:
-                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            for folder in made:
-                folder.rmdir()
+            for folder in self._made[1:]:
+                folder.rmdir()  # if nobody else has put anything there
         return True
 
     def _start(self, config: Mapping[str, Any], there: "_Contents") -> None:

@@ -143,6 +143,10 @@ class UnitFiles:
         np.savez_compressed(packed, **{RECORD: np.array(json.dumps(record))}, **result)
         files.write_atomically(self.path(name), packed.getvalue())
 
+    def stamp(self, further: Mapping[str, Any] | None = None) -> str:
+        """Digits that tell work on one unit from work on another of its name, for what is kept while it goes on."""
+        return files.checksum(json.dumps(self.basis.record(further)).encode())[:8] if self.basis else ""
+
     def survey(self) -> str:
         """How many units are of use, in a sentence; empty where all of them are."""
         reasons, total, other, damaged = {}, 0, 0, 0
