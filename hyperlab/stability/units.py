@@ -108,7 +108,7 @@ class Units(StudyUnits):
             return jax.tree.map(lambda x: x.reshape(len(runs), call // every, every, *x.shape[2:]), drawn)
 
         saves = self.config.checkpoint_every
-        checkpoints = Checkpoints(self._saves(name, variant, runs[:count])) if saves else None
+        checkpoints = Checkpoints(self._saves(name, variant, runs[:count]), anew=True) if saves else None
         if self.stop.requested:
             return None
         state = fit(

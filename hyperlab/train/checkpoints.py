@@ -6,10 +6,12 @@ A state is always restored onto the structure and the shardings that the run has
 of devices works. A save is atomic: a folder without its commit marker is no checkpoint.
 """
 
+import contextlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +43,7 @@ class Checkpoints:
       folder: where they are.
       keep: how many are kept.
       asynchronous: return from `save` as soon as the arrays are copied.
+      anew: for short work: where no checkpoint can be read, all are set aside and it begins anew.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
@@ -49,9 +52,10 @@ class Checkpoints:
     3
     """
 
-    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, asynchronous: bool = True):
-        self.folder = Path(folder).absolute()
+    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, asynchronous: bool = True, anew: bool = False):
+        self.folder, self._anew = Path(folder).absolute(), anew
         self._keep, self._asynchronous, self._manager = keep, asynchronous, None
+        self._saving: int | None = None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -83,7 +87,9 @@ class Checkpoints:
                 "crc32": leaves_of.checksums(leaves),
             }
             items = ocp.args.Composite(state=ocp.args.StandardSave(trees.nest(leaves)), meta=ocp.args.JsonSave(meta))
-            manager.save(step, args=items, force=True)
+            with self._named(step):
+                manager.save(step, args=items, force=True)
+        self._saving = step
         if wait:
             self.wait()
 
@@ -117,7 +123,9 @@ class Checkpoints:
                 continue
             self._set_aside(failures)
             return restored
-        if failures:
+        if failures and self._anew:
+            self._set_aside(failures)
+        elif failures:
             raise CheckpointError(
                 f"none of the checkpoints {failures} in {self.folder} can be read ({reason}); remove them to start anew"
             )
@@ -126,14 +134,16 @@ class Checkpoints:
     def wait(self) -> None:
         """Waits until every save is finished."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._named(self._saving):
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Finishes the saves and lets go of the folder."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
-            self._manager = None
+            manager, self._manager = self._manager, None
+            with self._named(self._saving):
+                manager.wait_until_finished()
+                manager.close()
 
     def delete(self) -> None:
         """Closes, and removes the folder: for work whose result is kept elsewhere."""
@@ -153,6 +163,18 @@ class Checkpoints:
                 ),
             )
         return self._manager
+
+    @contextlib.contextmanager
+    def _named(self, step: int | None) -> Iterator[None]:
+        """Whatever keeps a save from its end (a full disk, a folder that was moved) says which one it was."""
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore have many
+            if jax.process_count() > 1:
+                raise  # by which the others know that a process is gone
+            raise CheckpointError(
+                f"checkpoint {step} of {self.folder} cannot be written ({_first_line(error)})"
+            ) from error
 
     def _read(self, step: int, like: PyTree, expect: dict[str, Any]) -> Restored:
         import orbax.checkpoint as ocp
@@ -183,7 +205,7 @@ class Checkpoints:
                 shutil.rmtree(target, ignore_errors=True)
                 target.parent.mkdir(exist_ok=True)
                 (self.folder / str(step)).rename(target)
-            log.warning("set it aside as %s and took an older one", target)
+            log.warning("set it aside as %s", target)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
