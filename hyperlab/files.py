@@ -211,6 +211,12 @@ def seal(folder: Path, names: Iterator[str] | list[str], **more: Any) -> None:
     write_json(folder / SEALS, known, sealed=True)
 
 
+def unseal(folder: Path) -> None:
+    """Forgets all checksums of a folder's files, which are about to be written again."""
+    with contextlib.suppress(OSError):
+        (folder / SEALS).unlink(missing_ok=True)
+
+
 def seals(folder: Path) -> dict[str, Any]:
     """What `seal` noted; empty where nothing can be read."""
     try:

@@ -1,17 +1,17 @@
 """The report of the rescaling study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hyperlab.files import write_json, writing
+from hyperlab.files import read_object, write_json, writing
 from hyperlab.metrics import per_case, statistics
 from hyperlab.report import rescaling_cases as cases
 from hyperlab.report import rescaling_figures as draw
 from hyperlab.report import rescaling_results as measured
 from hyperlab.report import sections
+from hyperlab.report.finished import AGAIN
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
 from hyperlab.rescaling import ARMS
@@ -52,9 +52,9 @@ def _front(study: measured.Study, points: pd.DataFrame) -> dict:
 
 def _overlay(folder: Path) -> dict[str, tuple[Path, str]]:
     """The strips that the study kept for TensorBoard, as one picture."""
-    found = UnitFiles(folder / "units").read("overlays")
-    if found is None:
+    if not (folder / "units" / "overlays.npz").exists():
         return {}
+    _, found = UnitFiles(folder / "units").finished("overlays")
     from PIL import Image
 
     names, strips = list(found), list(found.values())
@@ -158,7 +158,7 @@ def _findings(folder: Path, study: measured.Study, compared) -> list[str]:
         sentences.append(f"Mean over the compared factors, paired by seed, 95 % together: {'; '.join(verdicts)}.")
     selection = folder / "selection.json"
     if selection.exists():
-        chosen = json.loads(selection.read_text())
+        chosen = read_object(selection, AGAIN)
         sentences.append(
             f"Chosen on validation, the cheapest within {chosen['tolerance']:g} Dice of the best: "
             f"{chosen['sentence']}; exported to network/."

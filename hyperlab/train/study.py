@@ -8,6 +8,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -63,12 +64,12 @@ def conduct(
             chosen, complete = tune(made), False
             if chosen is not None:
                 write_json(folder, CHOICES, chosen)
-                files.seal(folder.path, [CHOICES], **{MADE_BY: configs.digest(config)})
+                files.seal(folder.path, [], **{MADE_BY: configs.digest(config)})
                 complete = report(made, chosen, writer)
         folder.note(test_reads=made.test_reads)
         if complete:
-            finish(made, chosen, writer)
-            seal_report(folder.path)
+            with sealing(folder.path):
+                finish(made, chosen, writer)
 
 
 def report_seeds(config: Any) -> range:
@@ -81,19 +82,24 @@ def report_seeds(config: Any) -> range:
 
 
 def write_json(folder: Any, name: str, content: Any) -> None:
-    """Writes what the report has to know as a file of the run's folder."""
+    """Writes what the report has to know as a file of the run's folder, and notes its checksum."""
     files.write_json(folder.path / name, content)
+    files.seal(folder.path, [name])
 
 
-def seal_report(path: Any) -> None:
-    """Notes the checksums of what a report wrote and of what it read, so that damage to it is seen.
+@contextlib.contextmanager
+def sealing(path: Path) -> Iterator[None]:
+    """Notes the checksums of what a report read and wrote in a run folder, so that damage to it is seen.
 
     Args:
-      path: the run folder, a `Path`.
+      path: the run folder.
     """
+    made_by = {key: value for key, value in files.seals(path).items() if key == MADE_BY}
+    files.unseal(path)  # while tables are written again, those of before say nothing
+    yield
     apart = ("run.json", "config.json", files.SEALS)
     found = [*path.glob("*.csv"), *path.glob("*.html"), *path.glob("*.json")]
-    files.seal(path, sorted(one.name for one in found if one.name not in apart))
+    files.seal(path, sorted(one.name for one in found if one.name not in apart), **made_by)
 
 
 def open_record(folder: Any, config: Any) -> MultiWriter:

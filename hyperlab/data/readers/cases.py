@@ -93,4 +93,7 @@ def visible(folder: Path) -> list[Path]:
     """The entries of a folder in the order of their names; hidden ones and a missing folder give none."""
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
