@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hyperlab.errors import DataError
+
 
 @dataclass(frozen=True)
 class Problem:
