@@ -99,7 +99,8 @@ class RunFolder:
                 files.clear_partial(place)
             folder._start(config, there)
         except BaseException:
-            folder.release()
+            if not folder.discard():
+                folder.release()
             raise
         return folder
 
@@ -230,7 +231,6 @@ class RunFolder:
         entry = {"config_digest": configs.digest(config), **provenance.collect()}
         if patch := entry.pop("patch", None):
             entry["patch"] = f"code-{len(record['starts'])}.patch"
-            write_atomically(self.path / entry["patch"], patch)
         if there.changes:
             entry["config_changes"] = {key: list(pair) for key, pair in there.changes.items()}
         record["starts"].append(entry)
@@ -242,6 +242,8 @@ class RunFolder:
         self._write(record)
         if there.config != configs.plain(config):
             write_atomically(self.path / CONFIG, configs.to_json(config))
+        if patch:
+            write_atomically(self.path / entry["patch"], patch)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         files.write_json(self.path / RUN, record, sealed=True)

@@ -1,6 +1,5 @@
 """Whatever becomes of a run folder, its run goes on and ends as an undisturbed one, or one error says what is wrong."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from hyperlab.results import runs
 from hyperlab.train import heartbeat
 from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.units import RECORD
+from hyperlab.train.writers import JsonLines
 
 STUDIES = Path(__file__).parents[1] / "helpers" / "toy_studies"
 
@@ -163,7 +163,7 @@ CHANGES = {
     "another rate": ({"rates": "(0.1, 0.3, 0.5)"}, 4, ""),  # two to tune, and one arm is reported with it
     "one network more": ({"keep_networks": 2}, 2, ""),
     "a setting": ({"length": 4}, 8, "kept 0 of 8 units; 8 were made with other settings (length)"),
-    "the seed and a setting": ({"seed": 5, "length": 4}, 8, "8 were made with other settings (seed, length)"),
+    "the seed and a setting": ({"seed": 5, "length": 4}, 8, "8 were made with other settings (length, seed)"),
     "the data": ({"data__contents": "'4 5'"}, 8, "8 were made with other settings (data.contents, the data)"),
 }
 
@@ -249,7 +249,7 @@ def test_a_folder_that_goes_while_its_run_is_at_work(tmp_path, what):
         RunFolder.open(tmp_path / "moved", {"seed": 0}).finish("finished")
 
 
-@pytest.mark.parametrize("name", ["units", "metrics.jsonl", "run.json", "choices.json", "results.csv", "guesses.png",
+@pytest.mark.parametrize("name", ["units", "run.json", "choices.json", "results.csv", "guesses.png",
                                   "report.html", "low_100.npz"])  # fmt: skip
 def test_a_full_disk_names_what_was_not_written_and_frees_the_folder(tmp_path, monkeypatch, name):
     folder = tmp_path / "run"
@@ -259,16 +259,23 @@ def test_a_full_disk_names_what_was_not_written_and_frees_the_folder(tmp_path, m
             raise OSError(28, "No space left on device")
         real(path)
 
-    with monkeypatch.context() as patched, contextlib.ExitStack() as stack:
-        if name == "metrics.jsonl":
-            patched.setattr("hyperlab.train.writers.JsonLines.path", "/dev/full", raising=False)
-            patched.setattr(RunFolder, "metrics_path", "/dev/full")
-            name = "/dev/full"
+    with monkeypatch.context() as patched:
         patched.setattr("hyperlab.files.to_disk", full)
-        stack.enter_context(pytest.raises(HyperlabError, match=f"{name}.* cannot be written: No space left on device"))
-        run(folder)
+        with pytest.raises(HyperlabError, match=f"{name}.* cannot be written: No space left on device"):
+            run(folder)
     assert not heartbeat.is_alive(folder)
     assert run(folder) is not None and (folder / "results.csv").exists()
+
+
+def test_a_record_on_a_full_disk_is_named(tmp_path):
+    writer = JsonLines(tmp_path / "metrics.jsonl")
+    writer.scalars(0, {"loss": 1.0})
+    writer.close()
+    writer._file = Path("/dev/full").open("a")  # noqa: SIM115
+    writer.scalars(1, {"loss": 1.0})
+    with pytest.raises(WorkdirError, match=r"metrics\.jsonl cannot be written: No space left on device"):
+        writer.close()
+    writer.close()  # and is closed
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o027])
