@@ -17,6 +17,7 @@ from pathlib import Path
 from hyperlab.data import published
 from hyperlab.errors import ConfigError, HyperlabError
 from hyperlab.report import pruning_survey
+from hyperlab.report.tables import write_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         survey = published.read_survey(options.root)
         page = pruning_survey.write(survey, options.out)
         points = published.operating_points(survey)
-        points[list(published.COLUMNS)].to_csv(options.out / "points.csv", index=False)
+        write_table(options.out / "points.csv", points[list(published.COLUMNS)])
     except HyperlabError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -4,7 +4,8 @@
 
 For each image: a mask (8 bits) and the maps of mean probability, epistemic and aleatoric uncertainty (float32, in nats)
 as TIFF, and an overlay as PNG (image with outlines, epistemic, aleatoric). `objects.csv` has a row for each object,
-`images.csv` one for each image, those to look at first. The same command again goes on where it was interrupted.
+`images.csv` one for each image, those to look at first. The same command again goes on where it was interrupted, and
+does again what was made of an image that was replaced since, or was damaged.
 """
 
 import argparse
@@ -80,10 +81,15 @@ def _run(options: argparse.Namespace) -> None:
         "smallest": options.smallest,
     }
     outputs = Outputs(options.out, saved.classes, saved.score, settings, smallest=options.smallest)
-    left = [path for path in paths if not outputs.finished(path.stem)]
+    begun = [path for path in paths if outputs.begun(path.stem)]
+    left = [path for path in paths if not outputs.finished(path.stem, path)]
     done = len(paths) - len(left)
+    notes = [f"{done} finished already"] if done else []
+    if again := len(begun) - done:
+        notes.append(f"{again} again: the image, its settings or its files changed")
+    shown = "; ".join(notes)
     print(
-        f"{len(paths)} images{f' ({done} finished already)' if done else ''}, {options.samples} samples, classes "
+        f"{len(paths)} images{f' ({shown})' if shown else ''}, {options.samples} samples, classes "
         f"{', '.join(saved.classes)}, images by {normalisation} at scale {scale:.3g}, into {options.out}"
     )
     warning = predict.window_warning(saved, window)
@@ -95,7 +101,7 @@ def _run(options: argparse.Namespace) -> None:
                 print(f"warning: {warning}", file=sys.stderr)
                 warning = ""
             row = outputs.write(
-                path.stem, picture.pixels, maps_of(picture.pixels), black=picture.low, white=picture.high
+                path.stem, picture.pixels, maps_of(picture.pixels), path, black=picture.low, white=picture.high
             )  # fmt: skip
             progress.update(number, objects=row["objects"], score=row["score"])
     for table in outputs.tables([path.stem for path in paths]):

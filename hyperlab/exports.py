@@ -76,7 +76,7 @@ def study_of(run: Path) -> str:
         return str(json.loads((run / CONFIG).read_text())["study"])
     except FileNotFoundError:
         raise DataError(f"{run} is no run folder: it has no {CONFIG}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{run / CONFIG} cannot be read ({type(error).__name__}: {error})") from error
 
 

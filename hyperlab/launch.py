@@ -18,11 +18,11 @@ from typing import Any
 
 import ml_collections
 
-from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, nearest
+from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, WorkdirError, nearest
 from hyperlab.studies import studies
 from hyperlab.train import config as configs
 from hyperlab.train import schema
-from hyperlab.train.run_folder import RunFolder, default_workdir
+from hyperlab.train.run_folder import REFUSALS, RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
 USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--workdir FOLDER]
@@ -30,7 +30,7 @@ USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KE
   --config FILE          a config file with get_config(); without it the study's embedded default
   --config.KEY=VALUE     replaces one value, for instance --config.seed=1; nested keys have dots
   --workdir FOLDER       where the run goes; the same folder again continues it
-  --allow_config_change  continue a folder with another config
+  --allow_config_change  continue a folder with another config or other data: what the change decides is computed again
   --print_config         print the resolved config and stop, if it can be run
 """
 
@@ -47,14 +47,16 @@ def run(
     Args:
       config: the study's `get_config()`, changed as you like.
       workdir: the run folder; an existing one is continued. By default a new one under `runs/`.
-      allow_config_change: continue a folder with another config.
+      allow_config_change: continue a folder with another config, or with other data: units that what changed decides
+        are computed again, the others are kept.
       stop: an object with `.requested`; by default SIGTERM, SIGUSR1 and Ctrl-C stop the run.
 
     Returns:
       The path of the run folder.
 
     Raises:
-      HyperlabError: a config, a folder or data that cannot be used, before anything is compiled.
+      HyperlabError: a config, a folder or data that cannot be used, before anything is compiled; a folder that was
+        made for the run is gone then. Or a disk that is full, a folder that was moved: what was not written is named.
     """
     config = ml_collections.ConfigDict(config)
     check(config)
@@ -64,22 +66,25 @@ def run(
 
     distributed.initialize({"distributed": config.get("distributed")})
     folder = RunFolder.open(workdir or default_workdir(config.study), config, allow_config_change=allow_config_change)
-    reason = "failed"
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopFlag()) if stop is None else stop
         compiled = stack.enter_context(compiler.compilations())
+
+        def end(reason: str) -> None:
+            programs = {"programs": compiled.programs, "seconds": round(compiled.seconds, 2)}
+            folder.finish(reason, compiled=programs, peak_bytes=provenance.peak_memory())
+
         try:
             study.run(ml_collections.FrozenConfigDict(config), folder, stop)
-            reason = f"stopped: {getattr(stop, 'reason', '')}" if stop.requested else "finished"
         except BaseException as error:
-            reason = f"failed: {type(error).__name__}: {error}".splitlines()[0][:300]
+            if not (isinstance(error, REFUSALS) and folder.discard()):
+                with contextlib.suppress(WorkdirError):  # what ended the run is the news
+                    end(f"failed: {type(error).__name__}: {error}".splitlines()[0][:300])
+            if isinstance(error, OSError) and folder.concerns(error):
+                named = error.filename or "a file"
+                raise WorkdirError(f"{folder.path}: {named} cannot be used: {error.strerror}") from error
             raise
-        finally:
-            folder.note(
-                compiled={"programs": compiled.programs, "seconds": round(compiled.seconds, 2)},
-                peak_bytes=provenance.peak_memory(),
-            )
-            folder.finish(reason)
+        end(f"stopped: {getattr(stop, 'reason', '')}" if stop.requested else "finished")
     return folder.path
 
 

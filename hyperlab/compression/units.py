@@ -34,6 +34,9 @@ class Units(StudyUnits):
       stop: an object with `.requested`.
     """
 
+    lists = ("arms", "controls", "compressions", "compared", "speedup_contrasts", "published", "parent_rates", "rates",
+             "tuning_seeds", "tuning_compression", "widenings", "report_seeds", "tasks.store")  # fmt: skip
+
     def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
         super().__init__(config, folder, progress, stop)
         self.task = task
@@ -94,7 +97,8 @@ class Units(StudyUnits):
           `<stage>/<collection>/<path>` for the stages `initial`, `early` (for rewinding) and `trained`; of the last,
           `validation/<metric>`; `curve/step`, `curve/score`; `digest`, a hash of the trained parameters.
         """
-        return self.unit(f"parent/{rate:.3g}/{seed}", self.parent_steps, lambda: self._train_parent(rate, seed))
+        unit = f"parent/{rate:.3g}/{seed}"
+        return self.unit(unit, self.parent_steps, lambda: self._train_parent(rate, seed), further={"rate": rate})
 
     def stage(self, parent: Measurements, stage: str) -> Any:
         """The variables of a parent at one of its stages."""
@@ -142,7 +146,8 @@ class Units(StudyUnits):
         unit = f"{name}/{phase}/{compression:g}/{rate:.3g}/{seed}"
         compute = lambda: self._prune(name, compression, rate, seed, phase)  # noqa: E731
         method = self.method(name)
-        return self.unit(unit, self.steps(method) * self.networks(method), compute)
+        further = {"compression": compression, "rate": rate, "parent_rate": self.parent_rate}
+        return self.unit(unit, self.steps(method) * self.networks(method), compute, further=further)
 
     def method(self, name: str) -> Method:
         """A method, a control, or what nothing is pruned of."""
@@ -164,10 +169,11 @@ class Units(StudyUnits):
             measured = _measured(self.task, variables, "validation") | _measured(self.task, variables, "test")
             return measured | {"parent": parent["digest"], "seed": np.array(seed)}
 
-        known = self.files.read(f"unpruned/{seed}")
+        further = {"parent_rate": self.parent_rate}
+        known = self.files.read(f"unpruned/{seed}", further)
         if known is not None and self.parent(self.parent_rate, seed) is None:
             return None
-        return known or self.files.measure(f"unpruned/{seed}", compute)
+        return known or self.files.measure(f"unpruned/{seed}", compute, further=further)
 
     def _prune(self, name: str, compression: float, rate: float, seed: int, phase: str) -> Measurements | None:
         parent = self.parent(self.parent_rate, seed)

@@ -7,12 +7,15 @@ their labels always about the same place; bodies and shapes do not.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hyperlab import files
 from hyperlab.data import load
 from hyperlab.data.ambiguous import ambiguous_shapes
 from hyperlab.data.in_context import (
@@ -170,7 +173,7 @@ def title(name: TaskName) -> str:
     return " ".join(dict.fromkeys((name.dataset, name.modality, name.label)))
 
 
-def keep(files: UnitFiles, material: Material, size: int) -> None:
+def keep(units: UnitFiles, material: Material, size: int) -> None:
     """Writes down what the report needs of the held-out tasks: subjects, and some pictures for the gallery."""
 
     def cases() -> Measurements:
@@ -184,7 +187,7 @@ def keep(files: UnitFiles, material: Material, size: int) -> None:
             result[f"support_labels/{target.name}"] = labels[:_STRIP]
         return result
 
-    files.measure(CASES, cases)
+    units.measure(CASES, cases)
 
 
 # -- the embedded store -------------------------------------------------------------------------------------------
@@ -192,15 +195,44 @@ def keep(files: UnitFiles, material: Material, size: int) -> None:
 
 def embedded(path: Path, size: tuple[int, int], seed: int) -> Path:
     """The store of the embedded default; made once."""
+
+    def tasks() -> Iterator[TaskData]:
+        for number in range(_TEMPLATES + _FURTHER + _HELD_OUT):
+            yield from template_tasks(number, size[0], seed)
+        yield from _bodies(size[0], seed)
+        yield from _shapes(_drawn(size, seed))
+
+    return made_once(path, ["embedded", list(size), seed], tasks)
+
+
+def made_once(path: Path, made_of: Any, tasks: Callable[[], Iterable[TaskData]]) -> Path:
+    """A store that a study makes for itself, in its run folder; one that was made of something else is made anew.
+
+    Args:
+      path: of the store.
+      made_of: what decides its tasks, as JSON.
+      tasks: makes them.
+    """
     done = path / ".finished"
-    if not done.exists():
-        made = [template_tasks(number, size[0], seed) for number in range(_TEMPLATES + _FURTHER + _HELD_OUT)]
-        made.append(_bodies(size[0], seed))
-        made.append(_shapes(_drawn(size, seed)))
-        for task in (task for tasks in made for task in tasks):
+    wanted = json.dumps(made_of)
+    if files.read_bytes(done) != wanted.encode() or not _readable(path):
+        shutil.rmtree(path, ignore_errors=True)
+        for task in tasks():
             write_task(path, task)
-        done.touch()
+        files.write_atomically(done, wanted)
     return path
+
+
+def _readable(path: Path) -> bool:
+    """Whether all tasks of a store are what was written there."""
+    try:
+        for size in (int(one.name) for one in path.iterdir() if one.name.isdigit()):
+            store = TaskStore(path, size)
+            for name in store:
+                store[name].images[:], store[name].labels[:]
+    except Exception:  # whatever damage leads to: it is made again
+        return False
+    return True
 
 
 def generated(path: Path, names: Sequence[str], size: tuple[int, int], seed: int) -> Path:
@@ -216,12 +248,9 @@ def generated(path: Path, names: Sequence[str], size: tuple[int, int], seed: int
     for name in names:
         if name not in make:
             raise ConfigError(f"data.generated names {name!r}; {nearest(name, make)}")
-    done = path / ".finished"
-    if not done.exists():
-        for task in (task for name in names for task in make[name]()):
-            write_task(path, task)
-        done.touch()
-    return path
+    return made_once(
+        path, ["generated", list(names), list(size), seed], lambda: (task for name in names for task in make[name]())
+    )
 
 
 def _drawn(size: tuple[int, int], seed: int) -> Splits:

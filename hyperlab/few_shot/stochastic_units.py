@@ -32,6 +32,8 @@ _DROWNED = 1e3  # a scale at which nothing but the noise is left
 class StochasticUnits(Training):
     """Trains and judges the networks of one study; the arguments are those of `Training`."""
 
+    lists = ("arms", "rates", "tuning_seeds", "widenings", "report_seeds")
+
     def __init__(self, config: Any, material: Any, folder: Any, progress: Any, stop: Any):
         super().__init__(config, material, folder, progress, stop)
         self.counts = tuple(sorted(config.candidates))
@@ -80,7 +82,18 @@ class StochasticUnits(Training):
         """
         unit = f"{name}/{phase}/{rate:.3g}/{seed}"
         steps = self.steps(LEARNERS[name], phase) * self.networks(name, phase)
-        return self.unit(unit, steps, lambda: self._measure(name, rate, seed, phase, diversity))
+        further = {"rate": rate, "diversity": diversity, "arms": self.arms(name) if phase == REPORT else []}
+        kept = [self.kept_as(name, seed)] if self._keeps(name, seed, phase) else []
+        compute = lambda: self._measure(name, rate, seed, phase, diversity)  # noqa: E731
+        return self.unit(unit, steps, compute, further=further, beside=kept)
+
+    def kept_as(self, name: str, seed: int) -> str:
+        """The file of a network that is kept, from the run folder."""
+        return f"networks/{name}_{seed}.npz"
+
+    def _keeps(self, name: str, seed: int, phase: str) -> bool:
+        few = seed < FIRST_REPORT_SEED + self.config.keep_networks
+        return phase == REPORT and few and LEARNERS[name].trains == "pool"
 
     def optimum(self) -> Measurements:
         """`<measure>/<task>` of draws from the truth, for the held-out tasks where it is known."""
@@ -126,8 +139,8 @@ class StochasticUnits(Training):
             result |= found
         for target in self.material.test:
             result |= self._judged(name, trial, state.params, target, seed, noise)
-        if seed < FIRST_REPORT_SEED + self.config.keep_networks:
-            save_variables(self.folder.path / "networks" / f"{name}_{seed}.npz", {"params": state.params})
+        if self._keeps(name, seed, phase):
+            save_variables(self.folder.path / self.kept_as(name, seed), {"params": state.params})
         return result
 
     def _task_by_task(self, name, rate, seed, phase, diversity) -> Measurements | None:

@@ -25,6 +25,8 @@ SHOWN = 3  # queries of each task in the gallery
 class Units(Training):
     """Trains and judges the networks of one study; the arguments are those of `Training`."""
 
+    lists = ("arms", "rates", "tuning_seeds", "widenings", "report_seeds")
+
     def __init__(self, config: Any, material: Material, folder: Any, progress: Any, stop: Any):
         super().__init__(config, material, folder, progress, stop)
         self.sizes = tuple(sorted(config.support_sizes))
@@ -58,7 +60,17 @@ class Units(Training):
         """
         name = f"{arm_name}/{phase}/{rate:.3g}/{seed}"
         steps = self.steps(ARMS[arm_name], phase) * self.networks(ARMS[arm_name], phase)
-        return self.unit(name, steps, lambda: self._measure(arm_name, rate, seed, phase))
+        kept = [self.kept_as(arm_name, seed)] if self._keeps(arm_name, seed, phase) else []
+        compute = lambda: self._measure(arm_name, rate, seed, phase)  # noqa: E731
+        return self.unit(name, steps, compute, further={"rate": rate}, beside=kept)
+
+    def kept_as(self, arm_name: str, seed: int) -> str:
+        """The file of a network that is kept, from the run folder."""
+        return f"networks/{arm_name}_{seed}.npz"
+
+    def _keeps(self, arm_name: str, seed: int, phase: str) -> bool:
+        few = seed < FIRST_REPORT_SEED + self.config.keep_networks
+        return phase == REPORT and few and ARMS[arm_name].trains == "pool"
 
     def floors(self) -> Measurements:
         """What needs no network, on the held-out tasks: `dice/<floor>/<task>/<support size>` `[draws, queries]`."""
@@ -91,7 +103,7 @@ class Units(Training):
     # -- one network for all tasks -----------------------------------------------------------------------------
 
     def _across_tasks(self, arm_name: str, rate: float, seed: int, phase: str) -> Measurements | None:
-        arm, config = ARMS[arm_name], self.config
+        arm = ARMS[arm_name]
         trial, curve = self.trial(arm), []
 
         def evaluate(state, step, stop):
@@ -110,8 +122,8 @@ class Units(Training):
                 )
             if phase == REPORT:
                 result |= self._ensembles(trial, state.params, target)
-        if phase == REPORT and seed < FIRST_REPORT_SEED + config.keep_networks:
-            save_variables(self.folder.path / "networks" / f"{arm_name}_{seed}.npz", {"params": state.params})
+        if self._keeps(arm_name, seed, phase):
+            save_variables(self.folder.path / self.kept_as(arm_name, seed), {"params": state.params})
         return result
 
     @functools.cached_property

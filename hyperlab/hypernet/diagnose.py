@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperlab import trees
 from hyperlab.errors import GammaError
+from hyperlab.files import writing
 from hyperlab.hypernet import probes
 from hyperlab.hypernet.model import HyperModel, concrete
 from hyperlab.seeds import check_seed
@@ -104,8 +105,8 @@ class Diagnosis:
             if "/" in title:
                 axes.axhline(1, color="0.5", linestyle=":", linewidth=1)
         path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
+        with writing(path) as partial:
+            figure.savefig(partial, dpi=120)
         return path
 
 

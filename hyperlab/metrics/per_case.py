@@ -7,15 +7,14 @@ test or plot can be made of it later. The summary has what programs around nnU-N
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hyperlab.errors import DataError
+from hyperlab.files import write_atomically
 from hyperlab.metrics.segmentation import Counts, dice_of, iou_of
 
 COLUMNS = ("run", "case", "class", "metric", "value")
@@ -64,7 +63,7 @@ def write_table(path: str | os.PathLike, frame: pd.DataFrame) -> None:
     """
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise DataError(f"the table has no columns {missing}; expected {list(COLUMNS)}")
-    _write(path, frame.to_csv(index=False, na_rep="nan"))
+    write_atomically(path, frame.to_csv(index=False, na_rep="nan"))
 
 
 def summary(
@@ -129,7 +128,7 @@ def write_summary(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
       path: the file.
       content: from `summary`.
     """
-    _write(path, json.dumps(content, indent=4, sort_keys=True) + "\n")
+    write_atomically(path, json.dumps(content, indent=4, sort_keys=True) + "\n")
 
 
 def _fitting(name: str, values: Any, cases: list[str], foreground: list[str]) -> np.ndarray:
@@ -146,16 +145,3 @@ def _mean(values: Any) -> float:
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")
-
-
-def _write(path: str | os.PathLike, text: str) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 
 from hyperlab import __version__, trees
 from hyperlab.errors import CheckpointError, ConfigError, WorkdirError, nearest, reading, require
+from hyperlab.files import PART, to_disk
 from hyperlab.metrics.operations import operations
 
 ORBAX, SAFETENSORS, PROGRAM, CARD = "variables", "variables.safetensors", "program.stablehlo", "network.json"
@@ -120,15 +122,18 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Args:
       folder: gets what was written to the folder that is given out, when the block ends without an error.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # not mkdtemp, which lets nobody else read: the user's umask decides
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}-{os.urandom(4).hex()}"
-    temporary.mkdir()
+    temporary = folder.with_name(f"{PART}{os.getpid()}-{threading.get_ident()}-{folder.name}")
     try:
+        temporary.mkdir(parents=True)
         yield temporary
+        for written in (*temporary.rglob("*"), temporary):
+            to_disk(written)
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)
+        to_disk(folder.parent)
+    except OSError as error:
+        raise WorkdirError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

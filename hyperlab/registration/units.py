@@ -37,6 +37,9 @@ class Units(StudyUnits):
       stop: an object with `.requested`.
     """
 
+    lists = ("arms", "initializers", "rates", "pairwise.rates", "tuning_seeds", "widenings", "report_seeds", "weights",
+             "curve_weights")  # fmt: skip
+
     def __init__(self, config: Any, study: Study, folder: Any, progress: Any, stop: Any):
         super().__init__(config, folder, progress, stop)
         self.study = study
@@ -66,6 +69,8 @@ class Units(StudyUnits):
           training and `compile_seconds`; `finite`; and, for the first seed of the report, `example/...`.
         """
 
+        weights = (weight,) if weight is not None else self._weights(phase)
+
         def work() -> Measurements | None:
             program, compile_seconds = self._program(_architecture(variant))
             own = self.key("initial", seed + 10_000 * variant.stream)
@@ -92,7 +97,6 @@ class Units(StudyUnits):
             if self.stop.requested:
                 return None
             self.reads_test(phase)
-            weights = (weight,) if weight is not None else self._weights(phase)
             theta = self._theta(_architecture(variant))
 
             def register(at: float, moving, fixed) -> Registration:
@@ -105,7 +109,8 @@ class Units(StudyUnits):
             numbers = {"seconds": seconds, "compile_seconds": compile_seconds, "finite": finite}
             return result | {key: np.array(value) for key, value in numbers.items()} | {"loss": np.array(curve.loss)}
 
-        return self.unit(name, self.steps * variant.length_factor, work)
+        further = {"rate": rate, "initializer": variant.initializer, "weights": weights}
+        return self.unit(name, self.steps * variant.length_factor, work, further=further)
 
     def optimize(self, name: str, rate: float, phase: str) -> Measurements | None:
         """Registers every held-out pair on its own, at every weight: the same measurements as `train`."""
@@ -131,7 +136,7 @@ class Units(StudyUnits):
                 result |= self._example(register, self.config.weights)
             return result | {"seconds": np.array(seconds), "finite": np.array(True)}
 
-        return self.unit(name, 0, work)
+        return self.unit(name, 0, work, further={"rate": rate, "weights": self.config.weights})
 
     def identity(self, phase: str) -> Measurements | None:
         """What is measured without any registration, at every weight."""
@@ -144,6 +149,7 @@ class Units(StudyUnits):
             f"identity/{phase}",
             0,
             lambda: None if self.stop.requested else self._measured(register, self.config.weights, phase),
+            further={"weights": self.config.weights},
         )
 
     # -- measuring -------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from hyperlab import models
 from hyperlab.data.microscopy import FULL_RANGE, NORMALISATIONS
 from hyperlab.errors import ConfigError, DataError, nearest
+from hyperlab.files import write_atomically
 from hyperlab.train.checkpoints import load_variables, save_variables
-from hyperlab.train.run_folder import write_atomically
 
 FOLDER, FILE = "networks", "model.json"
 _KEYS = (

@@ -31,6 +31,8 @@ class Training(StudyUnits):
       stop: an object with `.requested`.
     """
 
+    lists = ("arms", "dropout_rates", "train_shares", "rates", "tuning_seeds", "widenings", "report_seeds")
+
     def __init__(self, config: Any, material: Material, folder: Any, progress: Any, stop: Any):
         super().__init__(config, folder, progress, stop)
         self.material, splits = material, material.splits
@@ -77,7 +79,8 @@ class Training(StudyUnits):
         """
         own = point._replace(arm=find(point.arm).learner or point.arm)
         unit = f"network/{own.name}/{phase}/{rate:.3g}/{seed}"
-        return self.unit(unit, self.steps(phase), lambda: self._train(own, rate, seed, phase))
+        further = {"point": list(own), "rate": rate}
+        return self.unit(unit, self.steps(phase), lambda: self._train(own, rate, seed, phase), further=further)
 
     def params(self, arm: str, network: Measurements) -> Any:
         """The parameters of an arm's network."""

@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab.data.splits import permutation
+from hyperlab import trees
+from hyperlab.data.splits import fingerprint, permutation
 from hyperlab.errors import ConfigError
 from hyperlab.in_context.stochastic import matching_scale
 from hyperlab.metrics.candidates import sample_diversity
@@ -64,7 +65,9 @@ class Units(Training):
                 scale = LOUDEST
             return {"scale": np.float32(scale), "diversity": np.float32(wanted)}
 
-        return self.files.measure(f"scale/{point.name}/{seed}", compute)["scale"]
+        leaves = [np.asarray(leaf) for leaf in trees.flatten(params).values()]
+        further = {"network": fingerprint(*leaves), "other": list(other), "rate": rate}
+        return self.files.measure(f"scale/{point.name}/{seed}", compute, further=further)["scale"]
 
     # -- answers -----------------------------------------------------------------------------------------------
 
@@ -84,7 +87,8 @@ class Units(Training):
             answers, _ = self._answers(point, [self.params(point.arm, network)], part.images, seed, counts)
             return judging.score(answers[self.final(point.arm, counts)].mean, part)
 
-        return self.files.measure(f"score/{point.name}/{rate:.3g}/{seed}", compute)
+        further = {"point": list(point), "rate": rate}
+        return self.files.measure(f"score/{point.name}/{rate:.3g}/{seed}", compute, further=further)
 
     def measure(
         self, point: Point, rate: float, seed: int, *, shifted: bool = True, like: Like | None = None
@@ -108,7 +112,8 @@ class Units(Training):
         if None in networks or (like and self.network(*like, seed, REPORT) is None):
             return None
         name = f"judged/{point.name}/{rate:.3g}/{seed}"
-        return self.files.measure(name, lambda: self._judge(point, networks, seed, shifted, like))
+        further = {"point": list(point), "rate": rate, "shifted": shifted, "like": _listed(like)}
+        return self.files.measure(name, lambda: self._judge(point, networks, seed, shifted, like), further=further)
 
     def final(self, arm: str, counts: tuple[int, ...] | None = None) -> str:
         """The answer that stands for an arm: of the most draws or members, or the pass."""
@@ -195,7 +200,8 @@ class Units(Training):
             names = (find(learner.arm).network, arm.network)
             return costs.measure(self.trial, names, params, batch, beside, images, draws)
 
-        return self.files.measure(f"cost/{point.name}", compute)
+        further = {"point": list(point), "rate": rate, "seed": seed, "like": _listed(like)}
+        return self.files.measure(f"cost/{point.name}", compute, further=further)
 
     def keep(self, point: Point, rate: float, seed: int, save: Callable) -> None:
         """Hands a reported network to `save`, see `reliability.saved.save`."""
@@ -225,3 +231,7 @@ class Units(Training):
             spread = self.trial.spread(name, params, self.key("spread", seed), part.images)
             found |= {"base_dice": judging.score(spread.pop("base"), part)["dice"], **spread}
         return found
+
+
+def _listed(like: Like | None) -> list[Any]:
+    return [] if like is None else [list(like[0]), like[1]]

@@ -49,6 +49,9 @@ class Units(StudyUnits):
       stop: an object with `.requested`.
     """
 
+    lists = ("arms", "periods", "replicas", "parts", "trials", "rates", "tuning_seeds", "report_seeds", "target",
+             "cost", "single", "tasks.store", "folder.threads")  # fmt: skip
+
     def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
         super().__init__(config, folder, progress, stop)
         self.task = task
@@ -186,7 +189,9 @@ class Units(StudyUnits):
           None after a stop.
         """
         unit = f"{cell.name}/{phase}/{trial}/{seed}"
-        return self.unit(unit, self.steps(cell.replicas), lambda: self._train(cell, trial, seed, phase))
+        steps = self.steps(cell.replicas)
+        further = {"steps": steps, "numbers": dict(self.drawn(cell.arm)[trial])}
+        return self.unit(unit, steps, lambda: self._train(cell, trial, seed, phase), further=further)
 
     def _train(self, cell: Cell, number: int, seed: int, phase: str) -> Measurements | None:
         if self.stop.requested:

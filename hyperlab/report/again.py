@@ -9,6 +9,7 @@ import hyperlab.report
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest
 from hyperlab.report.finished import Finished
 from hyperlab.train import heartbeat
+from hyperlab.train.study import sealing
 
 
 def write_again(folder: str | os.PathLike) -> Path:
@@ -37,7 +38,8 @@ def write_again(folder: str | os.PathLike) -> Path:
     if study not in names:
         raise ConfigError(f"{folder} is a run of {study!r}, of which no report is known; {nearest(str(study), names)}")
     try:
-        return importlib.import_module(f"hyperlab.report.{study}").write(folder)
+        with sealing(folder):
+            return importlib.import_module(f"hyperlab.report.{study}").write(folder)
     except (AttributeError, KeyError) as error:  # a key of the config or a measure of a unit, newer than the run
         raise WorkdirError(
             f"{folder} lacks what a report of this version reads ({str(error).splitlines()[0]}); write it with the "

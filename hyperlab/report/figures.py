@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hyperlab.files import writing
+
 # Okabe and Ito's palette, told apart by readers with any colour vision.
 COLOURS = (
     "#0072b2",
@@ -151,7 +153,7 @@ def save_all(drawn: Iterable[tuple[str, Any, str]], folder: Path) -> dict[str, t
 
 def save(figure: Any, path: Path) -> Path:
     """Writes a PNG for the page, and a PDF beside it for a paper."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    for target, options in ((path, {"dpi": 130}), (path.with_suffix(".pdf"), {"metadata": {"CreationDate": None}})):
+        with writing(target) as partial:
+            figure.savefig(partial, **options)
     return path

@@ -10,6 +10,7 @@ from hyperlab.report import local_sgd_figures as draw
 from hyperlab.report import local_sgd_results as measured
 from hyperlab.report import sections
 from hyperlab.report.page import Page
+from hyperlab.report.tables import write_table
 
 SMALL_SCALE = (
     "Small scale cannot settle the claim that rare communication costs accuracy: it was made for ImageNet on many "
@@ -22,11 +23,11 @@ def write(folder: Path) -> Path:
     """Writes `results.csv`, `contrasts.csv`, `gaps.csv`, `predictions.csv`, `figures/` and `report.html`."""
     folder = Path(folder)
     study = measured.read(folder)
-    measured.results(study).to_csv(folder / "results.csv", index=False)
+    write_table(folder / "results.csv", measured.results(study))
     compared = measured.contrasts(study)
-    sections.contrast_rows(compared, "of").to_csv(folder / "contrasts.csv", index=False)
-    measured.gaps(study).to_csv(folder / "gaps.csv", index=False)
-    measured.predictions(study).to_csv(folder / "predictions.csv", index=False)
+    write_table(folder / "contrasts.csv", sections.contrast_rows(compared, "of"))
+    write_table(folder / "gaps.csv", measured.gaps(study))
+    write_table(folder / "predictions.csv", measured.predictions(study))
     figures = draw.all_figures(folder / "figures", study, compared)
     return _page(folder, study, compared, figures).write(folder / "report.html")
 

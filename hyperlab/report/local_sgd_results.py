@@ -1,7 +1,6 @@
 """What the local SGD study measured, read from its run folder: scores, communication, drift, predicted time."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +108,7 @@ def read(folder: Path) -> Study:
     for name, choice in finished.choices.items():
         cell = Cell(choice["arm"], choice["period"], choice["replicas"])
         runs[cell] = [finished.unit(f"{name}/{REPORT}/{choice['trial']}/{seed}") for seed in seeds]
-    task = json.loads((Path(folder) / "task.json").read_text())
+    task = finished.json("task.json")
     return Study(config, task, finished.choices, runs)
 
 

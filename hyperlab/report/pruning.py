@@ -13,6 +13,7 @@ from hyperlab.report import pruning_results as measured
 from hyperlab.report import rank_changes, sections
 from hyperlab.report.page import Page
 from hyperlab.report.pruning_recorded import record
+from hyperlab.report.tables import write_table
 
 LOSS = 0.01  # of the score, that may be given away for a "free" compression
 
@@ -21,14 +22,14 @@ def write(folder: Path) -> Path:
     """Writes `results.csv`, `contrasts.csv`, `rules.csv`, `figures/` and `report.html`."""
     folder = Path(folder)
     study = measured.read(folder)
-    measured.results(study).to_csv(folder / "results.csv", index=False)
+    write_table(folder / "results.csv", measured.results(study))
     compared = measured.contrasts(study)
-    sections.contrast_rows(compared, "at").to_csv(folder / "contrasts.csv", index=False)
+    write_table(folder / "contrasts.csv", sections.contrast_rows(compared, "at"))
     published = _published(study)
     figures = draw.all_figures(folder / "figures", study, compared, published)
     recorded = record(study, sorted({one.source for axis in published for one in axis}))
     verdicts = checklist.table(checklist.check(recorded))
-    verdicts.to_csv(folder / "rules.csv", index=False)
+    write_table(folder / "rules.csv", verdicts)
     return _page(folder, study, compared, figures, verdicts, recorded).write(folder / "report.html")
 
 

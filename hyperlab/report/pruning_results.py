@@ -1,7 +1,6 @@
 """What the pruning study measured, read from its run folder: scores and sizes on fresh seeds, tables, contrasts."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ def read(folder: Path) -> Study:
         unit = f"{name}/{REPORT}/{{:g}}/{choice['learning_rate']:.3g}/{{}}"
         runs[name] = {float(c): [finished.unit(unit.format(c, seed)) for seed in seeds] for c in points}
     unpruned = [finished.unit(f"unpruned/{seed}") for seed in seeds]
-    task = json.loads((Path(folder) / "task.json").read_text())
+    task = finished.json("task.json")
     return Study(config, task, choices, runs, unpruned)
 
 

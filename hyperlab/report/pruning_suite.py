@@ -23,6 +23,7 @@ from hyperlab.report.finished import Finished
 from hyperlab.report.page import Page
 from hyperlab.report.pruning_record import StudyRecord, is_toy
 from hyperlab.report.pruning_recorded import record
+from hyperlab.report.tables import write_table
 
 LATENCY, DEVICE = "measured_latency_seconds", "latency_device"
 
@@ -107,9 +108,9 @@ def write(suite: Suite, out: Path) -> Path:
     table, compared = tidy(suite), contrasts(suite)
     recorded = merged(suite, table)
     verdicts = checklist.table(checklist.check(recorded))
-    table.to_csv(out / "suite.csv", index=False)
-    compared.drop(columns="differences").to_csv(out / "contrasts.csv", index=False)
-    verdicts.to_csv(out / "rules.csv", index=False)
+    write_table(out / "suite.csv", table)
+    write_table(out / "contrasts.csv", compared.drop(columns="differences"))
+    write_table(out / "rules.csv", verdicts)
     page = Page("The same pruning methods over several networks")
     page.paragraph(f"{checklist.suite_label(recorded)}. {_lead(suite)}", "lead")
     if suite.across:

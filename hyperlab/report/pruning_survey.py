@@ -8,6 +8,7 @@ from hyperlab.data.published import Survey
 from hyperlab.report import pruning_survey_figures as figures
 from hyperlab.report import pruning_survey_results as results
 from hyperlab.report.page import Page
+from hyperlab.report.tables import write_table
 
 
 def write(survey: Survey, out: Path) -> Path:
@@ -24,8 +25,8 @@ def write(survey: Survey, out: Path) -> Path:
     found = results.recompute(survey)
     table = results.beside_published(found)
     claimed = results.claimed_comparisons(survey)
-    table.to_csv(out / "statistics.csv", index=False)
-    claimed.to_csv(out / "comparisons.csv", index=False)
+    write_table(out / "statistics.csv", table)
+    write_table(out / "comparisons.csv", claimed)
     others = [results.frequent_pairs(survey), results.venues(survey), results.curve_rows(survey)]
     page = Page("What is the state of neural network pruning? The survey's numbers, recomputed")
     page.paragraph(_lead(table, others), "lead")

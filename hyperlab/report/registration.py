@@ -19,16 +19,17 @@ from hyperlab.report.registration_results import (
     results,
     subject_gain,
 )
+from hyperlab.report.tables import write_table
 
 
 def write(folder: Path) -> Path:
     """Writes `results.csv`, `per_subject.csv`, `contrasts.csv`, `figures/`, `report.html` into a finished folder."""
     folder = Path(folder)
     config, data, arms = read(folder)
-    results(config, arms).to_csv(folder / "results.csv", index=False)
-    per_subject(data, arms).to_csv(folder / "per_subject.csv", index=False)
+    write_table(folder / "results.csv", results(config, arms))
+    write_table(folder / "per_subject.csv", per_subject(data, arms))
     compared = contrasts(config, arms)
-    contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
+    write_table(folder / "contrasts.csv", contrast_rows(compared))
     figures = draw.all_figures(folder / "figures", config, data, arms, compared)
     return _page(folder, config, data, arms, compared, figures).write(folder / "report.html")
 

@@ -1,19 +1,21 @@
 """The report of the rescaling study, made from its run folder alone: tables, figures, `report.html`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from hyperlab.files import read_object, write_json, writing
 from hyperlab.metrics import per_case, statistics
 from hyperlab.report import rescaling_cases as cases
 from hyperlab.report import rescaling_figures as draw
 from hyperlab.report import rescaling_results as measured
 from hyperlab.report import sections
+from hyperlab.report.finished import AGAIN
 from hyperlab.report.page import Page
+from hyperlab.report.tables import write_table
 from hyperlab.rescaling import ARMS
-from hyperlab.train.run_folder import write_atomically
+from hyperlab.train.units import UnitFiles
 
 PUBLISHED_COST = 1.8  # times the training of one U-Net, as its authors state (arXiv 2304.05448, author discussion)
 
@@ -22,12 +24,12 @@ def write(folder: Path) -> Path:
     """Writes `results.csv`, `per_case.csv`, `front.csv`, `contrasts.csv`, `front.json`, `figures/`, `report.html`."""
     folder = Path(folder)
     study = measured.read(folder)
-    measured.results(study).to_csv(folder / "results.csv", index=False)
+    write_table(folder / "results.csv", measured.results(study))
     per_case.write_table(folder / "per_case.csv", cases.table(folder, study))
     points, compared = measured.points(study), measured.contrasts(study)
-    points.to_csv(folder / "front.csv", index=False)
-    sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
-    write_atomically(folder / "front.json", json.dumps(_front(study, points), indent=1) + "\n")
+    write_table(folder / "front.csv", points)
+    write_table(folder / "contrasts.csv", sections.contrast_rows(compared))
+    write_json(folder / "front.json", _front(study, points))
     figures = draw.all_figures(folder / "figures", study) | _overlay(folder)
     return _page(folder, study, points, compared, figures).write(folder / "report.html")
 
@@ -50,19 +52,19 @@ def _front(study: measured.Study, points: pd.DataFrame) -> dict:
 
 def _overlay(folder: Path) -> dict[str, tuple[Path, str]]:
     """The strips that the study kept for TensorBoard, as one picture."""
-    path = folder / "units" / "overlays.npz"
-    if not path.exists():
+    if not (folder / "units" / "overlays.npz").exists():
         return {}
+    _, found = UnitFiles(folder / "units").finished("overlays")
     from PIL import Image
 
-    with np.load(path) as saved:
-        names, strips = list(saved), [saved[name] for name in saved]
+    names, strips = list(found), list(found.values())
     scale = max(1, 960 // sum(strip.shape[1] for strip in strips))
     gap = np.full((strips[0].shape[0], 4, 3), 255, np.uint8)
     row = np.concatenate([part for strip in strips for part in (strip, gap)][:-1], 1)
     picture = Image.fromarray(row.repeat(scale, 0).repeat(scale, 1))
     target = folder / "figures" / "overlays.png"
-    picture.save(target)
+    with writing(target) as partial:
+        picture.save(partial)
     shown = ", ".join(name.removeprefix("factor_") for name in names)
     return {"overlays": (target, f"Test images at phi = {shown}: image, truth, prediction, errors in red.")}
 
@@ -156,7 +158,7 @@ def _findings(folder: Path, study: measured.Study, compared) -> list[str]:
         sentences.append(f"Mean over the compared factors, paired by seed, 95 % together: {'; '.join(verdicts)}.")
     selection = folder / "selection.json"
     if selection.exists():
-        chosen = json.loads(selection.read_text())
+        chosen = read_object(selection, AGAIN)
         sentences.append(
             f"Chosen on validation, the cheapest within {chosen['tolerance']:g} Dice of the best: "
             f"{chosen['sentence']}; exported to network/."

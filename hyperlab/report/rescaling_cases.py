@@ -20,7 +20,7 @@ def table(folder: Path, study: Study) -> pd.DataFrame:
     A run is named `arm/what it was trained for/seed/phi`. Distances are in mm where the images' spacing is known,
     else in pixels; they are NaN where a class is absent from one of the two masks.
     """
-    cases = UnitFiles(Path(folder) / "units").read(CASES)
+    _, cases = UnitFiles(Path(folder) / "units").finished(CASES)
     names, classes = cases["names"].tolist(), cases["classes"].tolist()
     parts = []
     for arm, jobs in study.runs.items():

@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from hyperlab.errors import WorkdirError
+from hyperlab.files import write_atomically
 from hyperlab.report import results_figures as draw
 from hyperlab.report.page import Page
 from hyperlab.results import spread
-from hyperlab.train.run_folder import CONFIG, RUN, write_atomically
+from hyperlab.train.run_folder import CONFIG, RUN
 
 CSV, HTML = "results.csv", "results.html"
 # The beginning of a table of this module: another results.csv is a run's or a sweep's own, and is never written over.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hyperlab.files import read_object
 from hyperlab.metrics import statistics
 from hyperlab.report.page import Page
 
@@ -104,10 +105,9 @@ def end(page: Page, folder: Path, limits: Iterable[str], config: Any) -> Page:
 
 def reproduce(folder: Path) -> str:
     """Command, commit, machine and versions of the last start of a run folder."""
-    path = Path(folder) / "run.json"
-    record = json.loads(path.read_text()) if path.exists() else {"starts": []}
+    record = read_object(Path(folder) / "run.json", "run the study again in its folder, which begins a new one") or {}
     lines = []
-    for start in record["starts"][-1:]:
+    for start in record.get("starts", [])[-1:]:
         git = start.get("git") or {}
         lines.append(start.get("command", ""))
         lines.append(f"hyperlab {start.get('hyperlab')}, commit {git.get('commit', 'of an installed package')}")

@@ -10,6 +10,7 @@ from hyperlab.report import sections
 from hyperlab.report import stability_figures as draw
 from hyperlab.report.page import Page
 from hyperlab.report.stability_results import WINDOW, ArmResult, contrasts, finite_median, read, results
+from hyperlab.report.tables import write_table
 from hyperlab.stability.tasks import Wording
 
 
@@ -17,9 +18,9 @@ def write(folder: Path) -> Path:
     """Writes `results.csv`, `contrasts.csv`, `figures/` and `report.html` into a finished run folder."""
     folder = Path(folder)
     config, wording, arms = read(folder)
-    results(wording, arms).to_csv(folder / "results.csv", index=False)
+    write_table(folder / "results.csv", results(wording, arms))
     compared = contrasts(config, wording, arms)
-    sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
+    write_table(folder / "contrasts.csv", sections.contrast_rows(compared))
     figures = draw.all_figures(folder / "figures", config, wording, arms, compared)
     return _page(folder, config, wording, arms, compared, figures).write(folder / "report.html")
 

@@ -1,7 +1,6 @@
 """What the stability study measured, read from its run folder: arms on their fresh seeds, tables, contrasts."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def read(folder: Path) -> tuple[dict[str, Any], Wording, dict[str, ArmResult]]:
         runs = finished.unit(f"{name}/{REPORT}")
         steps = np.arange(runs["curve/score"].shape[1]) * config["evaluate_every"]
         arms[name] = ArmResult(name, choice, runs, steps, config["target_score"])
-    return config, Wording(**json.loads((Path(folder) / "task.json").read_text())), arms
+    return config, Wording(**finished.json("task.json")), arms
 
 
 def results(wording: Wording, arms: dict[str, ArmResult]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from hyperlab.report import sections
 from hyperlab.report import stochastic_figures as draw
 from hyperlab.report import stochastic_results as measured
 from hyperlab.report.page import Page
+from hyperlab.report.tables import write_table
 
 _WITH_INTERVAL = ("ged", "best", "mean")
 
@@ -20,9 +21,9 @@ def write(folder: Path) -> Path:
     """Writes `results.csv`, `contrasts.csv`, `figures/` and `report.html`."""
     folder = Path(folder)
     study = measured.read(folder)
-    measured.results(study).to_csv(folder / "results.csv", index=False)
+    write_table(folder / "results.csv", measured.results(study))
     compared = measured.contrasts(study)
-    sections.contrast_rows(compared).to_csv(folder / "contrasts.csv", index=False)
+    write_table(folder / "contrasts.csv", sections.contrast_rows(compared))
     figures = draw.all_figures(folder / "figures", study)
     return _page(folder, study, compared, figures).write(folder / "report.html")
 

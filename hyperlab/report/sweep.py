@@ -12,6 +12,7 @@ import pandas as pd
 from hyperlab.metrics.statistics import Contrast
 from hyperlab.report import figures, sections
 from hyperlab.report.page import Page
+from hyperlab.report.tables import write_table
 from hyperlab.results.folders import tidy
 from hyperlab.train.heartbeat import State
 
@@ -59,10 +60,10 @@ def write(folder: Path, states: Mapping[str, State], compared: Sequence[Compared
     if compared:
         _between(page, folder, compared)
     if len(results):
-        results.to_csv(folder / "results.csv", index=False)
+        write_table(folder / "results.csv", results)
         _results(page, tidy(results), folder / "figures")
     if len(contrasts):
-        contrasts.to_csv(folder / "contrasts.csv", index=False)
+        write_table(folder / "contrasts.csv", contrasts)
         _contrasts(page, contrasts)
     return page.write(folder / "report.html")
 
@@ -88,7 +89,7 @@ def _between(page: Page, folder: Path, compared: Sequence[Compared]) -> None:
     if not found:
         return
     families = {f"{one.scope}/{one.metric}": one.contrasts for one in found}
-    sections.contrast_rows(families, "of").to_csv(folder / "between.csv", index=False)
+    write_table(folder / "between.csv", sections.contrast_rows(families, "of"))
     page.figure(*figures.contrasts(folder / "figures" / "between.png", families, "difference of two rows"))
     page.table(
         sections.contrast_table(families, "of"), "Paired by seed; comparisons of one metric are corrected together."

@@ -13,6 +13,7 @@ from hyperlab.report import uncertainty_figures as draw
 from hyperlab.report import uncertainty_results as measured
 from hyperlab.report import uncertainty_sources as doubt
 from hyperlab.report.page import Page
+from hyperlab.report.tables import write_table
 
 number = sections.number
 
@@ -24,13 +25,13 @@ def write(folder: Path) -> Path:
     """
     folder = Path(folder)
     study = measured.read(folder)
-    measured.results(study).to_csv(folder / "results.csv", index=False)
+    write_table(folder / "results.csv", measured.results(study))
     compared = measured.contrasts(study)
-    sections.contrast_rows(compared, "of").to_csv(folder / "contrasts.csv", index=False)
+    write_table(folder / "contrasts.csv", sections.contrast_rows(compared, "of"))
     tables = {name: getattr(measured, name)(study) for name in ("gains", "acceptance", "shifts", "kinds")}
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-    doubt.table(study).to_csv(folder / "sources.csv", index=False)
+        write_table(folder / f"{name}.csv", table)
+    write_table(folder / "sources.csv", doubt.table(study))
     figures = draw.all_figures(folder / "figures", study, compared)
     return _page(folder, study, compared, tables, figures).write(folder / "report.html")
 

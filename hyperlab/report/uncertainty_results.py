@@ -1,7 +1,6 @@
 """What the uncertainty study measured, read from its run folder: masks, probabilities, maps, and their worth."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hyperlab.reliability import Point, find
 from hyperlab.reliability.floors import FLOORS
 from hyperlab.report.finished import Finished
 from hyperlab.train.study import report_seeds
-from hyperlab.train.units import Measurements, UnitFiles
+from hyperlab.train.units import Measurements
 from hyperlab.uncertainty import detection, selective
 
 NAMES = {  # what contrasts may be of; higher is better
@@ -134,11 +133,11 @@ def read(folder: Path) -> Study:
         for point in points:
             rate = choice["rates"][f"{point.dropout_rate:g}"]["learning_rate"]
             runs[point] = [finished.unit(f"judged/{point.name}/{rate:.3g}/{seed}") for seed in seeds]
-    files = UnitFiles(Path(folder) / "units")
-    costs = {arm: files.read(f"cost/{Point(arm, one['dropout_rate']).name}") for arm, one in finished.choices.items()}
+    names = {arm: f"cost/{Point(arm, one['dropout_rate']).name}" for arm, one in finished.choices.items()}
+    costs = {arm: finished.unit_if_there(name) for arm, name in names.items()}
     return Study(
         config,
-        json.loads((Path(folder) / "data.json").read_text()),
+        finished.json("data.json"),
         finished.choices,
         runs,
         finished.unit("floors"),

@@ -23,7 +23,11 @@ def measure(units: Units) -> None:
         units.files.measure(f"{INFERENCE}/{width:g}", lambda width=width: inference(units, width))
     for name in config.arms:
         for job in ARMS[name].jobs(config):
-            units.files.measure(f"{TRAINING}/{name}/{job.name}", lambda name=name, job=job: training(units, name, job))
+            units.files.measure(
+                f"{TRAINING}/{name}/{job.name}",
+                lambda name=name, job=job: training(units, name, job),
+                further={"factor": job.factor, "width": job.width},
+            )
 
 
 def inference(units: Units, width: float) -> Measurements:

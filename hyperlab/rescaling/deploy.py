@@ -1,6 +1,6 @@
 """After the study: the factor that validation chooses, and the ordinary network at that factor, to take along."""
 
-import json
+import shutil
 from typing import Any
 
 import jax
@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 
 from hyperlab import pareto
+from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError
+from hyperlab.files import write_json
 from hyperlab.metrics import per_case
 from hyperlab.rescaling import cases
 from hyperlab.rescaling.arms import ARMS, Job
 from hyperlab.rescaling.costs import INFERENCE
 from hyperlab.rescaling.units import Units
 from hyperlab.train.checkpoints import load_variables
-from hyperlab.train.run_folder import write_atomically
 from hyperlab.train.study import FIRST_REPORT_SEED, REPORT
 
+MADE_OF = "digest_of_variables"  # of the card: a digest of the exported variables
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)
 
 
@@ -54,14 +56,15 @@ def write(units: Units, chosen: dict[str, dict], writer: Any) -> None:
         "tolerance": units.config.tolerance,
         **{key: value._asdict() if hasattr(value, "_asdict") else value for key, value in selection._asdict().items()},
     }
-    write_atomically(units.folder.path / "selection.json", json.dumps(record, indent=1) + "\n")
+    write_json(units.folder.path / "selection.json", record)
     trial = units.trial(ARMS[arm], Job(None))
     name = f"{arm}_prior_{FIRST_REPORT_SEED}.npz"
     params = jax.tree.map(jax.numpy.asarray, load_variables(units.folder.path / "networks" / name)["params"])
     factor = selection.rescaling_factor
     sizes, theta = trial.sizes(factor), trial.prepare(params, np.array([factor], np.float32))
-    folder = units.folder.path / "network"
-    if not folder.exists():
+    folder, made_of = units.folder.path / "network", fingerprint(*map(np.asarray, jax.tree.leaves(theta)))
+    if not _is_of(folder, made_of):
+        shutil.rmtree(folder, ignore_errors=True)
         pareto.export(
             folder,
             lambda variables, images: trial.network.primary.apply(variables, images, sizes),
@@ -71,11 +74,20 @@ def write(units: Units, chosen: dict[str, dict], writer: Any) -> None:
                 "rescaling_factor": factor,
                 "sizes": [list(size) for size in sizes],
                 "class_names": list(units.splits.classes),
+                MADE_OF: made_of,
             },
             formats=_formats(),
         )
     per_case.write_summary(units.folder.path / "summary.json", cases.summary(units, trial, theta, factor))
     overlays(units, trial, params, writer)
+
+
+def _is_of(folder: Any, made_of: str) -> bool:
+    """Whether a network was exported there that is whole, and is that of these parameters."""
+    try:
+        return pareto.load(folder).card.get(MADE_OF) == made_of
+    except Exception:  # none, damaged, or without what reads it: it is written again
+        return False
 
 
 def overlays(units: Units, trial: Any, params: Any, writer: Any) -> None:
@@ -93,7 +105,7 @@ def overlays(units: Units, trial: Any, params: Any, writer: Any) -> None:
             ]
         )
     writer.images(0, strips, split="overlay")
-    np.savez_compressed(units.folder.path / "units" / "overlays.npz", **strips)
+    units.files.write("overlays", strips)
 
 
 def strip(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ class Units(StudyUnits):
       stop: an object with `.requested`.
     """
 
+    lists = ("arms", "widths", "rates", "tuning_seeds", "widenings", "report_seeds", "margin", "tolerance")
+
     def __init__(self, config: Any, splits: Splits, folder: Any, progress: Any, stop: Any):
         super().__init__(config, folder, progress, stop)
         self.splits = splits
@@ -82,7 +84,16 @@ class Units(StudyUnits):
         """
         name = f"{arm_name}/{job.name}/{phase}/{rate:.3g}/{seed}"
         compute = lambda: self._train(arm_name, job, rate, seed, phase)  # noqa: E731
-        return self.unit(name, self.steps(ARMS[arm_name]), compute)
+        further = {"rate": rate, "factor": job.factor, "width": job.width}
+        kept = [self.kept_as(arm_name, job, seed)] if self._keeps(phase, seed) else []
+        return self.unit(name, self.steps(ARMS[arm_name]), compute, further=further, beside=kept)
+
+    def kept_as(self, arm_name: str, job: Job, seed: int) -> str:
+        """The file of a network that is kept, from the run folder."""
+        return f"networks/{arm_name}_{job.name}_{seed}.npz"
+
+    def _keeps(self, phase: str, seed: int) -> bool:
+        return phase == REPORT and seed < FIRST_REPORT_SEED + self.config.keep_networks
 
     def _train(self, arm_name: str, job: Job, rate: float, seed: int, phase: str) -> Measurements | None:
         if self.stop.requested:
@@ -146,9 +157,8 @@ class Units(StudyUnits):
             result |= {f"test/{name}": np.stack([one[name] for one in tested]) for name in tested[0]}
             if job.factor is None:
                 result |= self._beyond(trial, state.params)
-            if seed < FIRST_REPORT_SEED + self.config.keep_networks:
-                path = self.folder.path / "networks" / f"{arm_name}_{job.name}_{seed}.npz"
-                save_variables(path, {"params": state.params})
+            if self._keeps(phase, seed):
+                save_variables(self.folder.path / self.kept_as(arm_name, job, seed), {"params": state.params})
         return result
 
     def tested(self, trial: Trial, prepared: Any, factor: float) -> Measurements:

@@ -5,14 +5,14 @@ A file that is damaged, or of another form, counts as none; a root that cannot b
 
 import contextlib
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hyperlab.errors import WorkdirError
+from hyperlab.files import writing
 from hyperlab.results.columns import Columns, Text
 
 FILE, FORM = ".results_cache.npz", 1
@@ -46,22 +46,15 @@ def write(root: Path, records: dict[str, dict[str, Any]], columns: Columns) -> N
     described = [[name, column.values if isinstance(column, Text) else None] for name, column in columns.items()]
     head = json.dumps({"form": FORM, "records": records, "columns": described}).encode()
     arrays = {str(n): c.codes if isinstance(c, Text) else c for n, c in enumerate(columns.values())}
-    with contextlib.suppress(OSError):
-        handle, temporary = tempfile.mkstemp(dir=root, prefix=FILE)
-        try:
-            # the quickest level: tables repeat themselves so much that others save little
-            with (
-                os.fdopen(handle, "wb") as file,
-                zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z,
-            ):
-                for name, array in {"head": np.frombuffer(head, np.uint8), **arrays}.items():
-                    with z.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                        np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
-            os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
-            os.replace(temporary, root / FILE)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+    # the quickest level: tables repeat themselves so much that others save little
+    with (
+        contextlib.suppress(WorkdirError),
+        writing(root / FILE) as partial,
+        zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as z,
+    ):
+        for name, array in {"head": np.frombuffer(head, np.uint8), **arrays}.items():
+            with z.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _check(records: dict[str, Any], columns: Columns) -> None:

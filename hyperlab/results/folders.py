@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hyperlab.errors import DataError
+from hyperlab.errors import DamagedError, DataError, HyperlabError, WorkdirError
+from hyperlab.files import CHECKSUM, check_seal, read_object
 from hyperlab.train import config as configs
 from hyperlab.train.run_folder import CONFIG, RUN
 
 TABLE = "results.csv"
+AGAIN = "start the run again in its folder"
 # Large folders of a run, in which no other run lies.
 OWN = {"checkpoints", "figures", "generated", "network", "networks", "profile", "tasks", "units"}
 # Columns that are measures, of studies whose table has no column `metric`.
@@ -43,9 +45,16 @@ def find(root: Path) -> dict[str, Folder]:
     >>> find(Path("no/such/folder"))
     {}
     """
-    found = {}
-    for place, folders, files in os.walk(root):
-        path, is_run = Path(place), RUN in files or (CONFIG in files and _names_a_study(Path(place) / CONFIG))
+    found: dict[str, Folder] = {}
+
+    def closed(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
+        path = Path(error.filename)
+        found[str(path.relative_to(root))] = Folder(path, {})  # it may hold a run: what cannot be seen is said
+
+    for place, folders, names in os.walk(root, onerror=closed):
+        path, is_run = Path(place), RUN in names or (CONFIG in names and _names_a_study(Path(place) / CONFIG))
         if is_run:
             found[str(path.relative_to(root))] = Folder(path, dict(_marks(path)))
         folders[:] = [name for name in folders if name[0] != "." and not (is_run and name in OWN)]
@@ -68,17 +77,21 @@ def read(path: Path) -> tuple[dict[str, Any], pd.DataFrame | None]:
         record["config"] = {key: _leaf(value) for key, value in configs.flat(config).items()}
         record["study"] = str(config["study"])
         if (path / RUN).exists():
-            record |= _provenance(_json(path / RUN))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            noted = _json(path / RUN)
+            if noted.get("config", config) != config:
+                raise DataError(f"{CONFIG} is another than {RUN} says; {AGAIN}")
+            record |= _provenance(noted)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, HyperlabError) as error:
         record["broken"] = _reason(error)
         return record, None
     try:
+        check_seal(path / TABLE, f"hyperlab report {path.name} writes it again")
         table = tidy(pd.read_csv(path / TABLE, low_memory=False))
     except FileNotFoundError:
         if record["exit_reason"] == "finished":
             record["broken"] = f"it finished, but {TABLE} is missing"
         return record, None
-    except (OSError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
+    except (OSError, ValueError, WorkdirError) as error:  # pandas' own errors of parsing are ValueErrors
         record["broken"] = f"{TABLE}: {_reason(error)}"
         return record, None
     return record, table
@@ -117,15 +130,20 @@ def _names_a_study(path: Path) -> bool:
     """Other programs call their files config.json too."""
     try:
         return "study" in _json(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, HyperlabError):
         return False
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path.name} is no JSON: {error}") from error
+    if isinstance(content, dict) and CHECKSUM in content:
+        try:
+            content = read_object(path, AGAIN)
+        except DamagedError as error:
+            raise DataError(str(error).replace(str(path), path.name)) from error
     if not isinstance(content, dict):
         raise DataError(f"{path.name} holds a {type(content).__name__}, expected an object")
     return content
@@ -163,5 +181,5 @@ def _leaf(value: Any) -> Any:
 def _reason(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{Path(error.filename).name} is missing"
-    shown = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+    shown = str(error) if isinstance(error, HyperlabError) else f"{type(error).__name__}: {error}"
     return (shown.splitlines() or [type(error).__name__])[0][:300]

@@ -60,6 +60,10 @@ def _load(root: str | os.PathLike, cache: bool) -> tuple[Path, dict[str, dict[st
     root = Path(root).expanduser().absolute()
     if not root.is_dir():
         raise DataError(f"{root} is no folder; expected one with run folders below it")
+    try:
+        os.listdir(root)
+    except OSError as error:
+        raise DataError(f"{root} cannot be read: {error.strerror}") from error
     found = folders.find(root)
     known, columns = (caches.read(root) if cache else None) or ({}, {name: np.zeros(0) for name in NAMED})
     fresh = {run for run, folder in found.items() if run in known and known[run]["marks"] == folder.marks}

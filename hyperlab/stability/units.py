@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +38,9 @@ class Units(StudyUnits):
       progress: a `train.progress.Progress` over run-steps.
       stop: an object with `.requested`.
     """
+
+    lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score",
+             "checkpoint_every")  # fmt: skip
 
     def __init__(self, config: Any, task: Task, folder: Any, progress: Any, stop: Any):
         super().__init__(config, folder, progress, stop)
@@ -77,7 +81,7 @@ class Units(StudyUnits):
                 parts.append(part)
             return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-        return self.unit(name, len(runs) * self.steps, compute)
+        return self.unit(name, len(runs) * self.steps, compute, further=_further(variant, runs))
 
     def _stack(self, name: str, variant: Arm, optimizer: str, runs: list[Run], phase: str) -> Measurements | None:
         # A short stack is filled up with copies of its last run, so that every stack fits the same program.
@@ -104,7 +108,7 @@ class Units(StudyUnits):
             return jax.tree.map(lambda x: x.reshape(len(runs), call // every, every, *x.shape[2:]), drawn)
 
         saves = self.config.checkpoint_every
-        checkpoints = Checkpoints(self.folder.checkpoints / self.files.path(name).stem) if saves else None
+        checkpoints = Checkpoints(self._saves(name, variant, runs[:count]), anew=True) if saves else None
         if self.stop.requested:
             return None
         state = fit(
@@ -135,6 +139,13 @@ class Units(StudyUnits):
         if checkpoints is not None:
             checkpoints.delete()
         return {key: np.asarray(value)[:count] for key, value in result.items()}
+
+    def _saves(self, name: str, variant: Arm, runs: list[Run]) -> Path:
+        """Where a stack saves its state; one that was left by other settings is not gone on from."""
+        folder, basis = self.folder.checkpoints / self.files.path(name).stem, self.files.basis
+        if basis is None or (basis.trusted and folder.exists()):  # of a version that did not tell them apart
+            return folder
+        return folder.with_name(f"{folder.name}-{self.files.stamp(_further(variant, runs))}")
 
     # Everything that decides a compiled program is in the key; arms that differ in draws or rates share them.
 
@@ -185,6 +196,11 @@ class Units(StudyUnits):
             return jax.device_put(stack)
         rows = jax.sharding.NamedSharding(mesh.make_mesh({"data": devices}), PartitionSpec("data"))
         return jax.device_put(stack, rows)
+
+
+def _further(variant: Arm, runs: list[Run]) -> dict[str, Any]:
+    """What a unit depends on beside the config: its name says neither what was chosen nor which seeds."""
+    return {"initializer": variant.initializer, "runs": [list(run) for run in runs]}
 
 
 def total_steps(config: Any, task: Task) -> int:

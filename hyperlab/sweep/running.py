@@ -53,6 +53,8 @@ def one_by_one(
 
 
 def _run(row: Row, workdir: Path, stop: Any, allow_config_change: bool) -> State:
+    # A folder that is there is kept by a run that is refused, and with it why the row failed.
+    (workdir / row.name).mkdir(parents=True, exist_ok=True)
     try:
         launch.run(row.config, workdir / row.name, stop=stop, allow_config_change=allow_config_change)
     except InUseError:  # between our look and our start, another process was quicker

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
+from hyperlab import files
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest, require
+from hyperlab.files import write_atomically
+from hyperlab.report.finished import AGAIN
 from hyperlab.seeds import check_seed
 from hyperlab.sweep import algebra, rows, running
-from hyperlab.train.run_folder import write_atomically
 from hyperlab.train.search import Axis
 from hyperlab.train.writers import read_rows
 
@@ -80,7 +82,8 @@ def tuning_score(arm: str) -> Callable[[Path], float]:
 
     def score(folder: Path) -> float:
         path = Path(folder) / "choices.json"
-        chosen = json.loads(path.read_text()) if path.exists() else {}
+        files.check_seal(path, AGAIN)
+        chosen = files.read_object(path, AGAIN) or {}
         if arm not in chosen:
             raise DataError(f"{path} has no arm {arm!r}; {nearest(arm, chosen)}")
         scores = [trial["score"] for trial in _tunings(chosen[arm])]

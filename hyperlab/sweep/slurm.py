@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyperlab.errors import ConfigError, HyperlabError, nearest
-from hyperlab.train.run_folder import write_atomically
+from hyperlab.files import write_atomically
 
 SCRIPT = "sweep.sbatch"
 

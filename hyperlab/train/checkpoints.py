@@ -7,13 +7,14 @@ A state is always restored onto the structure and the shardings that the run has
 of devices works. A save is atomic: a folder without its commit marker is no checkpoint.
 """
 
+import contextlib
 import json
 import logging
 import math
 import os
 import shutil
-import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab import trees
+from hyperlab import files, trees
 from hyperlab.errors import CheckpointError
 from hyperlab.train import leaves as leaves_of
 
@@ -47,16 +48,19 @@ class Checkpoints:
       folder: where they are.
       keep: how many are kept.
       asynchronous: return from `save` as soon as the arrays are copied.
+      anew: for short work: where no checkpoint can be read, all are set aside and it begins anew.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
     ...     checkpoints.save(3, {"w": jnp.ones(2)}, {"seed": 0})
     ...     checkpoints.restore({"w": jnp.zeros(2)}).step
     3
     """
 
-    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, asynchronous: bool = True):
-        self.folder = Path(folder).absolute()
+    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, asynchronous: bool = True, anew: bool = False):
+        self.folder, self._anew = Path(folder).absolute(), anew
         self._keep, self._asynchronous, self._manager = keep, asynchronous, None
+        self._saving: int | None = None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -90,7 +94,9 @@ class Checkpoints:
                 "crc32": leaves_of.checksums(leaves),
             } | ({"places": places} if any("/".join(keys) != path for path, keys in places.items()) else {})
             items = ocp.args.Composite(state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta))
-            manager.save(step, args=items, force=True)
+            with self._named(step):
+                manager.save(step, args=items, force=True)
+        self._saving = step
         if wait:
             self.wait()
 
@@ -124,7 +130,9 @@ class Checkpoints:
                 continue
             self._set_aside(failures)
             return restored
-        if failures:
+        if failures and self._anew:
+            self._set_aside(failures)
+        elif failures:
             raise CheckpointError(
                 f"none of the checkpoints {failures} in {self.folder} can be read ({reason}); remove them to start anew"
             )
@@ -133,14 +141,16 @@ class Checkpoints:
     def wait(self) -> None:
         """Waits until every save is finished."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._named(self._saving):
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Finishes the saves and lets go of the folder."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
-            self._manager = None
+            manager, self._manager = self._manager, None
+            with self._named(self._saving):
+                manager.wait_until_finished()
+                manager.close()
 
     def delete(self) -> None:
         """Closes, and removes the folder: for work whose result is kept elsewhere."""
@@ -160,6 +170,18 @@ class Checkpoints:
                 ),
             )
         return self._manager
+
+    @contextlib.contextmanager
+    def _named(self, step: int | None) -> Iterator[None]:
+        """Whatever keeps a save from its end (a full disk, a folder that was moved) says which one it was."""
+        try:
+            yield
+        except Exception as error:  # orbax and tensorstore have many
+            if jax.process_count() > 1:
+                raise  # by which the others know that a process is gone
+            raise CheckpointError(
+                f"checkpoint {step} of {self.folder} cannot be written ({_first_line(error)})"
+            ) from error
 
     def _read(self, step: int, like: PyTree, expect: dict[str, Any]) -> Restored:
         import orbax.checkpoint as ocp
@@ -195,7 +217,7 @@ class Checkpoints:
                 shutil.rmtree(target, ignore_errors=True)
                 target.parent.mkdir(exist_ok=True)
                 (self.folder / str(step)).rename(target)
-            log.warning("set it aside as %s and took an older one", target)
+            log.warning("set it aside as %s", target)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -227,7 +249,9 @@ def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
 
     Raises:
       CheckpointError: a leaf is called as what the file notes of itself.
+      WorkdirError: the file cannot be written; what was there stays.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_variables(folder + "/theta.npz", {"conv/~/0": {"bias": jnp.ones(2)}})
     ...     load_variables(folder + "/theta.npz")
@@ -241,15 +265,8 @@ def save_variables(path: str | os.PathLike, tree: PyTree) -> None:
     arrays[MANIFEST] = np.asarray(json.dumps(leaves_of.manifest(tree)))
     if odd := leaves_of.keys(tree):
         arrays[KEYS] = np.asarray(json.dumps(odd))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write_npz(file, arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with files.writing(path) as partial, partial.open("wb") as file:
+        _write_npz(file, arrays)
 
 
 def _write_npz(file: Any, arrays: dict[str, np.ndarray]) -> None:

@@ -55,7 +55,9 @@ class Heartbeat:
 
     def __init__(self, folder: str | os.PathLike, interval: float = INTERVAL):
         self._path, self._interval, self._ended = Path(folder) / FILE, interval, threading.Event()
+        self._folder = None
         with contextlib.suppress(OSError):  # a full disk is reported by what the run itself writes
+            self._folder = os.open(self._path.parent, os.O_RDONLY)  # finds the file in a folder that was moved, too
             self._path.write_text(json.dumps(_identity()) + "\n")
         self.thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self.thread.start()
@@ -63,8 +65,11 @@ class Heartbeat:
     def stop(self) -> None:
         """Ends the beat."""
         self._ended.set()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(FILE, dir_fd=self._folder)
+            os.close(self._folder)
+            self._folder = None
 
     def _beat(self) -> None:
         while not self._ended.wait(self._interval):

@@ -1,6 +1,7 @@
 """Where a result comes from: command, code, versions, devices. Never the whole environment: tokens live there."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -38,7 +39,7 @@ def collect() -> dict[str, Any]:
         "devices": {"backend": jax.default_backend(), "kind": devices[0].device_kind, "count": len(devices)},
         "processes": jax.process_count(),
         "environment": _environment(),
-        "packages": _packages(),
+        "packages": dict(_packages()),
         **({"patch": patch} if patch else {}),
     }
 
@@ -78,6 +79,7 @@ def _peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+@functools.cache  # hundreds of files, and a sweep asks for every row
 def _packages() -> dict[str, str]:
     found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))

@@ -1,23 +1,37 @@
-"""The folder of a run: its config, its provenance, its lock; the same folder again means continue."""
+"""The folder of a run: its config, its provenance, its lock; the same folder again means continue.
+
+`run.json` is sealed by a checksum and holds the config too, so that damage to it, or to `config.json`, is seen, and
+either can be made again from the other; what was damaged is set aside and never deleted.
+"""
 
 import contextlib
+import errno
 import fcntl
-import json
+import logging
 import os
+import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperlab.errors import WorkdirError
+from hyperlab import files
+from hyperlab.errors import ConfigError, DamagedError, DataError, MissingExtraError, WorkdirError
+from hyperlab.files import write_atomically  # its home until it moved to the ground floor
 from hyperlab.train import config as configs
 from hyperlab.train import distributed, provenance
 from hyperlab.train.heartbeat import Heartbeat
 
+__all__ = ["CONFIG", "LOG", "REQUEUE", "RUN", "InUseError", "RunFolder", "default_workdir", "write_atomically"]
+
 CONFIG, RUN = "config.json", "run.json"
 LOG = "log.txt"  # what a run printed, where something keeps it; it may be there before the run is
 REQUEUE = "REQUEUE"  # is there after a stop by the system's signal: start the run again, and it goes on
+REFUSALS = (ConfigError, DataError, MissingExtraError)  # of what was given: another command may do
+LOCK = ".lock"
+
+log = logging.getLogger(__name__)
 
 
 class InUseError(WorkdirError):
@@ -30,12 +44,16 @@ class RunFolder:
     Attributes:
       path: the folder. It holds `config.json`, `run.json`, `metrics.jsonl`, event files, `checkpoints/`,
         `figures/`, `results.csv` and `report.html`.
+      unchanged: whether all starts on record had the same config and the same data.
     """
 
-    def __init__(self, path: Path, lock: Any = None):
+    def __init__(self, path: Path, lock: Any = None, *, allow_change: bool = False):
         self.path, self._lock, self._marks = path, lock, {}
         self._heart = Heartbeat(path) if lock is not None else None
         self._marking = threading.Lock()
+        self._allow_change = allow_change
+        self._made: list[Path] = []  # by this start: the folder, and those above it
+        self.unchanged = True
 
     @classmethod
     def open(
@@ -46,7 +64,8 @@ class RunFolder:
         Args:
           path: the folder; made if it is missing.
           config: the resolved config, anything that JSON can hold.
-          allow_config_change: continue with another config; the change is kept in `run.json`.
+          allow_config_change: continue with another config, or other data; the change is kept in `run.json`, and
+            units that what changed decides are computed again.
 
         Raises:
           WorkdirError: the folder holds another config (the differing keys are named), or files but no
@@ -61,29 +80,28 @@ class RunFolder:
         hyperlab.errors.WorkdirError: ... holds another config: seed is 0 there and 1 here; ...
         """
         path = Path(path).expanduser().absolute()
-        changes = _changes(path, config)
-        if changes and not allow_config_change:
-            listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in changes.items())
+        there = _Contents.of(path, config)
+        if there.changes and not allow_config_change and not there.refused:
+            listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in there.changes.items())
             raise WorkdirError(
-                f"{path} holds another config: {listed}; choose another workdir, or continue "
-                "this run with the new values by --allow_config_change"
+                f"{path} holds another config: {listed}; choose another workdir, or continue in this one by "
+                "--allow_config_change: what the new values decide is computed again, the rest is kept"
             )
         if not distributed.is_main():
-            return cls(path)
+            return cls(path, allow_change=allow_config_change)
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        folder = cls(path, _locked(path), allow_change=allow_config_change)
+        folder._made = made
+        for damaged in there.damaged:
+            log.warning("%s is damaged: set aside as %s and made again", damaged, files.set_aside(damaged).name)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = (path / ".lock").open("a")
-        except OSError as error:
-            raise WorkdirError(f"{path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it, however the process ends
-        except OSError as error:
-            lock.close()
-            raise InUseError(f"{path} is in use by another process; wait for it or choose another") from error
-        folder = cls(path, lock)
-        if changes is None or changes:
-            write_atomically(path / CONFIG, configs.to_json(config))
-        folder._start(configs.digest(config), changes or {})
+            for place in (path, path / "units", path / "networks", path / "figures"):
+                files.clear_partial(place)
+            folder._start(config, there)
+        except BaseException:
+            if not folder.discard():
+                folder.release()
+            raise
         return folder
 
     @property
@@ -99,26 +117,43 @@ class RunFolder:
         return self.path / "figures"
 
     def record(self) -> dict[str, Any]:
-        """What `run.json` holds: `starts` (one entry a start, with its provenance) and what was noted."""
-        return _read_json(self.path / RUN) or {"starts": []}
+        """What `run.json` holds: `starts` (one entry a start, with its provenance) and what was noted.
+
+        Raises:
+          WorkdirError: it cannot be read, or the folder was moved or removed while its run was at work.
+        """
+        record = files.read_object(self.path / RUN)
+        if record is None and self._lock is not None and not self._is_here():
+            raise WorkdirError(f"{self.path} was moved or removed while its run was at work")
+        return record or {"starts": []}
 
     def note(self, **entries: Any) -> None:
-        """Adds entries to this start in `run.json`."""
+        """Adds entries to this start in `run.json`.
+
+        Raises:
+          WorkdirError: it cannot be written, or is no longer there.
+        """
         if self._lock is None:
             return
         record = self.record()
+        if not record["starts"]:
+            raise WorkdirError(f"{self.path / RUN} was removed while its run was at work")
         record["starts"][-1] |= entries
-        write_atomically(self.path / RUN, json.dumps(record, indent=1) + "\n")
+        self._write(record)
 
     def mark(self, event: str) -> None:
-        """Notes how many seconds after the start of the process something happened, the first time it does."""
+        """Notes how many seconds after the start of the process something happened, the first time it does.
+
+        A mark that cannot be written ends no run: what else cannot be written will.
+        """
         with self._marking:  # arms are in work in several threads
             if event not in self._marks:
                 self._marks[event] = round(provenance.seconds_since_process_start(), 2)
-                self.note(seconds_to=self._marks)
+                with contextlib.suppress(WorkdirError):
+                    self.note(seconds_to=self._marks)
 
     def check_fingerprint(self, name: str, value: str) -> None:
-        """Refuses data that differ from those of the run's first start.
+        """Refuses data that differ from those of the run's first start, unless changes are allowed.
 
         Raises:
           WorkdirError: another fingerprint is on record under this name.
@@ -126,77 +161,209 @@ class RunFolder:
         record = self.record()
         known = record.setdefault("data", {})
         if known.get(name, value) != value:
-            raise WorkdirError(
-                f"{self.path} was started on other data: {name} had fingerprint {known[name]}, now {value}"
-            )
-        if name not in known and self._lock is not None:
-            known[name] = value
-            write_atomically(self.path / RUN, json.dumps(record, indent=1) + "\n")
+            if not self._allow_change:
+                raise WorkdirError(
+                    f"{self.path} was started on other data: {name} had fingerprint {known[name]}, now {value}; choose "
+                    "another workdir, or compute all of it again here by --allow_config_change"
+                )
+            record["starts"][-1]["data_changes"] = {name: [known[name], value]}
+            self.unchanged = False
+        elif name in known or self._lock is None:
+            return
+        known[name] = value
+        if self._lock is not None:
+            self._write(record)
 
-    def finish(self, reason: str) -> None:
-        """Notes how this start ended and gives the folder free; a stop by SIGTERM or SIGUSR1 leaves `REQUEUE` there."""
+    def finish(self, reason: str, **entries: Any) -> None:
+        """Notes how this start ended and gives the folder free; a stop by SIGTERM or SIGUSR1 leaves `REQUEUE` there.
+
+        Args:
+          reason: of the end.
+          **entries: noted too.
+
+        Raises:
+          WorkdirError: it cannot be noted; the folder is free all the same.
+        """
         if self._lock is None:
             return
-        self.note(ended=provenance.now(), exit_reason=reason)
-        if reason.startswith(("stopped: SIGTERM", "stopped: SIGUSR1")):
-            (self.path / REQUEUE).touch()
-        self._heart.stop()
-        self._lock.close()
-        self._lock = None
+        try:
+            self.note(**entries, ended=provenance.now(), exit_reason=reason)
+            if reason.startswith(("stopped: SIGTERM", "stopped: SIGUSR1")):
+                write_atomically(self.path / REQUEUE, "")
+        finally:
+            self.release()
 
-    def _start(self, digest: str, changes: Mapping[str, Any]) -> None:
+    def release(self) -> None:
+        """Gives the folder free, and notes nothing."""
+        if self._lock is not None:
+            self._heart.stop()
+            self._lock.close()
+            self._lock = None
+
+    def concerns(self, error: OSError) -> bool:
+        """Whether an error of the system is one of this folder, or of its disk: moved, unreadable, full."""
+        inside = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(self.path)
+        return inside or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+    def discard(self) -> bool:
+        """Removes the folder, where this start made it and no work was done in it.
+
+        Returns:
+          Whether that was so; otherwise nothing happens.
+        """
+        if self._lock is None or not self._made or _worked(self.path):
+            return False
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.path)
+        self.release()
+        with contextlib.suppress(OSError):
+            for folder in self._made[1:]:
+                folder.rmdir()  # if nobody else has put anything there
+        return True
+
+    def _start(self, config: Mapping[str, Any], there: "_Contents") -> None:
         (self.path / REQUEUE).unlink(missing_ok=True)
-        record = self.record()
+        record = there.record or {"starts": []}
         for start in record["starts"]:
             start.setdefault("exit_reason", "killed")  # it never came to say
-        entry = {"config_digest": digest, **provenance.collect()}
+        if there.unknown_past:
+            record["past"] = "unknown"  # whether the config ever changed cannot be told any more
+        entry = {"config_digest": configs.digest(config), **provenance.collect()}
         if patch := entry.pop("patch", None):
             entry["patch"] = f"code-{len(record['starts'])}.patch"
-            write_atomically(self.path / entry["patch"], patch)
-        if changes:
-            entry["config_changes"] = {key: list(pair) for key, pair in changes.items()}
+        if there.changes:
+            entry["config_changes"] = {key: list(pair) for key, pair in there.changes.items()}
         record["starts"].append(entry)
-        record["restarts"] = len(record["starts"]) - 1
-        write_atomically(self.path / RUN, json.dumps(record, indent=1) + "\n")
+        record |= {"restarts": len(record["starts"]) - 1, "config": configs.plain(config)}
+        self.unchanged = "past" not in record and not any(
+            {"config_changes", "data_changes"} & start.keys() for start in record["starts"]
+        )
+        # The record first: a kill between the two leaves a config.json that the record corrects.
+        self._write(record)
+        if there.config != configs.plain(config):
+            write_atomically(self.path / CONFIG, configs.to_json(config))
+        if patch:
+            write_atomically(self.path / entry["patch"], patch)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        files.write_json(self.path / RUN, record, sealed=True)
+
+    def _is_here(self) -> bool:
+        """Whether the folder that is held is still the one at the path."""
+        try:
+            here, held = os.stat(self.path / LOCK), os.fstat(self._lock.fileno())
+        except OSError:
+            return False
+        return (here.st_dev, here.st_ino) == (held.st_dev, held.st_ino)
 
 
-def write_atomically(path: Path, content: str) -> None:
-    """Writes a text file so that a kill leaves the old or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+class _Contents:
+    """What a folder says of the run that it holds, read before anything is written.
+
+    Attributes:
+      config: that of `config.json`, None where there is none or it is not the run's.
+      record: of `run.json`, None where there is none that can be read.
+      changes: what differs from the given config, `{dotted key: (there, here)}`; None where no run is there yet.
+      damaged: files to be set aside.
+      unknown_past: work was done of which no record is left.
+      refused: the run never came to any work, because its config or its data were refused.
+    """
+
+    def __init__(self):
+        self.config = self.record = self.changes = None
+        self.damaged: list[Path] = []
+        self.unknown_past = self.refused = False
+
+    @classmethod
+    def of(cls, path: Path, config: Mapping[str, Any]) -> "_Contents":
+        """Reads a folder that is to continue with a config.
+
+        Raises:
+          WorkdirError: it is a file, cannot be read, or is no run folder.
+        """
+        found = cls()
+        if path.exists() and not path.is_dir():
+            raise WorkdirError(f"{path} is a file, expected a folder")
+        found.record = found._read(path / RUN)
+        if found.record is not None and not _is_record(found.record):
+            found.damaged.append(path / RUN)
+            found.record = None
+        found.config = found._read(path / CONFIG)
+        if not (found.record or found.config or found.damaged):
+            _refuse_others_files(path)
+            return found
+        starts = found.record["starts"] if found.record else []
+        found.unknown_past = found.record is None
+        found.changes = found._changes(path, config)
+        reasons = [start.get("exit_reason") or "" for start in starts]
+        refusals = tuple(f"failed: {kind.__name__}" for kind in REFUSALS)
+        found.refused = bool(starts) and all(r.startswith(refusals) for r in reasons) and not _worked(path)
+        return found
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            return files.read_object(path)
+        except DamagedError:
+            self.damaged.append(path)
+            return None
+
+    def _changes(self, path: Path, config: Mapping[str, Any]) -> dict[str, tuple]:
+        held = (self.record or {}).get("config")
+        if held is not None:
+            if self.config is not None and configs.difference(held, self.config):
+                self.damaged.append(path / CONFIG)  # changed by another hand: the record has what ran
+                self.config = None
+            return configs.difference(held, config)
+        if self.config is not None:
+            return configs.difference(self.config, config)
+        starts = (self.record or {}).get("starts") or [{}]
+        if starts[-1].get("config_digest") in (configs.digest(config), None):
+            return {}
+        # An older record has nothing but a digest.
+        return {CONFIG: ("damaged, and by run.json another than the one that is given", "the one that is given")}
+
+
+def _is_record(record: Mapping[str, Any]) -> bool:
+    starts = record.get("starts")
+    return isinstance(starts, list) and all(isinstance(start, dict) for start in starts)
+
+
+def _refuse_others_files(path: Path) -> None:
+    held = sorted(entry.name for entry in _listed(path))
+    if held := [name for name in held if name[0] != "." and name != LOG]:
+        raise WorkdirError(f"{path} is not a run folder: it has no {CONFIG} but holds {', '.join(held[:5])}")
+
+
+def _listed(path: Path) -> Iterator[Path]:
     try:
-        with partial.open("w") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        return path.iterdir() if path.is_dir() else iter(())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        raise WorkdirError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _worked(path: Path) -> bool:
+    """Whether a run left anything in its folder that took work."""
+    folders = [path / "units", *path.glob("checkpoints*"), path / "networks"]
+    if any(entry.is_file() for folder in folders for entry in folder.rglob("*")):
+        return True
+    return any((path / name).exists() and (path / name).stat().st_size for name in ("metrics.jsonl", "results.csv"))
+
+
+def _locked(path: Path) -> Any:
+    """The lock file of a folder, which is made if it is not there; the kernel frees it, however the process ends."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK).open("a")
+    except OSError as error:
         raise WorkdirError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise InUseError(f"{path} is in use by another process; wait for it or choose another") from error
+    return lock
 
 
 def default_workdir(study: str) -> str:
     """`runs/<study>-<date>-<time>-<random>`: two runs of the same second do not meet."""
     return f"runs/{study}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
-
-
-def _changes(path: Path, config: Mapping[str, Any]) -> dict[str, tuple] | None:
-    """What differs from the config in the folder; None where there is none yet."""
-    if path.exists() and not path.is_dir():
-        raise WorkdirError(f"{path} is a file, expected a folder")
-    saved = _read_json(path / CONFIG)
-    if saved is not None:
-        return configs.difference(saved, config)
-    held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-    if held := [name for name in held if name[0] != "." and name != LOG]:
-        raise WorkdirError(f"{path} is not a run folder: it has no {CONFIG} but holds {', '.join(held[:5])}")
-    return None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, json.JSONDecodeError) as error:
-        raise WorkdirError(f"{path} cannot be read ({error}); move the folder away or mend the file") from error

@@ -5,23 +5,26 @@ A study is tuned on the validation split with tuning seeds, which count from 0, 
 
 import collections
 import contextlib
-import json
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from hyperlab import files
+from hyperlab.train import basis, rngs
 from hyperlab.train import config as configs
-from hyperlab.train import rngs
 from hyperlab.train.progress import Progress
-from hyperlab.train.run_folder import write_atomically
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
 from hyperlab.train.writers import JsonLines, MultiWriter
 
 TUNE, REPORT = "tune", "report"
 FIRST_REPORT_SEED = 100
+CHOICES = "choices.json"
+MADE_BY = "choices_of"  # the seal's key of the config that the choices were made by
 
 
 def conduct(
@@ -38,7 +41,8 @@ def conduct(
 ) -> None:
     """Runs a study in its folder: every choice is on disk before what is held out is read for the first time.
 
-    Whatever stops it, finished units stay, and another start goes on from there.
+    Whatever stops it, finished units stay, and another start goes on from there. Units that were made with other
+    settings, of other data or by other code are computed again, and how many is said.
 
     Args:
       config: the study's config.
@@ -52,17 +56,20 @@ def conduct(
       counted: the unit of the progress.
     """
     folder.check_fingerprint(*data)
-    with contextlib.closing(open_record(folder, config)) as writer:
+    with _recording(folder, config) as writer:
         with Progress(1, config.study, unit=counted) as progress:
             made = units(progress)
+            made.rest_on(data)
             progress.total = planned(made)
             chosen, complete = tune(made), False
             if chosen is not None:
-                write_json(folder, "choices.json", chosen)
+                write_json(folder, CHOICES, chosen)
+                files.seal(folder.path, [], **{MADE_BY: configs.digest(config)})
                 complete = report(made, chosen, writer)
         folder.note(test_reads=made.test_reads)
         if complete:
-            finish(made, chosen, writer)
+            with sealing(folder.path):
+                finish(made, chosen, writer)
 
 
 def report_seeds(config: Any) -> range:
@@ -75,8 +82,24 @@ def report_seeds(config: Any) -> range:
 
 
 def write_json(folder: Any, name: str, content: Any) -> None:
-    """Writes what the report has to know as a file of the run's folder."""
-    write_atomically(folder.path / name, json.dumps(content, indent=1) + "\n")
+    """Writes what the report has to know as a file of the run's folder, and notes its checksum."""
+    files.write_json(folder.path / name, content)
+    files.seal(folder.path, [name])
+
+
+@contextlib.contextmanager
+def sealing(path: Path) -> Iterator[None]:
+    """Notes the checksums of what a report read and wrote in a run folder, so that damage to it is seen.
+
+    Args:
+      path: the run folder.
+    """
+    made_by = {key: value for key, value in files.seals(path).items() if key == MADE_BY}
+    files.unseal(path)  # while tables are written again, those of before say nothing
+    yield
+    apart = ("run.json", "config.json", files.SEALS)
+    found = [*path.glob("*.csv"), *path.glob("*.html"), *path.glob("*.json")]
+    files.seal(path, sorted(one.name for one in found if one.name not in apart), **made_by)
 
 
 def open_record(folder: Any, config: Any) -> MultiWriter:
@@ -94,8 +117,27 @@ def open_record(folder: Any, config: Any) -> MultiWriter:
     return writer
 
 
+@contextlib.contextmanager
+def _recording(folder: Any, config: Any) -> Iterator[MultiWriter]:
+    """The record inside the block; where an error ended it, one of closing the record does not take its place."""
+    writer = open_record(folder, config)
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(Exception):
+            writer.close()
+        raise
+    writer.close()
+
+
 class StudyUnits:
     """The base of a study's units of work.
+
+    Attributes:
+      lists: keys of the config, or groups of them, that say which units there are or what is said of them: other
+        values leave the numbers of a unit as they are. What a unit is given of such a key is in its name, or in
+        `further`. All other keys count, see `train.basis`.
+      version: of the code that computes the study's units; a change of it that changes numbers raises it by one.
 
     Args:
       config: the study's config, with `seed` and `workers`.
@@ -103,6 +145,9 @@ class StudyUnits:
       progress: a `train.progress.Progress` over training steps.
       stop: an object with `.requested`.
     """
+
+    lists: Sequence[str] = ()
+    version = 1
 
     def __init__(self, config: Any, folder: Any, progress: Any, stop: Any):
         self.config, self.folder, self.progress, self.stop = config, folder, progress, stop
@@ -114,6 +159,17 @@ class StudyUnits:
         self._counted: set[str] = set()  # units that the progress knows of
         self._working: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)  # on one unit, one thread
 
+    def rest_on(self, data: Iterable[str]) -> None:
+        """Says what units are made of from now on, and how many of those that are there are of use.
+
+        Args:
+          data: name and fingerprint.
+        """
+        trusted = getattr(self.folder, "unchanged", True)
+        self.files.basis = basis.of(self.config, data, lists=self.lists, version=self.version, trusted=trusted)
+        if survey := self.files.survey():
+            print(survey, file=sys.stderr)
+
     @property
     def tuning_seeds(self) -> range:
         """The seeds that choices are made on."""
@@ -124,20 +180,30 @@ class StudyUnits:
         """The fresh seeds that are reported."""
         return report_seeds(self.config)
 
-    def unit(self, name: str, steps: int, compute: Callable[[], Measurements | None]) -> Measurements | None:
+    def unit(
+        self,
+        name: str,
+        steps: int,
+        compute: Callable[[], Measurements | None],
+        *,
+        further: Mapping[str, Any] | None = None,
+        beside: Sequence[str] = (),
+    ) -> Measurements | None:
         """Reads a unit, or computes it; the progress is told once of the steps of one that was there already.
 
         Args:
           name: of the unit.
           steps: that its training takes.
           compute: measures, and tells the progress itself; None after a stop, and then nothing is kept.
+          further: what it depends on beside the config and its name, such as a rate that was chosen for it.
+          beside: files of the run folder that `compute` writes, by their path from there.
         """
         with self._lock:
             working = self._working[name]
         with working:  # arms may share a network
-            known = self.files.read(name)
+            known = self.files.read(name, further, beside)
             if known is None:
-                known = self.files.measure(name, compute)
+                known = self.files.measure(name, compute, further=further, beside=beside)
             elif name not in self._counted:
                 self.advance(steps)
             self._counted.add(name)

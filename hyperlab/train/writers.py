@@ -1,16 +1,21 @@
 """Where a run's measurements go: the JSON-lines record first, and any number of views of it."""
 
+import contextlib
 import json
+import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from hyperlab.errors import WorkdirError
+from hyperlab import files
+from hyperlab.errors import DamagedError, WorkdirError
+
+log = logging.getLogger(__name__)
 
 
 class MetricWriter(Protocol):
@@ -60,36 +65,49 @@ class JsonLines(NullWriter):
     def scalars(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
         row = {"step": int(step), "split": split, "time": round(time.time(), 3)}
         row |= {name: _number(value) for name, value in values.items()}
-        if self._file is None:
-            self._end_last_line()
-            self._file = self.path.open("a")
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        with self._named():
+            if self._file is None:
+                self._end_last_line()
+                self._file = self.path.open("a")
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def truncate_after(self, step: int) -> None:
-        """Drops the rows of later steps, which a restart writes again, and a line that a kill cut off."""
+        """Drops the rows of later steps, which a restart writes again, and a line that a kill cut off.
+
+        Where other lines are damaged, the file is set aside with them, and the rows that can be read are kept.
+        """
         self.close()
-        if not self.path.exists():
-            return
-        lines = self.path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if (row := _parsed(line)) is not None and row["step"] <= step]
+        lines = (files.read_bytes(self.path) or b"").splitlines(keepends=True)
+        rows = [_parsed(line) for line in lines]
+        kept = [line for line, row in zip(lines, rows, strict=True) if row is not None and row["step"] <= step]
+        if None in rows[:-1]:
+            number, aside = rows.index(None) + 1, files.set_aside(self.path).name
+            log.warning("%s, line %s is damaged: set aside as %s", self.path, number, aside)
         if kept != lines:
-            partial = self.path.with_suffix(".part")
-            partial.write_text("".join(kept))
-            partial.replace(self.path)
+            files.write_atomically(self.path, b"".join(kept))
 
     def flush(self) -> None:
         if self._file is not None:
-            self._file.flush()
+            with self._named():
+                self._file.flush()
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with self._named():
+                file.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WorkdirError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
     def _end_last_line(self) -> None:
         # A kill can leave half a line; the next row must not be glued to it.
-        if self.path.exists() and (content := self.path.read_bytes()) and not content.endswith(b"\n"):
-            self.path.write_bytes(content[: content.rfind(b"\n") + 1])
+        if (content := files.read_bytes(self.path)) and not content.endswith(b"\n"):
+            files.write_atomically(self.path, content[: content.rfind(b"\n") + 1])
 
 
 class MultiWriter:
@@ -130,9 +148,7 @@ class MultiWriter:
                 getattr(view, method)(*arguments)
             except Exception as error:
                 self._views.remove(view)
-                import logging
-
-                logging.getLogger(__name__).warning("%s gave up: %s", type(view).__name__, error)
+                log.warning("%s gave up: %s", type(view).__name__, error)
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -142,22 +158,27 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
       WorkdirError: the file is missing, or a line before the last is damaged.
     """
     path = Path(path)
-    if not path.is_file():
+    content = files.read_bytes(path)
+    if content is None:
         raise WorkdirError(f"{path} does not exist")
-    lines = path.read_text().splitlines()
+    lines = content.splitlines()
     rows = [_parsed(line) for line in lines]
     for number, row in enumerate(rows[:-1], 1):
         if row is None:
-            raise WorkdirError(f"{path}, line {number} is damaged: {lines[number - 1][:80]!r}")
+            shown = lines[number - 1][:80].decode(errors="replace")
+            raise DamagedError(
+                f"{path}, line {number} is damaged: {shown!r}; start the run again in its folder, which writes it again"
+            )
     rows = [row for row in rows if row is not None]
     return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
         return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def _number(value: Any) -> int | float | None:

@@ -1,3 +1,7 @@
+import json
+import os
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,3 +134,68 @@ def test_bad_input_ends_with_one_message_before_anything_is_written(run, tmp_pat
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(images / "d.png")
     assert segment_uncertain.main([f"--model={run}", f"--images={images}", f"--out={tmp_path / 'out'}"]) == 2
     assert "mixes images of 2 kinds" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def segmented(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmented")
+    write(folder / "images", NAMES[:2])
+    assert segment_uncertain.main(command_in(run, folder)) == 0
+    return folder
+
+
+def command_in(run, folder):
+    return [f"--model={run}", f"--images={folder / 'images'}", f"--out={folder / 'out'}", "--samples=2", "--batch=2",
+            "--window=24"]  # fmt: skip
+
+
+def flipped(content):
+    return content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+
+
+def of_another_seed(path):
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    content["made_of"]["settings"] = "0" * 32
+    path.write_text(json.dumps(content))
+
+
+DAMAGE = {
+    "an image that was replaced": ("images/a.tif", lambda path: path.write_bytes(path.with_name("b.tif").read_bytes())),
+    "a row of other settings": ("out/rows/a.json", of_another_seed),
+    **{f"{name}, {how}": (f"out/{name}", lambda path, damage=damage: path.write_bytes(damage(path.read_bytes())))
+       for name in ("rows/a.json", "masks/a.tif", "epistemic/a.tif", "overlays/a.png", "settings.json", "images.csv")
+       for how, damage in (("empty", lambda b: b""), ("half", lambda b: b[: len(b) // 2]), ("one bit", flipped))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change"), DAMAGE.values(), ids=DAMAGE)
+def test_what_changed_is_done_again_and_the_rest_is_kept(run, segmented, tmp_path, name, change, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(segmented, folder)
+    change(folder / name)
+    kept = (folder / "out" / "masks" / "b.tif").stat().st_mtime_ns
+    assert segment_uncertain.main(command_in(run, folder)) == 0
+    if name.startswith("out/masks"):
+        assert (folder / "out" / "masks" / "a.tif.damaged-1").exists()  # or edited by hand: nothing is lost
+    whole = name.endswith((".csv", "settings.json"))
+    assert ("(2 finished already)" if whole else "1 finished already") in capsys.readouterr().out
+    assert (folder / "out" / "masks" / "b.tif").stat().st_mtime_ns == kept
+    for written in ("masks/{}.tif", "epistemic/{}.tif", "overlays/{}.png"):
+        source = "b" if name.startswith("images/") else "a"
+        there = (folder / "out" / written.format("a")).read_bytes()
+        assert there == (segmented / "out" / written.format(source)).read_bytes()
+    if not name.startswith("images/"):
+        for table in ("images.csv", "objects.csv"):
+            assert (folder / "out" / table).read_bytes() == (segmented / "out" / table).read_bytes()
+
+
+def test_rows_that_note_nothing_are_taken_until_their_image_is_newer(run, segmented, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(segmented, folder)
+    for path in (folder / "out" / "rows").iterdir():
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({key: content[key] for key in ("image", "objects")}))
+    os.utime(folder / "images" / "a.tif", (2e9, 2e9))
+    assert segment_uncertain.main(command_in(run, folder)) == 0
+    assert "1 finished already; 1 again" in capsys.readouterr().out

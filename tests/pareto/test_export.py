@@ -153,7 +153,7 @@ def test_nothing_is_written_over_and_a_failure_leaves_nothing(frozen, tmp_path, 
 
     module = sys.modules["hyperlab.pareto.export"]
     monkeypatch.setattr(module, "_save_safetensors", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WorkdirError, match="failed cannot be written: disk full"):
         pareto.export(tmp_path / "failed", apply, theta, example, formats=("safetensors",))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "taken"]
 

@@ -242,7 +242,7 @@ def test_a_root_that_cannot_be_written_works_without(root, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(30, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.mkstemp", refused)
+    monkeypatch.setattr("hyperlab.files.to_disk", refused)
     assert len(results(root)) == 10 and not (root / FILE).exists()
 
 

@@ -77,11 +77,25 @@ def test_two_processes_cannot_hold_one_folder_and_a_killed_one_lets_go(tmp_path)
     folder.finish("finished")
 
 
-def test_damaged_records_are_named(tmp_path):
-    RunFolder.open(tmp_path / "run", CONFIG).finish("finished")
-    (tmp_path / "run" / "config.json").write_text('{"seed": ')
-    with pytest.raises(WorkdirError, match=r"config\.json cannot be read"):
-        RunFolder.open(tmp_path / "run", CONFIG)
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"\xff\xfe", lambda b: b"[1]",
+                                    lambda b: b.replace(b"0", b"1")])  # fmt: skip
+@pytest.mark.parametrize("name", ["config.json", "run.json"])
+def test_a_damaged_record_is_set_aside_and_made_again_from_the_other(tmp_path, name, damage, caplog):
+    run = tmp_path / "run"
+    for _ in range(2):
+        RunFolder.open(run, CONFIG).finish("finished")
+    damaged = damage((run / name).read_bytes())
+    (run / name).write_bytes(damaged)
+    with pytest.raises(WorkdirError, match="holds another config: batch_size is None there and 8 here"):
+        RunFolder.open(run, {**CONFIG, "batch_size": 8})
+    assert (run / name).read_bytes() == damaged
+    folder = RunFolder.open(run, CONFIG)
+    assert f"{name} is damaged: set aside as {name}.damaged-1" in caplog.text
+    assert (run / f"{name}.damaged-1").read_bytes() == damaged
+    assert json.loads((run / "config.json").read_text()) == {**CONFIG, "widths": [64, 64]}
+    assert folder.record()["restarts"] == (2 if name == "config.json" else 0)
+    assert folder.unchanged == (name == "config.json")  # of a past without record nothing is known
+    folder.finish("finished")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

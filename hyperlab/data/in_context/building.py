@@ -28,6 +28,7 @@ from hyperlab.data.similarity import joined, near_copies, thumbnail
 from hyperlab.data.source import Source, cut
 from hyperlab.data.splits import Split, fingerprint
 from hyperlab.errors import DataError, HyperlabError
+from hyperlab.files import writing
 
 Report = Callable[[str, int, int], None]
 DTYPES = ("uint8", "float32")
@@ -184,9 +185,8 @@ def _standardize_case(file: Path, name, read, entry, labels, kinds, settings, dt
             arrays[f"{key}/images"] = stored(np.stack([plane.image for plane in some]), dtype)
             arrays[f"{key}/masks"] = stored(np.stack([plane.mask for plane in some]), dtype)
             arrays[f"{key}/which"] = np.array([(plane.label, plane.number) for plane in some])
-    temporary = file.with_suffix(".partial.npz")
-    np.savez(temporary, **arrays)
-    temporary.replace(file)
+    with writing(file) as partial:
+        np.savez(partial, **arrays)
 
 
 def _gathered(source, files, size, modality, axis, wanted, split_of, groups, recipe) -> Iterable[TaskData]:

@@ -18,6 +18,7 @@ import numpy as np
 from hyperlab.data.in_context.tasks import TaskData, TaskName, check_task
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import DataError, nearest
+from hyperlab.files import write_atomically
 
 UNIT = np.float32(1 / 255)  # a product is the same in numpy and in XLA, a quotient is not
 _MOST_NAMED = 8
@@ -93,10 +94,7 @@ def is_finished(folder: Path, recipe: dict[str, Any]) -> bool:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
+    write_atomically(path, json.dumps(content))
 
 
 class Rows:

@@ -5,6 +5,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hyperlab.errors import DataError
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -107,7 +109,10 @@ def visible(folder: Path) -> list[Path]:
     """The entries of a folder in the order of their names; hidden ones and a missing folder give none."""
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def printable(text: str) -> str:
