@@ -15,16 +15,17 @@ UniverSeg weights, which are not part of this library and have a licence of thei
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hyperlab import in_context, interop, launch, seeds
+from hyperlab import files, in_context, interop, launch, seeds
 from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
 from hyperlab.data.problems import scale_problems
 from hyperlab.data.readers.cases import Problem, visible
-from hyperlab.data.readers.images import SUFFIXES
+from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.scan import Scan, is_readable, read_scan, stem_of, suffix_of
 from hyperlab.data.resample import unit_range
 from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError, require
@@ -58,6 +59,7 @@ def _run(options: argparse.Namespace) -> None:
     which = {"masks": options.masks, "mask_suffix": options.mask_suffix}
     paths = image_files(options.images) if options.images else without_mask(options.support, **which)
     images, labels, values = load_support(options.support, options.normalize, options.binary, **which)
+    examples = [path for case in detect(options.support, **which).cases if case.label for path in case.images]
     classes = tuple(options.classes) if options.classes else values
     missing = [value for value in classes if value not in values]
     if missing:
@@ -67,12 +69,12 @@ def _run(options: argparse.Namespace) -> None:
         image = load_image(path, options.normalize)
         if image.ndim != dims:
             raise DataError(f"{path} has {image.ndim} dimensions, the examples have {dims}; segment each kind alone")
+    refuse_mixture([*examples, *paths])
     if options.slice_axis is not None and dims == 2:
         raise ConfigError("--slice-axis is for volumes, and these are images")
     slice_axis = (2 if options.slice_axis is None else options.slice_axis) if dims == 3 else None
-    masks, overlays = options.out / "masks", options.out / "overlays"
-    for folder in (masks, overlays):
-        folder.mkdir(parents=True, exist_ok=True)
+    targets = {path: outputs_of(options.out, path, classes) for path in paths}
+    refuse_foreign(options.out, targets.values())
     settings = {"classes": classes, "size": options.size or None, "aspect": options.aspect, "seed": options.seed}
     settings["slice_axis"] = slice_axis
     if network is None:
@@ -83,9 +85,10 @@ def _run(options: argparse.Namespace) -> None:
     with Progress(len(paths), "segment", unit="image") as progress:
         for done, path in enumerate(paths, 1):
             image = load_image(path, options.normalize)
-            result = answer(image)
-            write_mask(masks, path, result.masks[0])
-            write_overlay(overlays / f"{stem_of(path)}.png", image, result, classes, slice_axis)
+            result, (mask, overlay) = answer(image), targets[path]
+            write_mask(mask, path, result.masks[0])
+            write_overlay(overlay, image, result, classes, slice_axis)
+            files.seal(options.out, [str(written.relative_to(options.out)) for written in (mask, overlay)])
             progress.update(done, foreground=float((result.masks[0] > 0).mean()))
 
 
@@ -241,32 +244,75 @@ def load_support(
     return images, labels, tuple(values)
 
 
-def write_mask(folder: Path, path: Path, mask: np.ndarray) -> Path:
-    """A mask in the form of its image: NIfTI on the image's own grid, npy, TIFF, or else PNG.
+def outputs_of(out: Path, path: Path, classes: Sequence[int]) -> tuple[Path, Path]:
+    """Where the mask and the overlay of an image go.
 
-    Labels are written in the smallest of 8, 16 and 32 bits that holds them; PNG ends at 16, so that a mask with
-    greater labels becomes a TIFF file.
+    A mask has the form of its image: NIfTI, npy, TIFF, or else PNG; PNG ends at 16 bits, so that with greater labels a
+    mask becomes a TIFF file.
     """
     suffix = suffix_of(path)
-    most = int(mask.max(initial=0))
+    if suffix not in (".nii", ".nii.gz", ".npy", ".tif", ".tiff"):
+        suffix = ".png" if max(classes) < 2**16 else ".tif"
+    return out / "masks" / f"{stem_of(path)}{suffix}", out / "overlays" / f"{stem_of(path)}.png"
+
+
+def refuse_foreign(out: Path, targets: Iterable[tuple[Path, Path]]) -> None:
+    """Refuses to write over what this command did not write itself, or what was changed since.
+
+    Raises:
+      ConfigError: a file is in the way; two images would share an output.
+    """
+    targets = [target for pair in targets for target in pair]
+    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
+    if twice:
+        raise ConfigError(f"two images would share the output {twice}; give them different names")
+    ours = files.seals(out).get("files", {})
+    for target in targets:
+        known = ours.get(str(target.relative_to(out)))
+        content = files.read_bytes(target)
+        if content is None or files.checksum(content) == known:
+            continue
+        what = "was changed since this command wrote it" if known else "was not written by this command"
+        raise ConfigError(
+            f"{target} is there and {what}; nothing is written over: choose another folder than --out {out}"
+        )
+
+
+def refuse_mixture(paths: Iterable[Path]) -> None:
+    """Refuses pictures of several bit depths or numbers of channels, of which one scale fits only one.
+
+    Raises:
+      DataError: the kinds, with files of each.
+    """
+    found = mixture({path: depth_of(path) for path in paths if suffix_of(path) in SUFFIXES})
+    if found:
+        raise DataError(f"examples and images together are {found}; bring all to the depth of the examples")
+
+
+def write_mask(target: Path, path: Path, mask: np.ndarray) -> None:
+    """Writes a mask in the form that its name says, in the smallest of 8, 16 and 32 bits that holds its labels.
+
+    Args:
+      target: `.nii`, `.nii.gz`, `.npy`, `.tif`, `.tiff` or `.png`.
+      path: of its image, on whose grid a NIfTI mask lies.
+      mask: labels `[*spatial]`, for PNG below 2^16.
+    """
+    suffix, most = suffix_of(target), int(mask.max(initial=0))
     mask = mask.astype(np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.int32)
-    if suffix in (".nii", ".nii.gz"):
-        return _write_nifti(folder / f"{stem_of(path)}{suffix}", path, mask)
-    if suffix == ".npy":
-        target = folder / path.name
-        np.save(target, mask)
-        return target
-    if suffix in (".tif", ".tiff") or most >= 2**16:
-        import tifffile
+    with files.writing(target) as partial:
+        if suffix in (".nii", ".nii.gz"):
+            _write_nifti(partial, path, mask)
+        elif suffix == ".npy":
+            with partial.open("wb") as file:
+                np.save(file, mask)
+        elif suffix in (".tif", ".tiff"):
+            import tifffile
 
-        target = folder / f"{stem_of(path)}{suffix if suffix in ('.tif', '.tiff') else '.tif'}"
-        tifffile.imwrite(target, mask, photometric="minisblack", metadata=None)
-        return target
-    from PIL import Image
+            tifffile.imwrite(partial, mask, photometric="minisblack", metadata=None)
+        else:
+            from PIL import Image
 
-    target = folder / f"{stem_of(path)}.png"
-    Image.fromarray(mask).save(target)
-    return target
+            Image.fromarray(mask).save(partial, format="PNG")
 
 
 def write_overlay(path: Path, image: np.ndarray, result: Segmentation, classes, slice_axis: int | None) -> None:
@@ -283,10 +329,11 @@ def write_overlay(path: Path, image: np.ndarray, result: Segmentation, classes, 
     for index, value in enumerate(classes):
         inside = mask == value
         shown[inside] = 0.55 * grey[inside] + 0.45 * np.array(_COLOURS[index % len(_COLOURS)])
-    Image.fromarray(np.concatenate([grey, shown], 1).astype(np.uint8)).save(path)
+    with files.writing(path) as partial:
+        Image.fromarray(np.concatenate([grey, shown], 1).astype(np.uint8)).save(partial, format="PNG")
 
 
-def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> Path:
+def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> None:
     nibabel = require("nibabel", "medical", "writing NIfTI files")
     image = nibabel.load(source)
     mask = mask.reshape(mask.shape + (1,) * (min(len(image.shape), 3) - mask.ndim))
@@ -300,7 +347,6 @@ def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> Path:
     for form in ("sform", "qform"):  # other programs may go by the one that this library does not
         getattr(written, f"set_{form}")(*getattr(image, f"get_{form}")(coded=True))
     nibabel.save(written, target)
-    return target
 
 
 def _grey(image: Scan, name: str, normalize: str) -> np.ndarray:
@@ -315,6 +361,27 @@ def _grey(image: Scan, name: str, normalize: str) -> np.ndarray:
     return unit_range(grey[..., None], *limits)[..., 0]
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers from `least` on."""
+
+    def typed(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not least <= int(text[:12]) < 2**31:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return typed
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.segment", description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -322,24 +389,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", type=Path, help="folder of images or volumes to segment; by default those without a mask")
     add("--out", type=Path, required=True, help="folder for masks and overlays")
     add("--params", type=Path, help="weights of an in-context network: .npz or .pt; by default one is trained")
-    add("--steps", type=int, help=f"of training, without --params (default {in_context.STEPS})")
-    add("--classes", type=int, nargs="+", help="label values to segment; by default all that occur")
+    add("--steps", type=whole(1), help=f"of training, without --params (default {in_context.STEPS})")
+    add("--classes", type=whole(1), nargs="+", help="label values to segment; by default all that occur")
     add("--masks", metavar="NAME", help="folder of the masks in --support, where several pair with the images")
     add("--mask-suffix", metavar="TAIL", help="of the masks that are meant, where images have several: _1stHO")
     add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
     add("--normalize", choices=NORMALIZATIONS, default="auto",
         help="auto: 8-bit pictures divided by 255, all else as percentiles (.5 and 99.5 become 0 and 1)")  # fmt: skip
-    add("--size", type=int, default=128, help="what the network works at; 0 keeps the images' own (default 128)")
+    add("--size", type=whole(0), default=128, help="what the network works at; 0 keeps the images' own (default 128)")
     add("--aspect", choices=("keep", "stretch"), default="keep", help="pad to the working proportions, or distort")
     add("--slice-axis", type=int, choices=(0, 1, 2), help="of volumes; by default 2")
     add("--seed", type=seeds.typed, default=0, help="of the training, or of the random examples")
     shown = parser.add_argument_group("with --params")
     add = shown.add_argument
-    add("--support-size", type=int, help=f"examples a pass (default {MOST_EXAMPLES}, or all there are)")
+    add("--support-size", type=whole(1), help=f"examples a pass (default {MOST_EXAMPLES}, or all there are)")
     add("--select", choices=("random", "similar"), help="which examples (default random)")
-    add("--ensemble", type=int, help="passes with different random examples (default 1)")
+    add("--ensemble", type=whole(1), help="passes with different random examples (default 1)")
     add("--average", choices=("probabilities", "logits"), help="what an ensemble averages (default probabilities)")
-    add("--threshold", type=float, help="probability above which a pixel is foreground (default 0.5)")
+    add("--threshold", type=_share, help="probability above which a pixel is foreground (default 0.5)")
     return parser
 
 

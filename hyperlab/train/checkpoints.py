@@ -292,7 +292,7 @@ def load_variables(path: str | os.PathLike, like: PyTree = None) -> PyTree:
       CheckpointError: the file is missing or damaged, or its tree differs (paths are named).
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             saved = json.loads(str(file[MANIFEST]))
             odd = json.loads(str(file[KEYS])) if KEYS in file.files else {}
             data = {name: file[f"{name}.npy"].tobytes() for name in saved}

@@ -86,6 +86,43 @@ def test_a_nifti_mask_lies_on_the_voxels_and_the_affine_of_its_image(tmp_path, s
     assert (tmp_path / "out" / "overlays" / "a.png").stat().st_size > 0
 
 
+def test_nothing_is_written_over_that_the_command_did_not_write(tmp_path, stand_in, capsys):
+    write_pairs(tmp_path / "mine")
+    (tmp_path / "mine" / "labels").rename(tmp_path / "mine" / "masks")
+    drawn = {path: path.read_bytes() for path in (tmp_path / "mine" / "masks").iterdir()}
+    command = [f"--support={tmp_path / 'mine'}", f"--images={tmp_path / 'mine' / 'images'}", "--size=0", "--params=any"]
+    assert segment.main([*command, f"--out={tmp_path / 'mine'}"]) == 2
+    assert "case_0.png is there and was not written by this command" in capsys.readouterr().err
+    assert drawn == {path: path.read_bytes() for path in drawn} and not (tmp_path / "mine" / "overlays").exists()
+    assert [segment.main([*command, f"--out={tmp_path / 'out'}"]) for _ in range(2)] == [0, 0]  # its own it replaces
+    mask = tmp_path / "out" / "masks" / "case_1.png"
+    Image.fromarray(np.zeros((20, 26), np.uint8)).save(mask)  # mended by hand
+    capsys.readouterr()
+    assert segment.main([*command, f"--out={tmp_path / 'out'}"]) == 2
+    assert "case_1.png is there and was changed since this command wrote it" in capsys.readouterr().err
+    assert np.asarray(Image.open(mask)).max() == 0
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "option", ["--size=-1", "--size=99999999999", "--steps=0", "--steps=2.5", "--classes=0", "--seed=-1", "--threshold=1.5",
+               "--threshold=nan", "--ensemble=0", "--support-size=0"],
+)  # fmt: skip
+def test_values_of_options_are_checked_before_folders_are_made(tmp_path, option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        segment.main([f"--support={tmp_path}", f"--out={tmp_path / 'out'}", option])
+    assert ended.value.code == 2 and option.partition("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_depth_than_the_examples_are_refused(tmp_path, stand_in, capsys):
+    write_pairs(tmp_path / "support")
+    Image.fromarray(np.full((20, 26), 9000, np.uint16)).save(tmp_path / "support" / "images" / "q.png")
+    code = segment.main([f"--support={tmp_path / 'support'}", f"--out={tmp_path / 'out'}", "--size=0", "--params=any"])
+    assert code == 2 and "16 bits, 1 channel (q.png)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize("label", [1, 300, 70_000])
 @pytest.mark.parametrize("ending", [".png", ".tif", ".nii.gz", ".npy"])
@@ -94,7 +131,8 @@ def test_labels_of_any_size_are_written_whole(tmp_path, label, ending):
     source = tmp_path / f"a{ending}"
     if ending == ".nii.gz":
         nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), source)
-    target = segment.write_mask(tmp_path, source, values)
+    target, _ = segment.outputs_of(tmp_path / "out", source, [label])
+    segment.write_mask(target, source, values)
     assert target.suffix == (".tif" if ending == ".png" and label == 70_000 else "." + ending.split(".")[-1])
     np.testing.assert_array_equal(read_labels(target).values, values)
 
@@ -106,8 +144,8 @@ def test_a_nifti_mask_keeps_the_codes_and_units_of_its_image(tmp_path):
     image.set_qform(np.diag([1.0, 2, 2, 1]), 1)
     image.header.set_xyzt_units("micron")
     nibabel.save(image, tmp_path / "a.nii.gz")
-    (tmp_path / "out").mkdir()
-    mask = nibabel.load(segment.write_mask(tmp_path / "out", tmp_path / "a.nii.gz", np.ones((4, 5, 6), int)))
+    segment.write_mask(tmp_path / "out" / "a.nii.gz", tmp_path / "a.nii.gz", np.ones((4, 5, 6), int))
+    mask = nibabel.load(tmp_path / "out" / "a.nii.gz")
     for field in ("sform_code", "qform_code", "xyzt_units"):
         assert mask.header[field] == image.header[field]
     np.testing.assert_allclose(mask.get_qform(), image.get_qform())
