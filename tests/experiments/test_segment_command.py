@@ -105,8 +105,9 @@ def test_nothing_is_written_over_that_the_command_did_not_write(tmp_path, stand_
 
 @pytest.mark.fast
 @pytest.mark.parametrize(
-    "option", ["--size=-1", "--size=99999999999", "--steps=0", "--steps=2.5", "--classes=0", "--seed=-1", "--threshold=1.5",
-               "--threshold=nan", "--ensemble=0", "--support-size=0"],
+    "option",
+    ["--size=-1", "--size=99999999999", "--steps=0", "--steps=2.5", "--classes=0", "--seed=-1", "--threshold=1.5",
+     "--threshold=nan", "--ensemble=0", "--support-size=0"],
 )  # fmt: skip
 def test_values_of_options_are_checked_before_folders_are_made(tmp_path, option, capsys):
     with pytest.raises(SystemExit) as ended:
