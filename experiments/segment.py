@@ -14,6 +14,7 @@ UniverSeg weights, which are not part of this library and have a licence of thei
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -298,7 +299,10 @@ def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> Path:
     written = nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine)
     written.header["xyzt_units"] = image.header["xyzt_units"]
     for form in ("sform", "qform"):  # other programs may go by the one that this library does not
-        getattr(written, f"set_{form}")(*getattr(image, f"get_{form}")(coded=True))
+        with contextlib.suppress(ValueError):  # a qform that is no turn is not passed on
+            affine, code = getattr(image, f"get_{form}")(coded=True)
+            if affine is None or np.isfinite(affine).all():
+                getattr(written, f"set_{form}")(affine, code)
     nibabel.save(written, target)
     return target
 
