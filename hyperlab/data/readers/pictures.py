@@ -37,7 +37,9 @@ def read_picture(path: Path | str, content: bytes | None = None) -> Raster:
         orientation = image.getexif().get(_ORIENTATION, 1)
         lossy = _LOSSY.get(image.format, "")
         if image.mode == "CMYK":  # some programs store its inks inverted, and no file says so for sure
-            raise DataError(f"{path} holds colours of the kind CMYK, expected grey, RGB or a palette; convert it to RGB")
+            raise DataError(
+                f"{path} holds colours of the kind CMYK, expected grey, RGB or a palette; convert it to RGB"
+            )
         image.load()
         if bits == 16 and not image.mode.startswith("I"):
             values, alpha = _deep(path, image.format, whole)
