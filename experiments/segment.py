@@ -23,9 +23,9 @@ import numpy as np
 
 from hyperlab import in_context, interop, launch, seeds
 from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
-from hyperlab.data.problems import scale_problems
+from hyperlab.data.problems import colour_problems, scale_problems
 from hyperlab.data.readers.cases import Problem, visible
-from hyperlab.data.readers.images import SUFFIXES
+from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.scan import Scan, is_readable, read_scan, stem_of, suffix_of
 from hyperlab.data.resample import unit_range
 from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError, require
@@ -59,6 +59,8 @@ def _run(options: argparse.Namespace) -> None:
     which = {"masks": options.masks, "mask_suffix": options.mask_suffix}
     paths = image_files(options.images) if options.images else without_mask(options.support, **which)
     images, labels, values = load_support(options.support, options.normalize, options.binary, **which)
+    if options.normalize == "auto":
+        _check_depths(options.support, paths, **which)
     classes = tuple(options.classes) if options.classes else values
     missing = [value for value in classes if value not in values]
     if missing:
@@ -211,6 +213,7 @@ def load_support(
       DataError: no pairs, damaged files, or masks that look like instances.
     """
     cases = detect(folder, masks, mask_suffix)
+    coloured = []
     # images without a mask are to be segmented, and no examples; those whose name another file has are a problem
     unlabelled = {stem_of(path) for path in _without_mask(cases)} - {stem_of(path) for path in cases.aside}
     problems: list[Problem] = [problem for problem in cases.problems if problem.case not in unlabelled]
@@ -223,11 +226,13 @@ def load_support(
         if image is None or mask is None:
             continue
         values_of.append((case, np.unique(mask.values).tolist()))
+        coloured.append((case, mask.colours))
         images.append(_grey(image, str(case.images[0]), normalize))
         labels.append((mask.values > 0).astype(np.int32) if binary else mask.values)
         labels[-1] = labels[-1].squeeze() if images[-1].ndim < labels[-1].ndim else labels[-1]
     if cases.classes is None and not binary:
         problems += scale_problems(values_of)
+    problems += [] if binary else colour_problems(coloured)
     refuse(folder, problems)
     if not images:
         raise DataError(f"--support {folder} holds no image with a mask")
@@ -240,6 +245,17 @@ def load_support(
             "everything above 0 one class, --classes names a few"
         )
     return images, labels, tuple(values)
+
+
+def _check_depths(folder: Path, paths: Sequence[Path], **which: str | None) -> None:
+    """Refuses pictures of unlike depths: each would be divided by a white of its own. Colours are averaged anyway."""
+    examples = [path for case in detect(folder, **which).cases if case.label is not None for path in case.images]
+    pictures = [path for path in (*examples, *paths) if suffix_of(path) in SUFFIXES]
+    if found := mixture({path: depth_of(path)._replace(channels=1) for path in pictures}):
+        raise DataError(
+            f"--support {folder} and the images to segment are {found}; convert them to one depth, or give "
+            "--normalize percentiles, which stretches each image by itself"
+        )
 
 
 def write_mask(folder: Path, path: Path, mask: np.ndarray) -> Path:

@@ -154,7 +154,6 @@ DAMAGE = [
     (280, "<12f", (0,) * 12, r"affine without a direction"),  # srow_x, srow_y, srow_z
     (108, "<f", (1e9,), "a.nii"),  # vox_offset
     (108, "<f", (0,), r"a.nii.*vox_offset 0, expected at least 348"),  # nibabel 5.4.2 reads the header as pixels
-    (256, "<3f", (1, 1, 1), "a.nii"),  # quatern_b, quatern_c, quatern_d of a qform alone: no turn
 ]
 
 
