@@ -76,6 +76,10 @@ def test_what_names_leave_open_is_asked_for_and_the_answer_is_taken(tmp_path, fo
         (["images/{}.tif", "images/{}_cp_masks.png"], "images/0_cp_masks.png"),
         (["{}.tif", "{}_cp_masks.tif"], "0_cp_masks.tif"),
         (["{}.jpg", "{}.png"], "0.png"),
+        (["img/img000{}.png", "label/label000{}.png"], "label/label0000.png"),  # BTCV
+        (["images/{}.png", "masks/mask_{}.png"], "masks/mask_0.png"),
+        (["volume-{}.png", "labels-{}.png"], "labels-0.png"),  # LiTS
+        (["case{}_image.png", "case{}_label.png"], "case0_label.png"),
         (["Images/{}.tif", "Labels/{}.tif"], "Labels/0.tif"),
         (["a{}.png", "a{}_mask.png", "a{}_left.png", "a{}_left_mask.png"], "a0_mask.png"),
     ],
@@ -93,6 +97,24 @@ def test_names_that_say_it_are_enough(tmp_path, names, label):
 def test_jpeg_masks_are_not_passed_over_for_what_lies_beside(tmp_path):
     write(tmp_path, ["images/{}.png", "masks/{}.jpg", "grey/{}.png"])
     assert "--masks grey or masks" in detect(tmp_path).problems[0].fix
+
+
+@pytest.mark.parametrize("channels", [("_flair", "_t1", "_t1ce", "_t2"), ("-t1n", "-t1c")])
+def test_a_mask_beside_several_channels_is_asked_about(tmp_path, channels):
+    """BraTS keeps a folder for each subject; `t1ce` is no mask of `t1`, though its name begins so."""
+    for i in range(5):
+        name = f"BraTS_{i:03d}"
+        for seed, channel in enumerate((*channels, channels[0][0] + "seg")):
+            pixels = box(i) if "seg" in channel else files.blob(10 * seed + i, SHAPE)[0]
+            files.picture(tmp_path / name / f"{name}{channel}.png", pixels)
+    layout = detect(tmp_path)
+    assert layout.cases == () and len(layout.problems) == 5
+    ((who, row),) = grouped(layout.problems)
+    assert (
+        who == "5 cases" and f"BraTS_000{channels[1]}.png" in row.what and "BraTS_000_0000, BraTS_000_0001" in row.fix
+    )
+    with pytest.raises(DataError, match="one mask beside several files"):
+        segment.load_support(tmp_path, "auto", False)
 
 
 def test_colour_pictures_are_no_masks(tmp_path):

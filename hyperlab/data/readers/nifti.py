@@ -96,8 +96,8 @@ def _check_offset(path: Path, image: Any) -> None:
     offset, header = image.dataobj.offset, image.header
     if header.is_single and offset < header.sizeof_hdr:
         raise DataError(
-            f"{path} is damaged (vox_offset {offset}, expected at least {header.sizeof_hdr}, the length of its header); "
-            "write it again"
+            f"{path} is damaged (vox_offset {offset}, expected at least {header.sizeof_hdr}, the length of its "
+            "header); write it again"
         )
 
 
