@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def _run(options: argparse.Namespace) -> None:
         raise ConfigError(f"--classes {missing[0]}: no mask of {options.support} has it; they hold {values}")
     dims = images[0].ndim
     for path in paths:  # each is opened before the first is segmented
-        image = load_image(path, options.normalize)
+        image = load_image(path, options.normalize, dims)
         if image.ndim != dims:
             raise DataError(f"{path} has {image.ndim} dimensions, the examples have {dims}; segment each kind alone")
     if options.slice_axis is not None and dims == 2:
@@ -85,7 +86,7 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{len(paths)} images, {len(images)} examples, classes {', '.join(map(str, classes))}, into {options.out}")
     with Progress(len(paths), "segment", unit="image") as progress:
         for done, path in enumerate(paths, 1):
-            image = load_image(path, options.normalize)
+            image = load_image(path, options.normalize, dims)
             result = answer(image)
             write_mask(masks, path, result.masks[0])
             write_overlay(overlays / f"{stem_of(path)}.png", image, result, classes, slice_axis)
@@ -199,9 +200,15 @@ def _without_mask(layout: Layout) -> list[Path]:
     return sorted(path for part in beside for path in visible(part) if is_readable(path) and path not in known)
 
 
-def load_image(path: Path, normalize: str) -> np.ndarray:
-    """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images."""
-    return _grey(read_scan(path), str(path), normalize)
+def load_image(path: Path, normalize: str, dims: int | None = None) -> np.ndarray:
+    """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images.
+
+    Among images (`dims` is 2), an array `[height, width, channel]` of a `.npy` file is one in colours.
+    """
+    scan = read_scan(path)
+    if dims == 2 and suffix_of(path) == ".npy" and scan.values.ndim == 4 and scan.values.shape[2] in (3, 4):
+        scan = replace(scan, values=scan.values[..., 0])
+    return _grey(scan, str(path), normalize)
 
 
 def load_support(

@@ -99,7 +99,10 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
     """
     image_spacing, _ = case.spacing_files
     stack = image_spacing is not None  # a TIFF stack is a volume where its spacing is told
+    mask = read_label(case)
     channels = [read_scan(path, case.index, stack) for path in case.images]
+    if mask is not None and all(suffix_of(path) == ".npy" for path in (*case.images, case.label)):
+        channels, mask = [_channels_last(scan, mask) for scan in channels], _plane(mask, channels[0])
     axes = channels[0].values.ndim - 1
     for path, scan in zip(case.images[1:], channels[1:], strict=True):
         if difference := grid_difference(channels[0], scan, axes):
@@ -114,7 +117,20 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
         image = replace(image, values=values, warnings=warnings)
     if image_spacing is not None:
         image = replace(image, spacing=read_spacing(image_spacing, axes))
-    return image, read_label(case)
+    return image, mask
+
+
+def _channels_last(image: Scan, mask: Scan) -> Scan:
+    """An array `[height, width, channel]` in a `.npy` file, which its mask alone tells from a volume."""
+    *spatial, last = image.values.shape
+    colours = last == 1 and mask.values.shape in (tuple(spatial[:2]), (*spatial[:2], 1)) and len(spatial) == 3
+    return replace(image, values=image.values[..., 0]) if colours and spatial[2] > 1 else image
+
+
+def _plane(mask: Scan, image: Scan) -> Scan:
+    """A mask `[height, width, 1]` beside an image `[height, width, channel]` (here with an axis more) as a plane."""
+    beside = image.values.ndim == 4 and image.values.shape[2] > 1 and mask.values.shape == (*image.values.shape[:2], 1)
+    return replace(mask, values=mask.values[..., 0]) if beside else mask
 
 
 def read_label(case: Case) -> Scan | None:

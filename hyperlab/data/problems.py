@@ -8,6 +8,7 @@ from hyperlab.data.readers.cases import Case, Problem, printable
 
 Colour = tuple[int, int, int]
 Colours = Mapping[int, Colour]
+MOST_LABELS = 64  # more values without a declared map are instances, not classes
 _MANY = 4  # cases with one problem that become one line
 _SCALES = (20, 255)  # classes are counted from 1; grey values and 16-bit values stand for them up to 255 and beyond
 
@@ -68,6 +69,20 @@ def colour_problems(masks: Iterable[tuple[Case, Colours | None]]) -> list[Proble
                 )
                 return [Problem("", what, "save all masks with one palette, or as whole numbers without any")]
     return []
+
+
+def instance_problems(values: Iterable[int]) -> list[Problem]:
+    """Says that masks without a declared map hold more values than classes have, by all values of a set.
+
+    >>> instance_problems(range(9)), len(instance_problems(range(300)))
+    ([], 1)
+    """
+    count = len(set(values))
+    if count <= MOST_LABELS:
+        return []
+    what = f"the masks hold {count} values: are they maps of instances, or images?"
+    return [Problem("", what, "for classes save 0, 1, 2, ...; where these are images, say which files are masks",
+                    fatal=False)]  # fmt: skip
 
 
 def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:

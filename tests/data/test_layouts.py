@@ -235,6 +235,34 @@ def test_npz(tmp_path):
             load("npz", tmp_path)
 
 
+# shapes of images and masks without their number | what a case becomes | which program writes it
+FORMS = [
+    ((10, 12), (10, 12), (10, 12, 1), "plain arrays"),
+    ((10, 12, 3), (10, 12), (10, 12, 3), "colours"),
+    ((10, 12, 3), (10, 12, 1), (10, 12, 3), "Keras keeps a channel axis in masks"),
+    ((10, 12, 1), (10, 12, 1), (10, 12, 1), "the same of grey images"),
+    ((10, 12, 4), (10, 12, 4), (10, 12, 4, 1), "volumes"),
+]
+
+
+@pytest.mark.parametrize("form", ["npz", "npy"])
+@pytest.mark.parametrize(("image", "mask", "read", "source"), FORMS)
+def test_axes_of_arrays_are_told_by_their_masks(tmp_path, form, image, mask, read, source):
+    values = np.random.default_rng(0).random((12, *image)).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 2, (12, *mask))
+    if form == "npz":
+        np.savez(tmp_path / "set.npz", images=values, masks=labels)
+    for part, arrays in (("images", values), ("masks", labels)) if form == "npy" else ():
+        (tmp_path / part).mkdir()
+        for i, array in enumerate(arrays):
+            np.save(tmp_path / part / f"{i:02d}.npy", array)
+    assert check(tmp_path) == []
+    found = whole(load("npz" if form == "npz" else "folder", tmp_path, normalize="none"))
+    assert found["images"].shape == (12, *read)
+    np.testing.assert_array_equal(found["images"].ravel(), values.ravel())
+    np.testing.assert_array_equal(found["labels"].ravel(), labels.ravel())
+
+
 # -- cohorts ------------------------------------------------------------------------------------------------------
 
 

@@ -117,6 +117,14 @@ def test_a_mask_beside_several_channels_is_asked_about(tmp_path, channels):
         segment.load_support(tmp_path, "auto", False)
 
 
+def test_images_taken_for_masks_are_a_row(tmp_path):
+    write(tmp_path, ["images/{}.png"], cases=4)
+    for i in range(4):
+        files.picture(tmp_path / "labels" / f"{i}.png", files.blob(50 + i, SHAPE)[0])
+    (row,) = check(tmp_path)
+    assert "values: are they maps of instances, or images?" in row.what and not row.fatal
+
+
 def test_colour_pictures_are_no_masks(tmp_path):
     write(tmp_path, ["images/{}.png", "labels/{}.png"])
     for i in range(6):
