@@ -16,7 +16,7 @@ from hyperlab.data.readers.folders import list_folder
 from hyperlab.data.readers.images import LOSSY, SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.nnunet import is_decathlon, list_decathlon, list_nnunet
 from hyperlab.data.readers.scan import Scan, read_labels, read_scan, suffix_of
-from hyperlab.data.readers.spacings import read_spacing
+from hyperlab.data.readers.spacings import read_spacing, spaces_volumes
 from hyperlab.data.readers.subjects import with_subjects
 from hyperlab.errors import DataError
 
@@ -98,7 +98,7 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
       DataError: a file cannot be read, or the channels lie on different grids.
     """
     image_spacing, _ = case.spacing_files
-    stack = image_spacing is not None  # a TIFF stack is a volume where its spacing is told
+    stack = spaces_volumes(image_spacing)  # a TIFF stack is a volume where three spacings are told
     mask = read_label(case)
     channels = [read_scan(path, case.index, stack) for path in case.images]
     if mask is not None and all(suffix_of(path) == ".npy" for path in (*case.images, case.label)):
@@ -141,7 +141,7 @@ def read_label(case: Case) -> Scan | None:
     """
     if case.label is None:
         return None
-    stack = any(file is not None for file in case.spacing_files)
+    stack = any(map(spaces_volumes, case.spacing_files))
     mask = read_labels(case.label, case.index, stack)
     values = mask.values
     for path in case.more_labels:

@@ -61,6 +61,10 @@ def read_tiff(path: Path, stack: bool = False) -> Raster:
     """
     with _opened(path) as form:
         page = form.page
+        axes = form.series.axes
+        if stack and form.planes == 1 and "S" in axes and axes.index("S") < axes.index("Y"):
+            # tifffile writes three or four planes as those of colours, where it is not told otherwise
+            form, axes = form._replace(alpha=None), axes.replace("S", "Z")
         if form.planes > 1 and not stack:
             raise DataError(
                 f"{path} holds {form.planes} pages, expected one image ({_axes(form)}); save one file for each page"
@@ -71,7 +75,7 @@ def read_tiff(path: Path, stack: bool = False) -> Raster:
             kind = getattr(page.photometric, "name", page.photometric)
             raise DataError(f"{path} holds colours of the kind {kind}, expected grey, RGB or a palette; "
                             "convert it to RGB")  # fmt: skip
-        values = native(_ordered(form.series.asarray(), form.series.axes))
+        values = native(_ordered(form.series.asarray(), axes))
         orientation = page.tags.valueof(274, default=1)
         values = np.stack([upright(plane, orientation) for plane in values])
         alpha = None if form.alpha is None else values[..., form.alpha]
