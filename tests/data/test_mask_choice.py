@@ -117,6 +117,42 @@ def test_a_mask_beside_several_channels_is_asked_about(tmp_path, channels):
         segment.load_support(tmp_path, "auto", False)
 
 
+def test_one_mask_of_several_images_is_a_row(tmp_path):
+    """The channels of an nnU-Net folder without its `dataset.json`."""
+    write(tmp_path, ["imagesTr/c{}_0000.png", "imagesTr/c{}_0001.png", "labelsTr/c{}.png"])
+    rows = [row for row in check(tmp_path) if "is the mask of 2 images: c0_0000.png, c0_0001.png" in row.what]
+    assert len(rows) == 1 and not rows[0].fatal and "dataset.json" in rows[0].fix
+
+
+def test_folders_inside_the_folder_of_images_are_named(tmp_path):
+    write(tmp_path, ["images/train/{}.png", "masks/train/{}.png"])
+    (row,) = detect(tmp_path).problems
+    assert "images holds folders (train) and no images" in row.what and "train/images" in row.fix
+
+
+def test_names_of_a_mac_are_those_of_others(tmp_path):
+    """Unicode normalization: NFD as macOS writes it, NFC as others do."""
+    write(tmp_path, ["images/a\u0308{}.png", "labels/\xe4{}.png"])
+    assert len(detect(tmp_path).cases) == 6 and check(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "rows"),
+    [
+        ((0, 128, 255), 0),  # greys that stand for classes
+        ((*range(12), 255), 0),  # classes, and 255 for what is ignored (Cityscapes)
+        ((0, *range(100, 110), 255), 1),  # an edge that was interpolated
+    ],
+)
+def test_greys_between_the_labels_are_a_row(tmp_path, values, rows):
+    write(tmp_path, ["images/{}.png"], cases=4)
+    for i in range(4):
+        mask = np.array(values, np.uint8)[np.random.default_rng(i).integers(0, len(values), SHAPE)]
+        files.picture(tmp_path / "labels" / f"{i}.png", mask)
+    found = [row for row in check(tmp_path) if "resampled with interpolation" in row.what]
+    assert len(found) == rows and not any(row.fatal for row in found)
+
+
 def test_images_taken_for_masks_are_a_row(tmp_path):
     write(tmp_path, ["images/{}.png"], cases=4)
     for i in range(4):

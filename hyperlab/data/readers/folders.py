@@ -114,8 +114,23 @@ def list_folder(
             f"beside one of {', '.join(MASK_FOLDERS[:5])}, or files such as a.jpg with a_mask.png"
         )
     cases = sorted(_told_apart(found.cases), key=lambda case: (case.part != "train", case.name))
+    found.problems += _shared_masks(cases)
     layout = Layout("folder", root, tuple(cases), None, tuple(found.problems), tuple(found.aside))
     return with_subjects(layout, subjects)
+
+
+def _shared_masks(cases: list[Case]) -> list[Problem]:
+    """A row where one mask is that of several images: channels of a case, each of which counts as an image."""
+    images: dict[Path, list[str]] = {}
+    for case in cases:
+        if case.label is not None:
+            images.setdefault(case.label, []).append(case.images[0].name)
+    fix = "where these are channels of one case, a dataset.json makes them nnU-Net's; else see whether that is meant"
+    return [
+        Problem(names[0].partition(".")[0], f"{label} is the mask of {len(names)} images: {', '.join(names[:4])}", fix,
+                fatal=False)
+        for label, names in images.items() if len(names) > 1
+    ]  # fmt: skip
 
 
 def _image_folder(folder: Path, found: _Listing) -> Path | None:
@@ -161,7 +176,12 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
     found.aside += [path for path in files if choice.is_pickle(path)]
     images = found.one_of_each_name(path for path in files if path not in found.aside)
     if not images:
-        found.problems.append(Problem("", f"{image_folder} is empty", "put the images there"))
+        inside = [entry.name for entry in visible(image_folder) if entry.is_dir()]
+        what, fix = "is empty", "put the images there"
+        if inside:
+            what = f"holds folders ({', '.join(inside[:3])}) and no images"
+            fix = "put train/images beside train/masks, and test likewise"
+        found.problems.append(Problem("", f"{image_folder} {what}", fix))
     if len(mask_folders) > 1:
         found.problems.append(choice.which_folder(image_folder, list(mask_folders)))
         pairs = [choice.pair(images, _mask_files(folder)) for folder in mask_folders]

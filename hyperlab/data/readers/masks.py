@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,17 +116,22 @@ def owned(images: Iterable[Path], masks: Iterable[Path]) -> list[Owned]:
     """
     by_stem: dict[str, list[Path]] = {}
     for image in images:
-        stem = stem_of(image)
+        stem = _stem(image)
         for name in {stem, _CHANNEL.sub("", stem)}:
             by_stem.setdefault(name, []).append(image)
     found = []
     for mask in masks:
-        stem = stem_of(mask)
+        stem = _stem(mask)
         fit = (end for end in range(len(stem), 0, -1) if stem[:end] in by_stem and is_tail(stem[end:]))
         end = next(fit, 0)
-        same = [image for image in by_stem.get(stem[:end], ()) if stem_of(image) == stem[:end]]
+        same = [image for image in by_stem.get(stem[:end], ()) if _stem(image) == stem[:end]]
         found += [Owned(mask, image, stem[end:]) for image in same or by_stem.get(stem[:end], ())]
     return found
+
+
+def _stem(path: Path) -> str:
+    """A name in one spelling: a Mac writes an umlaut as two characters, others as one."""
+    return unicodedata.normalize("NFC", stem_of(path))
 
 
 def is_tail(text: str) -> bool:
@@ -295,12 +301,12 @@ def _alike(images: list[Path], masks: list[Path]) -> list[Owned]:
     for mask in masks:
         key = _key(mask, "mask")
         if any(character.isdigit() for character in key) and len(by_key.get(key, ())) == 1:
-            found.append(Owned(mask, by_key[key][0], stem_of(mask).partition(key)[2]))
+            found.append(Owned(mask, by_key[key][0], _stem(mask).partition(key)[2]))
     return found
 
 
 def _key(path: Path, kind: str) -> str:
-    return _TAIL_AT_END.sub("", _without_word(stem_of(path), kind))
+    return _TAIL_AT_END.sub("", _without_word(_stem(path), kind))
 
 
 def _without_word(stem: str, kind: str) -> str:
