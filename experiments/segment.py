@@ -14,16 +14,18 @@ UniverSeg weights, which are not part of this library and have a licence of thei
 """
 
 import argparse
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hyperlab import files, in_context, interop, launch, seeds
 from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
-from hyperlab.data.problems import scale_problems
+from hyperlab.data.problems import colour_problems, scale_problems
 from hyperlab.data.readers.cases import Problem, visible
 from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.scan import Scan, is_readable, read_scan, stem_of, suffix_of
@@ -59,17 +61,17 @@ def _run(options: argparse.Namespace) -> None:
     which = {"masks": options.masks, "mask_suffix": options.mask_suffix}
     paths = image_files(options.images) if options.images else without_mask(options.support, **which)
     images, labels, values = load_support(options.support, options.normalize, options.binary, **which)
-    examples = [path for case in detect(options.support, **which).cases if case.label for path in case.images]
+    if options.normalize == "auto":
+        _check_depths(options.support, paths, **which)
     classes = tuple(options.classes) if options.classes else values
     missing = [value for value in classes if value not in values]
     if missing:
         raise ConfigError(f"--classes {missing[0]}: no mask of {options.support} has it; they hold {values}")
     dims = images[0].ndim
     for path in paths:  # each is opened before the first is segmented
-        image = load_image(path, options.normalize)
+        image = load_image(path, options.normalize, dims)
         if image.ndim != dims:
             raise DataError(f"{path} has {image.ndim} dimensions, the examples have {dims}; segment each kind alone")
-    refuse_mixture([*examples, *paths])
     if options.slice_axis is not None and dims == 2:
         raise ConfigError("--slice-axis is for volumes, and these are images")
     slice_axis = (2 if options.slice_axis is None else options.slice_axis) if dims == 3 else None
@@ -84,7 +86,7 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{len(paths)} images, {len(images)} examples, classes {', '.join(map(str, classes))}, into {options.out}")
     with Progress(len(paths), "segment", unit="image") as progress:
         for done, path in enumerate(paths, 1):
-            image = load_image(path, options.normalize)
+            image = load_image(path, options.normalize, dims)
             result, (mask, overlay) = answer(image), targets[path]
             write_mask(mask, path, result.masks[0])
             write_overlay(overlay, image, result, classes, slice_axis)
@@ -199,9 +201,15 @@ def _without_mask(layout: Layout) -> list[Path]:
     return sorted(path for part in beside for path in visible(part) if is_readable(path) and path not in known)
 
 
-def load_image(path: Path, normalize: str) -> np.ndarray:
-    """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images."""
-    return _grey(read_scan(path), str(path), normalize)
+def load_image(path: Path, normalize: str, dims: int | None = None) -> np.ndarray:
+    """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images.
+
+    Among images (`dims` is 2), an array `[height, width, channel]` of a `.npy` file is one in colours.
+    """
+    scan = read_scan(path)
+    if dims == 2 and suffix_of(path) == ".npy" and scan.values.ndim == 4 and scan.values.shape[2] in (3, 4):
+        scan = replace(scan, values=scan.values[..., 0])
+    return _grey(scan, str(path), normalize)
 
 
 def load_support(
@@ -213,6 +221,7 @@ def load_support(
       DataError: no pairs, damaged files, or masks that look like instances.
     """
     cases = detect(folder, masks, mask_suffix)
+    coloured = []
     # images without a mask are to be segmented, and no examples; those whose name another file has are a problem
     unlabelled = {stem_of(path) for path in _without_mask(cases)} - {stem_of(path) for path in cases.aside}
     problems: list[Problem] = [problem for problem in cases.problems if problem.case not in unlabelled]
@@ -225,11 +234,13 @@ def load_support(
         if image is None or mask is None:
             continue
         values_of.append((case, np.unique(mask.values).tolist()))
+        coloured.append((case, mask.colours))
         images.append(_grey(image, str(case.images[0]), normalize))
         labels.append((mask.values > 0).astype(np.int32) if binary else mask.values)
         labels[-1] = labels[-1].squeeze() if images[-1].ndim < labels[-1].ndim else labels[-1]
     if cases.classes is None and not binary:
         problems += scale_problems(values_of)
+    problems += [] if binary else colour_problems(coloured)
     refuse(folder, problems)
     if not images:
         raise DataError(f"--support {folder} holds no image with a mask")
@@ -242,6 +253,17 @@ def load_support(
             "everything above 0 one class, --classes names a few"
         )
     return images, labels, tuple(values)
+
+
+def _check_depths(folder: Path, paths: Sequence[Path], **which: str | None) -> None:
+    """Refuses pictures of unlike depths: each would be divided by a white of its own. Colours are averaged anyway."""
+    examples = [path for case in detect(folder, **which).cases if case.label is not None for path in case.images]
+    pictures = [path for path in (*examples, *paths) if suffix_of(path) in SUFFIXES]
+    if found := mixture({path: depth_of(path)._replace(channels=1) for path in pictures}):
+        raise DataError(
+            f"--support {folder} and the images to segment are {found}; convert them to one depth, or give "
+            "--normalize percentiles, which stretches each image by itself"
+        )
 
 
 def outputs_of(out: Path, path: Path, classes: Sequence[int]) -> tuple[Path, Path]:
@@ -276,17 +298,6 @@ def refuse_foreign(out: Path, targets: Iterable[tuple[Path, Path]]) -> None:
         raise ConfigError(
             f"{target} is there and {what}; nothing is written over: choose another folder than --out {out}"
         )
-
-
-def refuse_mixture(paths: Iterable[Path]) -> None:
-    """Refuses pictures of several bit depths or numbers of channels, of which one scale fits only one.
-
-    Raises:
-      DataError: the kinds, with files of each.
-    """
-    found = mixture({path: depth_of(path) for path in paths if suffix_of(path) in SUFFIXES})
-    if found:
-        raise DataError(f"examples and images together are {found}; bring all to the depth of the examples")
 
 
 def write_mask(target: Path, path: Path, mask: np.ndarray) -> None:
@@ -345,7 +356,10 @@ def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> None:
     written = nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine)
     written.header["xyzt_units"] = image.header["xyzt_units"]
     for form in ("sform", "qform"):  # other programs may go by the one that this library does not
-        getattr(written, f"set_{form}")(*getattr(image, f"get_{form}")(coded=True))
+        with contextlib.suppress(ValueError):  # a qform that is no turn is not passed on
+            affine, code = getattr(image, f"get_{form}")(coded=True)
+            if affine is None or np.isfinite(affine).all():
+                getattr(written, f"set_{form}")(affine, code)
     nibabel.save(written, target)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from hyperlab.data.classification import mnist
 from hyperlab.data.layouts import case_problems, depth_problems, detect
-from hyperlab.data.problems import colour_problems, grouped, scale_problems
+from hyperlab.data.problems import colour_problems, grouped, instance_problems, scale_problems
 from hyperlab.data.readers.cases import Case, Layout, Problem, printable
 from hyperlab.data.similarity import near_copies, thumbnail
 from hyperlab.data.splits import fingerprint
@@ -93,6 +93,7 @@ def examine(
             coloured.append((case, mask.colours))
     if layout.classes is None:
         problems += scale_problems(values)
+        problems += instance_problems(value for _, inside in values for value in inside)
     problems += colour_problems(coloured)
     problems += _copies(read, hashes, thumbnails)
     problems += _subjects(layout)

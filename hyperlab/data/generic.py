@@ -10,7 +10,7 @@ import numpy as np
 
 from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, picture_white, refuse
 from hyperlab.data.microscopy import FULL_RANGE, OWN_RANGE, PERCENTILES, full_range
-from hyperlab.data.problems import colour_problems, scale_problems
+from hyperlab.data.problems import MOST_LABELS, colour_problems, scale_problems
 from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan
 from hyperlab.data.resample import as_size, pad_or_crop, resample_image, resample_labels, scale_of, unit_range
@@ -23,7 +23,6 @@ from hyperlab.errors import DataError, nearest
 Size = int | Sequence[int]
 FITS = ("resample", "centre")
 NORMALIZATIONS = ("auto", "percentiles", "min_max", "full_range", "none")
-_MOST_LABELS = 64  # more values without a declared map are instances, not classes
 
 
 def nnunet(
@@ -293,7 +292,7 @@ def _classes(layout: Layout, masks: list[np.ndarray], names: Sequence[str] | Non
                 "set these voxels to a class and remove the label"
             )
         return np.array(list(layout.classes)), tuple(layout.classes.values())
-    if len(found) > _MOST_LABELS:
+    if len(found) > MOST_LABELS:
         raise DataError(
             f"{layout.root}: the masks hold {len(found)} values; are they maps of instances? "
             "save masks of classes, for instance foreground as 1"

@@ -16,7 +16,7 @@ from hyperlab.data.readers.folders import list_folder
 from hyperlab.data.readers.images import LOSSY, SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.nnunet import is_decathlon, list_decathlon, list_nnunet
 from hyperlab.data.readers.scan import Scan, read_labels, read_scan, suffix_of
-from hyperlab.data.readers.spacings import read_spacing
+from hyperlab.data.readers.spacings import read_spacing, spaces_volumes
 from hyperlab.data.readers.subjects import with_subjects
 from hyperlab.errors import DataError
 
@@ -98,8 +98,11 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
       DataError: a file cannot be read, or the channels lie on different grids.
     """
     image_spacing, _ = case.spacing_files
-    stack = image_spacing is not None  # a TIFF stack is a volume where its spacing is told
+    stack = spaces_volumes(image_spacing)  # a TIFF stack is a volume where three spacings are told
+    mask = read_label(case)
     channels = [read_scan(path, case.index, stack) for path in case.images]
+    if mask is not None and all(suffix_of(path) == ".npy" for path in (*case.images, case.label)):
+        channels, mask = [_channels_last(scan, mask) for scan in channels], _plane(mask, channels[0])
     axes = channels[0].values.ndim - 1
     for path, scan in zip(case.images[1:], channels[1:], strict=True):
         if difference := grid_difference(channels[0], scan, axes):
@@ -114,7 +117,20 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
         image = replace(image, values=values, warnings=warnings)
     if image_spacing is not None:
         image = replace(image, spacing=read_spacing(image_spacing, axes))
-    return image, read_label(case)
+    return image, mask
+
+
+def _channels_last(image: Scan, mask: Scan) -> Scan:
+    """An array `[height, width, channel]` in a `.npy` file, which its mask alone tells from a volume."""
+    *spatial, last = image.values.shape
+    colours = last == 1 and mask.values.shape in (tuple(spatial[:2]), (*spatial[:2], 1)) and len(spatial) == 3
+    return replace(image, values=image.values[..., 0]) if colours and spatial[2] > 1 else image
+
+
+def _plane(mask: Scan, image: Scan) -> Scan:
+    """A mask `[height, width, 1]` beside an image `[height, width, channel]` (here with an axis more) as a plane."""
+    beside = image.values.ndim == 4 and image.values.shape[2] > 1 and mask.values.shape == (*image.values.shape[:2], 1)
+    return replace(mask, values=mask.values[..., 0]) if beside else mask
 
 
 def read_label(case: Case) -> Scan | None:
@@ -125,7 +141,7 @@ def read_label(case: Case) -> Scan | None:
     """
     if case.label is None:
         return None
-    stack = any(file is not None for file in case.spacing_files)
+    stack = any(map(spaces_volumes, case.spacing_files))
     mask = read_labels(case.label, case.index, stack)
     values = mask.values
     for path in case.more_labels:

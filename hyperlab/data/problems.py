@@ -8,6 +8,8 @@ from hyperlab.data.readers.cases import Case, Problem, printable
 
 Colour = tuple[int, int, int]
 Colours = Mapping[int, Colour]
+MOST_LABELS = 64  # more values without a declared map are instances, not classes
+_MOST_GREYS = 8  # values that stand for classes as greys do, such as 0, 128, 255
 _MANY = 4  # cases with one problem that become one line
 _SCALES = (20, 255)  # classes are counted from 1; grey values and 16-bit values stand for them up to 255 and beyond
 
@@ -68,6 +70,25 @@ def colour_problems(masks: Iterable[tuple[Case, Colours | None]]) -> list[Proble
                 )
                 return [Problem("", what, "save all masks with one palette, or as whole numbers without any")]
     return []
+
+
+def instance_problems(values: Iterable[int]) -> list[Problem]:
+    """Says that masks without a declared map hold more values than classes have, or greys, by all values of a set.
+
+    >>> instance_problems(range(9)), len(instance_problems(range(300)))
+    ([], 1)
+    """
+    values = sorted(set(values))
+    count = len(values)
+    if count <= MOST_LABELS:
+        # greys between 0 and 255 come from interpolation; classes are counted without gaps (255 is often "ignore")
+        if count > _MOST_GREYS and values[-1] == 255 and values[:-1] != list(range(count - 1)):
+            what = f"the masks hold {count} values up to 255; were they resampled with interpolation?"
+            return [Problem("", what, "resample the original masks with the nearest neighbour", fatal=False)]
+        return []
+    what = f"the masks hold {count} values: are they maps of instances, or images?"
+    return [Problem("", what, "for classes save 0, 1, 2, ...; where these are images, say which files are masks",
+                    fatal=False)]  # fmt: skip
 
 
 def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:

@@ -48,12 +48,45 @@ def pictures(root, **description):
         ("labels", {"0": "background", "1": "a", "01": "b"}, "the value 1 to 'a' and to 'b'"),
         ("labels", {"background": 0, "Tumour core": 1, "tumour_core": 2}, "'Tumour core' and 'tumour_core', one name"),
         ("overwrite_image_reader_writer", 5, "overwrite_image_reader_writer is 5"),
+        ("dataset", [], r"dataset is \[\]"),
+        ("dataset", {"a": {"images": "x.png", "label": "y.png"}}, "dataset: a is"),
+        ("dataset", {"a": {"images": ["x.png"]}}, "dataset: a is"),
     ],
 )
 def test_a_field_of_another_type_or_without_sense_is_named(tmp_path, field, value, message):
     pictures(tmp_path, **{field: value})
     with pytest.raises(DataError, match=rf"dataset\.json.*{message}"):
         detect(tmp_path)
+
+
+def test_files_that_lie_elsewhere_are_read_where_dataset_names_them(tmp_path, monkeypatch):
+    """nnU-Net 2.8.1, `get_filenames_of_train_images_and_targets`: from the root, absolute, or with variables."""
+    pictures(tmp_path / "there")
+    there = tmp_path / "there"
+    monkeypatch.setenv("THERE", str(there))
+    starts = ("../there", str(there), "$THERE", "../there")
+    listed = {
+        f"c{i}": {"images": [f"{start}/imagesTr/case_{i:03d}_0000.png"], "label": f"{start}/labelsTr/case_{i:03d}.png"}
+        for i, start in enumerate(starts)
+    }
+    described = json.loads((there / "dataset.json").read_text())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "dataset.json").write_text(json.dumps(described | {"dataset": listed}))
+    here, right = detect(tmp_path / "here"), detect(there)
+    assert [case.label.resolve() for case in here.cases] == [case.label for case in right.cases]
+    assert [case.name for case in here.cases] == ["c0", "c1", "c2", "c3"] and here.problems == ()
+    (there / "labelsTr" / "case_000.png").unlink()
+    (row, _) = detect(tmp_path / "here").problems
+    assert row.case == "c0" and "case_000.png, which does not exist" in row.what
+
+
+def test_one_mask_of_several_images_is_a_row(tmp_path):
+    pictures(tmp_path)
+    entries = [{"image": f"imagesTr/case_{i:03d}_0000.png", "label": "labelsTr/case_000.png"} for i in range(4)]
+    described = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps(described | {"training": entries}))
+    (row,) = detect(tmp_path).problems
+    assert "gives labelsTr/case_000.png to 4 images" in row.what and not row.fatal
 
 
 def test_test_cases_have_to_be_a_list(tmp_path):

@@ -10,6 +10,7 @@ import struct
 import numpy as np
 import pytest
 
+from experiments import segment
 from hyperlab.data.readers.nifti import read_nifti
 from hyperlab.data.readers.scan import read_labels, read_scan
 from hyperlab.errors import DataError
@@ -64,6 +65,22 @@ def test_the_spacing_is_that_of_the_affine_that_is_used(tmp_path, row, ending):
     np.testing.assert_allclose(scan.spacing, spacing, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(scan.affine[:3, :3], axis=0), spacing, rtol=1e-5)
     assert len(scan.warnings) == warnings and all("a.nii" in text for text in scan.warnings)
+
+
+@pytest.mark.parametrize("numbers", [(1, 1, 1), (np.nan, 0, 0)])
+def test_a_qform_that_is_no_turn_is_a_row_beside_a_sform(tmp_path, numbers):
+    """NIfTI-1.1: b^2 + c^2 + d^2 is at most 1; the sform (method 3) does not use them."""
+    path = write(tmp_path / "a.nii", sform=spaced(1, 2, 3), qform=spaced(1, 2, 3))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<3f", raw, 256, *numbers)
+    path.write_bytes(raw)
+    scan = read_nifti(path)
+    np.testing.assert_array_equal(scan.values, VALUES)
+    assert scan.spacing == (1, 2, 3) and "a.nii has a qform that is no turn" in scan.warnings[0]
+    segment.write_mask(tmp_path / "out" / "a.nii", path, VALUES)
+    mask = read_nifti(tmp_path / "out" / "a.nii")
+    np.testing.assert_array_equal(mask.values, VALUES)
+    assert mask.spacing == (1, 2, 3) and mask.warnings == ()
 
 
 # shape of the file | shape that is read, channels last | where it is written
@@ -136,6 +153,7 @@ DAMAGE = [
     (70, "<h", (9999,), "a.nii"),  # datatype
     (280, "<12f", (0,) * 12, r"affine without a direction"),  # srow_x, srow_y, srow_z
     (108, "<f", (1e9,), "a.nii"),  # vox_offset
+    (108, "<f", (0,), r"a.nii.*vox_offset 0, expected at least 348"),  # nibabel 5.4.2 reads the header as pixels
 ]
 
 

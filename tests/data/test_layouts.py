@@ -235,6 +235,34 @@ def test_npz(tmp_path):
             load("npz", tmp_path)
 
 
+# shapes of images and masks without their number | what a case becomes | which program writes it
+FORMS = [
+    ((10, 12), (10, 12), (10, 12, 1), "plain arrays"),
+    ((10, 12, 3), (10, 12), (10, 12, 3), "colours"),
+    ((10, 12, 3), (10, 12, 1), (10, 12, 3), "Keras keeps a channel axis in masks"),
+    ((10, 12, 1), (10, 12, 1), (10, 12, 1), "the same of grey images"),
+    ((10, 12, 4), (10, 12, 4), (10, 12, 4, 1), "volumes"),
+]
+
+
+@pytest.mark.parametrize("form", ["npz", "npy"])
+@pytest.mark.parametrize(("image", "mask", "read", "source"), FORMS)
+def test_axes_of_arrays_are_told_by_their_masks(tmp_path, form, image, mask, read, source):
+    values = np.random.default_rng(0).random((12, *image)).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, 2, (12, *mask))
+    if form == "npz":
+        np.savez(tmp_path / "set.npz", images=values, masks=labels)
+    for part, arrays in (("images", values), ("masks", labels)) if form == "npy" else ():
+        (tmp_path / part).mkdir()
+        for i, array in enumerate(arrays):
+            np.save(tmp_path / part / f"{i:02d}.npy", array)
+    assert check(tmp_path) == []
+    found = whole(load("npz" if form == "npz" else "folder", tmp_path, normalize="none"))
+    assert found["images"].shape == (12, *read)
+    np.testing.assert_array_equal(found["images"].ravel(), values.ravel())
+    np.testing.assert_array_equal(found["labels"].ravel(), labels.ravel())
+
+
 # -- cohorts ------------------------------------------------------------------------------------------------------
 
 
@@ -321,25 +349,28 @@ def test_palettes_that_differ_between_masks_are_a_problem(tmp_path):
         load("folder", tmp_path)
 
 
-def test_a_tiff_stack_with_spacings_beside_it_is_a_volume(tmp_path):
+# tifffile 2026.3.3 writes 3 or 4 planes of 8 bits as those of colours, where it is not told otherwise
+@pytest.mark.parametrize(("planes", "kind"), [(6, "minisblack"), (3, "rgb"), (4, "rgb")])
+def test_a_tiff_stack_with_spacings_beside_it_is_a_volume(tmp_path, planes, kind):
     """nnU-Net keeps volumes as TIFF stacks with `{"spacing": [z, y, x]}` in CASE.json (its Tiff3DIO)."""
+    more = {"planarconfig": "separate"} if kind == "rgb" else {}
     for i in range(5):
-        image, mask = blob(i, (6, 12, 10))
+        image, mask = blob(i, (planes, 12, 10))
         for part, name, values in (("imagesTr", f"c{i}_0000.tif", image), ("labelsTr", f"c{i}.tif", mask)):
             (tmp_path / part).mkdir(exist_ok=True)
-            tifffile.imwrite(tmp_path / part / name, values, photometric="minisblack")
+            tifffile.imwrite(tmp_path / part / name, values.astype(np.uint8), photometric=kind, **more)
             write_json(tmp_path / part / f"c{i}.json", {"spacing": [3.0, 1.0, 0.5]})
     write_json(tmp_path / "dataset.json", {"channel_names": {"0": "EM"}, "labels": {"background": 0, "a": 1, "b": 2},
                                            "numTraining": 5, "file_ending": ".tif"})  # fmt: skip
     assert [problem.what for problem in check(tmp_path) if problem.fatal] == []
     train = load("nnunet", tmp_path).train
-    assert train.images.shape[1:] == (6, 12, 10, 1)
+    assert train.images.shape[1:] == (planes, 12, 10, 1)
     np.testing.assert_array_equal(train.spacing[0], [3.0, 1.0, 0.5])
-    image, mask = blob(int(train.names[0][1:]), (6, 12, 10))
+    image, mask = blob(int(train.names[0][1:]), (planes, 12, 10))
     np.testing.assert_array_equal(train.labels[0], mask)
     for json_file in (tmp_path / "labelsTr").glob("*.json"):
         json_file.unlink()
     for json_file in (tmp_path / "imagesTr").glob("*.json"):
         json_file.unlink()
-    with pytest.raises(DataError, match=r"holds 6 pages, expected one image"):
+    with pytest.raises(DataError, match=r"holds 6 pages, expected one image|is a colour image"):
         load("nnunet", tmp_path)

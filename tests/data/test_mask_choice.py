@@ -76,6 +76,10 @@ def test_what_names_leave_open_is_asked_for_and_the_answer_is_taken(tmp_path, fo
         (["images/{}.tif", "images/{}_cp_masks.png"], "images/0_cp_masks.png"),
         (["{}.tif", "{}_cp_masks.tif"], "0_cp_masks.tif"),
         (["{}.jpg", "{}.png"], "0.png"),
+        (["img/img000{}.png", "label/label000{}.png"], "label/label0000.png"),  # BTCV
+        (["images/{}.png", "masks/mask_{}.png"], "masks/mask_0.png"),
+        (["volume-{}.png", "labels-{}.png"], "labels-0.png"),  # LiTS
+        (["case{}_image.png", "case{}_label.png"], "case0_label.png"),
         (["Images/{}.tif", "Labels/{}.tif"], "Labels/0.tif"),
         (["a{}.png", "a{}_mask.png", "a{}_left.png", "a{}_left_mask.png"], "a0_mask.png"),
     ],
@@ -93,6 +97,68 @@ def test_names_that_say_it_are_enough(tmp_path, names, label):
 def test_jpeg_masks_are_not_passed_over_for_what_lies_beside(tmp_path):
     write(tmp_path, ["images/{}.png", "masks/{}.jpg", "grey/{}.png"])
     assert "--masks grey or masks" in detect(tmp_path).problems[0].fix
+
+
+@pytest.mark.parametrize("channels", [("_flair", "_t1", "_t1ce", "_t2"), ("-t1n", "-t1c")])
+def test_a_mask_beside_several_channels_is_asked_about(tmp_path, channels):
+    """BraTS keeps a folder for each subject; `t1ce` is no mask of `t1`, though its name begins so."""
+    for i in range(5):
+        name = f"BraTS_{i:03d}"
+        for seed, channel in enumerate((*channels, channels[0][0] + "seg")):
+            pixels = box(i) if "seg" in channel else files.blob(10 * seed + i, SHAPE)[0]
+            files.picture(tmp_path / name / f"{name}{channel}.png", pixels)
+    layout = detect(tmp_path)
+    assert layout.cases == () and len(layout.problems) == 5
+    ((who, row),) = grouped(layout.problems)
+    assert (
+        who == "5 cases" and f"BraTS_000{channels[1]}.png" in row.what and "BraTS_000_0000, BraTS_000_0001" in row.fix
+    )
+    with pytest.raises(DataError, match="one mask beside several files"):
+        segment.load_support(tmp_path, "auto", False)
+
+
+def test_one_mask_of_several_images_is_a_row(tmp_path):
+    """The channels of an nnU-Net folder without its `dataset.json`."""
+    write(tmp_path, ["imagesTr/c{}_0000.png", "imagesTr/c{}_0001.png", "labelsTr/c{}.png"])
+    rows = [row for row in check(tmp_path) if "is the mask of 2 images: c0_0000.png, c0_0001.png" in row.what]
+    assert len(rows) == 1 and not rows[0].fatal and "dataset.json" in rows[0].fix
+
+
+def test_folders_inside_the_folder_of_images_are_named(tmp_path):
+    write(tmp_path, ["images/train/{}.png", "masks/train/{}.png"])
+    (row,) = detect(tmp_path).problems
+    assert "images holds folders (train) and no images" in row.what and "train/images" in row.fix
+
+
+def test_names_of_a_mac_are_those_of_others(tmp_path):
+    """Unicode normalization: NFD as macOS writes it, NFC as others do."""
+    write(tmp_path, ["images/a\u0308{}.png", "labels/\xe4{}.png"])
+    assert len(detect(tmp_path).cases) == 6 and check(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "rows"),
+    [
+        ((0, 128, 255), 0),  # greys that stand for classes
+        ((*range(12), 255), 0),  # classes, and 255 for what is ignored (Cityscapes)
+        ((0, *range(100, 110), 255), 1),  # an edge that was interpolated
+    ],
+)
+def test_greys_between_the_labels_are_a_row(tmp_path, values, rows):
+    write(tmp_path, ["images/{}.png"], cases=4)
+    for i in range(4):
+        mask = np.array(values, np.uint8)[np.random.default_rng(i).integers(0, len(values), SHAPE)]
+        files.picture(tmp_path / "labels" / f"{i}.png", mask)
+    found = [row for row in check(tmp_path) if "resampled with interpolation" in row.what]
+    assert len(found) == rows and not any(row.fatal for row in found)
+
+
+def test_images_taken_for_masks_are_a_row(tmp_path):
+    write(tmp_path, ["images/{}.png"], cases=4)
+    for i in range(4):
+        files.picture(tmp_path / "labels" / f"{i}.png", files.blob(50 + i, SHAPE)[0])
+    (row,) = check(tmp_path)
+    assert "values: are they maps of instances, or images?" in row.what and not row.fatal
 
 
 def test_colour_pictures_are_no_masks(tmp_path):

@@ -74,6 +74,17 @@ def planes(array):
     return np.moveaxis(array, -1, 0)
 
 
+def pages(image, further, kind):
+    """A writer of two pages, the second of a NewSubfileType of its own."""
+
+    def write(path):
+        with tifffile.TiffWriter(path) as file:
+            file.write(image, metadata=None)
+            file.write(further, subfiletype=kind, metadata=None, photometric="mask" if kind == 4 else "minisblack")
+
+    return write
+
+
 NO_LABELS = r"is a colour image, not a mask"
 # name of the file | how it is written | image | mask, or the words of the error | depth | where the right value stands
 TABLE = [
@@ -136,6 +147,14 @@ TABLE = [
     ("unlike.tif", lambda p: Image.fromarray(EIGHT).save(p, save_all=True, append_images=[Image.fromarray(EIGHT[:2])]), r"2 pages of unlike form", r"2 pages of unlike form", None, "pages of two sizes"),
     ("cmyk.tif", lambda p: Image.new("CMYK", (11, 3)).save(p), r"of the kind SEPARATED", r"of the kind SEPARATED", None, "TIFF 6.0 section 16"),
     ("lossy.tif", lambda p: Image.new("RGB", (16, 16)).save(p, compression="jpeg"), np.zeros((16, 16, 3)), r"is a JPEG file, whose compression", Depth(8, 3), "Compression 7"),
+    ("inks.jpg", lambda p: Image.new("CMYK", (11, 3)).save(p), r"of the kind CMYK", r"is a JPEG file", None, "as CMYK in TIFF"),
+    ("jpeg2000.tif", lambda p: tifffile.imwrite(p, EIGHT, compression="jpeg2000"), EIGHT, r"is a JPEG 2000 file, whose compression may change", Depth(8, 1), "Compression 34712: 9-7 and 5-3 wavelets"),
+    ("webp.tif", lambda p: tifffile.imwrite(p, np.zeros((16, 16, 3), np.uint8), compression="webp", photometric="rgb"), np.zeros((16, 16, 3)), r"is a WebP file, whose compression may change", Depth(8, 3), "Compression 50001"),
+    ("zstd.tif", lambda p: tifffile.imwrite(p, DEEP, compression="zstd"), DEEP, DEEP, Depth(16, 1), "Compression 50000, without loss"),
+    ("nan.tif", raw_tiff(np.where(BIT, np.nan, 1).astype(np.float32)), np.where(BIT, np.nan, 1), r"values that are not finite", Depth(32, 1), "IEEE 754: NaN is unlike itself"),
+    ("reduced.tif", pages(DEEP, DEEP[::2, ::2], 1), DEEP, DEEP, Depth(16, 1), "NewSubfileType 1: a smaller copy (TIFF 6.0 section 8)"),
+    ("valid.tif", pages(DEEP, BIT > 0, 4), DEEP, DEEP, Depth(16, 1), "NewSubfileType 4: GDAL's mask of what is valid"),
+    ("see_through.png", lambda p: Image.fromarray(TWO.astype(np.uint8)).save(p, transparency=0), TWO, TWO, Depth(8, 1), "PNG 11.3.2 (tRNS) changes no samples"),
     ("named.png", lambda p: Image.fromarray(ONE).save(p, format="JPEG"), ONE, r"is a JPEG file, whose compression", Depth(8, 1), "the content decides"),
     ("named.tif", lambda p: Image.fromarray(EIGHT).save(p, format="PNG"), EIGHT, EIGHT, Depth(8, 1), "the content decides"),
 ]  # fmt: skip

@@ -34,6 +34,8 @@ def slices(pattern, subjects="012345"):
         (slices("{}_S{:02d}", ("smith", "jones", "brown")), 3),
         (slices("TCGA_CS_494{}_19960909_{}"), 6),  # LGG segmentation on Kaggle
         (slices("{}-{:02d}"), 6),
+        (slices("TCGA-18-559{}-01Z_x0_y{:03d}") + slices("TCGA-18-559{}-01Z_x256_y{:03d}"), 6),  # tiles
+        (slices("slide{}_r1_c{}") + slices("slide{}_r2_c{}"), 6),
         (slices("patient{}_frame{:02d}"), 6),
         ([f"wbc_{i}" for i in range(8)], 8),
         ([f"img_{i:03d}" for i in range(8)], 8),
@@ -66,6 +68,15 @@ def test_kinds_of_image_are_asked_about_and_left_apart(tmp_path):
     assert not row.fatal and "'benign' (4), 'normal' (4)" in row.what and "--subjects" in row.fix
     assert "8 subjects by their names" in examine(tmp_path).summary
     assert check(tmp_path, subjects=r"(.+)") == []
+
+
+def test_subjects_that_are_alike_themselves_are_asked_about(tmp_path):
+    """`slide1_0_256` may be a tile of a slide, or the third number of a second visit."""
+    write(tmp_path, [f"slide{i}_{x}_{y}" for i in range(3) for x in (0, 256) for y in (0, 256)])
+    (row,) = check(tmp_path)
+    assert not row.fatal and "'slide0_0', 'slide0_256'" in row.what
+    assert check(tmp_path, subjects=row.fix.split("'")[1]) == []
+    assert "3 subjects" in examine(tmp_path, subjects=row.fix.split("'")[1]).summary
 
 
 def test_a_pattern_goes_before_names(tmp_path, capsys):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from experiments import segment
 from hyperlab.data.readers.scan import read_labels
+from hyperlab.errors import DataError
 from hyperlab.in_context import network_of
 from hyperlab.models import UniverSeg
 from hyperlab.train.checkpoints import save_variables
@@ -193,6 +194,34 @@ def test_the_masks_are_named_where_several_folders_hold_some(tmp_path, stand_in,
     assert segment.main([*words, "--masks=labels"]) == 0
     assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["q.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "masks" / "q.png")), truth)
+
+
+def test_examples_and_images_of_unlike_depths_are_refused_before_any_work(tmp_path, stand_in, capsys):
+    write_pairs(tmp_path / "support")
+    (tmp_path / "images").mkdir()
+    image, _ = picture(9)
+    Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "images" / "deep.png")
+    arguments = [f"--images={tmp_path / 'images'}", f"--support={tmp_path / 'support'}", f"--out={tmp_path / 'out'}",
+                 "--size=0", "--params=any"]  # fmt: skip
+    assert segment.main(arguments) == 2
+    assert "images of 2 kinds" in (told := capsys.readouterr().err) and "deep.png" in told
+    assert not (tmp_path / "out").exists()
+    assert segment.main([*arguments, "--normalize=percentiles"]) == 0
+    Image.fromarray(np.stack([image] * 3, -1)).save(tmp_path / "images" / "deep.png")  # colours are averaged
+    assert segment.main(arguments) == 0
+
+
+def test_examples_whose_palettes_differ_are_refused(tmp_path):
+    write_pairs(tmp_path)
+    for index, colours in enumerate([(9, 0, 0, 0, 0, 9), (0, 0, 9, 9, 0, 0)]):
+        mask = Image.fromarray((picture(index)[1] > 0).astype(np.uint8), "P")
+        mask.putpalette([0, 0, 0, *colours])
+        mask.save(tmp_path / "labels" / f"case_{index}.png")
+    (tmp_path / "images" / "case_2.png").unlink()
+    (tmp_path / "labels" / "case_2.png").unlink()
+    with pytest.raises(DataError, match=r"label 1 is drawn in \(9, 0, 0\) .* their palettes differ"):
+        segment.load_support(tmp_path, "auto", False)
+    assert segment.load_support(tmp_path, "auto", True)[2] == (1,)
 
 
 def test_weights_from_a_file(tmp_path):

@@ -12,6 +12,8 @@ from hyperlab.errors import DataError
 def list_npz(root: str | Path) -> Layout:
     """The cases of an archive with arrays `image` (`[n, *spatial]` or `[n, *spatial, channel]`) and `label`.
 
+    Labels are `[n, *spatial]`; beside channels they may have a last axis of one entry.
+
     An array `subject` `[n]` says which cases belong together.
 
     Args:

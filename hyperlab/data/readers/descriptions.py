@@ -114,6 +114,23 @@ class Description:
         listed += [(entry, "test") for entry in self.test]
         return [self._entry(entry, part) for entry, part in listed]
 
+    def places(self) -> dict[str, tuple[list[str], str]] | None:
+        """`dataset`: the images and the label of each training case, wherever they lie; None where it is left out.
+
+        nnU-Net 2 takes them instead of `imagesTr` and `labelsTr`; paths are from the root, or begin at it.
+        """
+        listed = self._content.get("dataset")
+        if listed is None:
+            return None
+        if not isinstance(listed, dict) or not listed:
+            raise self._wrong("dataset", listed, "{'case': {'images': [...], 'label': ...}}")
+        for name, entry in listed.items():
+            images = entry.get("images") if isinstance(entry, dict) else None
+            texts = isinstance(images, list) and images and all(isinstance(image, str) for image in images)
+            if not texts or not isinstance(entry.get("label"), str):
+                raise self._wrong(f"dataset: {name}", entry, "{'images': [...], 'label': ...}")
+        return {name: (entry["images"], entry["label"]) for name, entry in listed.items()}
+
     def classes(self) -> dict[int, str]:
         """The names of the label values, by value; the map goes from name to value, in version 1 the other way."""
         labels = self._content.get("labels")

@@ -64,7 +64,8 @@ def list_folder(
 
     Either an image folder beside a mask folder (`images` and `labels`, `image` and `mask`, ...), in the root
     or in `train`, `val` and `test`, or both kinds of files in one folder. A mask has its image's name, or
-    that name with a tail (`_mask`, `_gt`, `_1stHO`). In one folder, of two files of one name the PNG file is the mask.
+    that name with a tail (`_mask`, `_gt`, `_1stHO`), or both have words for what they are (`img01` and `label01`,
+    `a_image` and `a_mask`). In one folder, of two files of one name the PNG file is the mask.
 
     Nothing is chosen by the order of names: where the files of several folders pair with the images, or an image has
     several masks, the layout has a problem that asks for `masks` or `mask_suffix`. Masks with a number after the tail
@@ -113,8 +114,23 @@ def list_folder(
             f"beside one of {', '.join(MASK_FOLDERS[:5])}, or files such as a.jpg with a_mask.png"
         )
     cases = sorted(_told_apart(found.cases), key=lambda case: (case.part != "train", case.name))
+    found.problems += _shared_masks(cases)
     layout = Layout("folder", root, tuple(cases), None, tuple(found.problems), tuple(found.aside))
     return with_subjects(layout, subjects)
+
+
+def _shared_masks(cases: list[Case]) -> list[Problem]:
+    """A row where one mask is that of several images: channels of a case, each of which counts as an image."""
+    images: dict[Path, list[str]] = {}
+    for case in cases:
+        if case.label is not None:
+            images.setdefault(case.label, []).append(case.images[0].name)
+    fix = "where these are channels of one case, a dataset.json makes them nnU-Net's; else see whether that is meant"
+    return [
+        Problem(names[0].partition(".")[0], f"{label} is the mask of {len(names)} images: {', '.join(names[:4])}", fix,
+                fatal=False)
+        for label, names in images.items() if len(names) > 1
+    ]  # fmt: skip
 
 
 def _image_folder(folder: Path, found: _Listing) -> Path | None:
@@ -160,7 +176,12 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
     found.aside += [path for path in files if choice.is_pickle(path)]
     images = found.one_of_each_name(path for path in files if path not in found.aside)
     if not images:
-        found.problems.append(Problem("", f"{image_folder} is empty", "put the images there"))
+        inside = [entry.name for entry in visible(image_folder) if entry.is_dir()]
+        what, fix = "is empty", "put the images there"
+        if inside:
+            what = f"holds folders ({', '.join(inside[:3])}) and no images"
+            fix = "put train/images beside train/masks, and test likewise"
+        found.problems.append(Problem("", f"{image_folder} {what}", fix))
     if len(mask_folders) > 1:
         found.problems.append(choice.which_folder(image_folder, list(mask_folders)))
         pairs = [choice.pair(images, _mask_files(folder)) for folder in mask_folders]
@@ -209,7 +230,9 @@ def _pair_in_one_folder(folder: Path, part: str, found: _Listing) -> None:
     for path in files:
         if path not in objects:
             by_stem.setdefault(stem_of(path), []).append(path)
+    apart = _masks_of_other_names(by_stem, found)
     images, owners = _images_and_masks(by_stem, found)
+    images, owners = [*images, *{owner.image: None for owner in apart}], [*owners, *apart]
     pairs = choice.chosen(images, [owner.mask for owner in owners], owners, found.mask_suffix)
     found.tails |= {owner.tail for owner in owners}
     found.take(pairs, part)
@@ -221,6 +244,34 @@ def _pair_in_one_folder(folder: Path, part: str, found: _Listing) -> None:
                 Problem(stem_of(image), f"{path} holds Python objects, as Cellpose keeps them, which are not read",
                         f"save the masks as {stem_of(image)}_masks.png (or .tif)")
             )  # fmt: skip
+
+
+def _masks_of_other_names(by_stem: dict[str, list[Path]], found: _Listing) -> list[choice.Owned]:
+    """Takes out of `by_stem` the masks whose name is not their image's with a tail.
+
+    `a_image` beside `a_label` is a pair, and so are `volume-0` and `segmentation-0`; several images of one mask are a
+    problem.
+    """
+    owners = []
+    for mask, alike in choice.kin(by_stem).items():
+        masks, images = by_stem[mask], [by_stem[stem][0] for stem in alike if stem in by_stem]
+        if len(alike) > 1:
+            found.problems.append(choice.which_image(masks[0], images))
+            found.aside += [*masks, *images]
+        elif choice.says_image(alike[0]):
+            tail = mask[len(choice.before_mask(mask)) :]
+            owners += [choice.Owned(path, images[0], tail) for path in found.one_of_each_name(masks)]
+        else:
+            continue
+        del by_stem[mask]
+        taken = alike if len(alike) > 1 else ()
+        for stem in taken:
+            by_stem.pop(stem, None)
+    for mask, image in choice.by_first_word(by_stem).items():
+        owners += [choice.Owned(path, by_stem[image][0], "") for path in found.one_of_each_name(by_stem.pop(mask))]
+    for owner in owners:
+        by_stem.pop(stem_of(owner.image), None)
+    return owners
 
 
 def _images_and_masks(by_stem: dict[str, list[Path]], found: _Listing):

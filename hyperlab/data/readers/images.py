@@ -95,10 +95,12 @@ def labels_of(path: str | Path, raster: Raster) -> np.ndarray:
       DataError: as `read_mask`.
     """
     if raster.lossy:
-        raise _lossy(path)
+        raise _lossy(path, raster.lossy)
     if raster.palette is not None:
         return _palette_labels(path, raster)
     values = _real(path, raster.values)
+    if not np.isfinite(values).all():
+        raise DataError(f"{path} holds values that are not finite, so no labels; set them to the background's")
     if np.any(values != values[..., :1]):
         raise DataError(
             f"{path} is a colour image, not a mask of labels: its channels differ; "
@@ -109,7 +111,7 @@ def labels_of(path: str | Path, raster: Raster) -> np.ndarray:
         labels = _alpha_labels(path, labels, raster.alpha)
     if labels.dtype.kind != "f":
         return labels
-    if np.any(labels != np.round(labels)) or not np.isfinite(labels).all():
+    if np.any(labels != np.round(labels)):
         raise DataError(f"{path} holds values that are no whole numbers, so no labels; save the mask as integers")
     if np.abs(labels.astype(np.float64)).max(initial=0) >= 2**63:
         raise DataError(f"{path} holds labels beyond 64 bits; renumber them from 0")
@@ -126,9 +128,10 @@ def refuse_lossy(path: Path) -> None:
         raise _lossy(path)
 
 
-def _lossy(path: str | Path) -> DataError:
+def _lossy(path: str | Path, kind: str = "JPEG") -> DataError:
+    changes = "changes" if kind == "JPEG" else "may change"
     return DataError(
-        f"{path} is a JPEG file, whose compression changes labels at every border; "
+        f"{path} is a {kind} file, whose compression {changes} labels at every border; "
         "export the mask as PNG from its source (converting this file keeps the damage)"
     )
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,14 @@ _WORD = re.compile(
     r"\d(?:st|nd|rd|th)[A-Za-z]*)\d*(?:[-_. ]\(?[A-Za-z0-9]+\)?)*",
     re.IGNORECASE,
 )
+# words of images, which have nothing to say of what is in them
+_IMAGE = r"(?:images?|imgs?|imaging|im|orig|original|raw|scan|volume|vol|ct|mri?|photo)"
+_IMAGE_AT_END = re.compile(rf".+[-_. ]{_IMAGE}", re.IGNORECASE)
+_BEFORE_A_WORD = re.compile(r"(.+)[-_. ][A-Za-z][A-Za-z0-9]*")
+_AT_START = {
+    "image": re.compile(rf"{_IMAGE}[-_ ]?(?=\d)", re.IGNORECASE),
+    "mask": re.compile(r"(?:masks?|seg|segmentation|labels?|gt)[-_ ]?(?=\d)", re.IGNORECASE),
+}
 _NUMBER = re.compile(r"[-_ ]\(?\d+\)?")
 _CHANNEL = re.compile(r"_\d{4}$")
 
@@ -107,17 +116,22 @@ def owned(images: Iterable[Path], masks: Iterable[Path]) -> list[Owned]:
     """
     by_stem: dict[str, list[Path]] = {}
     for image in images:
-        stem = stem_of(image)
+        stem = _stem(image)
         for name in {stem, _CHANNEL.sub("", stem)}:
             by_stem.setdefault(name, []).append(image)
     found = []
     for mask in masks:
-        stem = stem_of(mask)
+        stem = _stem(mask)
         fit = (end for end in range(len(stem), 0, -1) if stem[:end] in by_stem and is_tail(stem[end:]))
         end = next(fit, 0)
-        same = [image for image in by_stem.get(stem[:end], ()) if stem_of(image) == stem[:end]]
+        same = [image for image in by_stem.get(stem[:end], ()) if _stem(image) == stem[:end]]
         found += [Owned(mask, image, stem[end:]) for image in same or by_stem.get(stem[:end], ())]
     return found
+
+
+def _stem(path: Path) -> str:
+    """A name in one spelling: a Mac writes an umlaut as two characters, others as one."""
+    return unicodedata.normalize("NFC", stem_of(path))
 
 
 def is_tail(text: str) -> bool:
@@ -136,6 +150,68 @@ def says_mask(text: str) -> bool:
     [True, True, True, True, False, False]
     """
     return bool(_WORD.fullmatch(text))
+
+
+def kin(stems: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Of each name that says it is a mask's, and whose image is not there: the names of other files that begin alike.
+
+    BraTS keeps four channels of a case so, beside one mask.
+
+    >>> kin(["a_flair", "a_t1", "a_t1ce", "a_seg", "b", "b_mask", "c_mask"])
+    {'a_seg': ('a_flair', 'a_t1', 'a_t1ce')}
+    """
+    stems = sorted(stems)
+    starts = {stem: start for stem in stems if (start := before_mask(stem))}
+    known, with_mask = set(stems), set(starts.values())
+    alike: dict[str, list[str]] = {}
+    for stem in stems:
+        found = _BEFORE_A_WORD.fullmatch(stem)
+        if found and stem not in starts and stem not in with_mask:
+            alike.setdefault(found[1], []).append(stem)
+    return {
+        mask: tuple(alike[start]) for mask, start in starts.items() if start not in known and start in alike
+    }  # fmt: skip
+
+
+def by_first_word(stems: Iterable[str]) -> dict[str, str]:
+    """The image's name of each mask's, where both begin with a word for what they are, and go on alike with a number.
+
+    >>> by_first_word(["volume-0", "volume-1", "segmentation-0", "label_7"])
+    {'segmentation-0': 'volume-0'}
+    """
+    stems = sorted(stems)
+    images = {stem[found.end() :]: stem for stem in stems if (found := _AT_START["image"].match(stem))}
+    masks = {stem: stem[found.end() :] for stem in stems if (found := _AT_START["mask"].match(stem))}
+    return {mask: images[rest] for mask, rest in masks.items() if rest in images}
+
+
+def before_mask(stem: str) -> str:
+    """What stands before the shortest tail that has a word of masks, or nothing.
+
+    >>> before_mask("case_3_seg"), before_mask("case_3_seg_1"), before_mask("case_3")
+    ('case_3', 'case_3', '')
+    """
+    return next((stem[:end] for end in range(len(stem) - 1, 0, -1) if says_mask(stem[end:])), "")
+
+
+def says_image(stem: str) -> bool:
+    """Whether a name ends with a word that only says that it is an image's.
+
+    >>> says_image("case_3_image"), says_image("case_3_flair")
+    (True, False)
+    """
+    return bool(_IMAGE_AT_END.fullmatch(stem))
+
+
+def which_image(masks: Path, images: list[Path]) -> Problem:
+    """What to do where one mask may belong to several images, as channels of a case do."""
+    start = before_mask(stem_of(masks))
+    what = f"{masks} is one mask beside several files that may be its image: {', '.join(path.name for path in images)}"
+    fix = (
+        f"keep channels of one case as nnU-Net does ({start}_0000, {start}_0001, ... in imagesTr, {start} in labelsTr, "
+        "and a dataset.json), or give each image a mask of its own name"
+    )
+    return Problem(start, what, fix)
 
 
 def is_pickle(path: Path) -> bool:
@@ -214,16 +290,28 @@ def _fit_for_masks(united: list[tuple[str, tuple[Path, ...]]]) -> list[tuple[str
 
 
 def _alike(images: list[Path], masks: list[Path]) -> list[Owned]:
-    """Pairs by what stands before the tails of both; a number must be in it, and one image alone may have it."""
+    """Pairs by names without the tails of both and without words such as `img` and `label` at their start.
+
+    A number must be left, and one image alone may have it.
+    """
     by_key: dict[str, list[Path]] = {}
     for image in images:
-        by_key.setdefault(_TAIL_AT_END.sub("", stem_of(image)), []).append(image)
+        by_key.setdefault(_key(image, "image"), []).append(image)
     found = []
     for mask in masks:
-        key = _TAIL_AT_END.sub("", stem_of(mask))
+        key = _key(mask, "mask")
         if any(character.isdigit() for character in key) and len(by_key.get(key, ())) == 1:
-            found.append(Owned(mask, by_key[key][0], stem_of(mask)[len(key) :]))
+            found.append(Owned(mask, by_key[key][0], _stem(mask).partition(key)[2]))
     return found
+
+
+def _key(path: Path, kind: str) -> str:
+    return _TAIL_AT_END.sub("", _without_word(_stem(path), kind))
+
+
+def _without_word(stem: str, kind: str) -> str:
+    found = _AT_START[kind].match(stem)
+    return stem[found.end() :] if found else stem
 
 
 _TAIL_AT_END = re.compile(r"(?:[-_. ][A-Za-z]+\d?)+$")

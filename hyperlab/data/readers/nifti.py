@@ -46,6 +46,7 @@ def read_nifti(path: str | Path) -> Scan:
             raise DataError(f"{path} is no NIfTI file ({error}); is it complete, and of the format it is named?") \
                 from error  # fmt: skip
         _check_size(path, image)
+        _check_offset(path, image)
         affine = _affine(path, image)
         warnings = _disagreements(path, image)
         if len(image.shape) >= 3:
@@ -90,6 +91,16 @@ def _check_size(path: Path, image: Any) -> None:
         )
 
 
+def _check_offset(path: Path, image: Any) -> None:
+    """Refuses pixels that begin inside the header, which nibabel would read as such where the offset is 0."""
+    offset, header = image.dataobj.offset, image.header
+    if header.is_single and offset < header.sizeof_hdr:
+        raise DataError(
+            f"{path} is damaged (vox_offset {offset}, expected at least {header.sizeof_hdr}, the length of its "
+            "header); write it again"
+        )
+
+
 def _affine(path: Path, image: Any) -> np.ndarray:
     affine = np.asarray(image.affine, np.float64)
     columns = affine[:3, :3]
@@ -109,7 +120,13 @@ def _disagreements(path: Path, image: Any) -> tuple[str, ...]:
     extent = np.array([*(n - 1 for n in (*image.shape, 1, 1)[:3]), 1])
     rows = []
     if header["sform_code"] > 0 and header["qform_code"] > 0:
-        apart = (np.asarray(header.get_sform()) - np.asarray(header.get_qform())) * extent
+        try:
+            qform = np.asarray(header.get_qform())
+        except ValueError:  # of its three numbers no turn can be made
+            qform = np.full((4, 4), np.nan)
+        if not np.isfinite(qform).all():
+            return (f"{path} has a qform that is no turn (quatern_b, quatern_c, quatern_d); the sform is used",)
+        apart = (np.asarray(header.get_sform()) - qform) * extent
         if not np.abs(apart).max() <= tolerance * max(1, extent.max()):
             corner = float(np.abs(apart).sum(1).max())
             rows.append(f"{path} has a sform and a qform that lie up to {corner:.3g} mm apart; the sform is used")

@@ -1,5 +1,6 @@
 """The two layouts around a `dataset.json`: nnU-Net's raw data and the Medical Segmentation Decathlon."""
 
+import os
 import re
 from collections import Counter
 from contextlib import suppress
@@ -27,8 +28,9 @@ def list_nnunet(root: str | Path, subjects: str | None = None) -> Layout:
     `dataset.json` holds `channel_names`, `labels` (name to value), `numTraining` and `file_ending`; images are
     `imagesTr/<case>_0000.ext`, one file for each channel or several channels in a file (RGB), masks
     `labelsTr/<case>.ext`; `imagesTs` and `labelsTs` hold test cases. Beside TIFF files, `<case>.json` may hold the
-    spacing. Version 1 (`modality`, labels from value to name, perhaps a list `training`) is read as well. Files that
-    are no images are passed over.
+    spacing. Where `dataset.json` has a field `dataset`, it names the files of each training case. Version 1
+    (`modality`, labels from value to name, perhaps a list `training`) is read as well. Files that are no images are
+    passed over.
 
     Args:
       root: the folder.
@@ -46,7 +48,11 @@ def list_nnunet(root: str | Path, subjects: str | None = None) -> Layout:
         ending = _usual_ending(root / "imagesTr")
         problems.append(Problem("", f"{description.path} has no file_ending (version 1?)",
                                 f'add "file_ending": "{ending}"', fatal=False))  # fmt: skip
-    cases = _part(root, "Tr", "train", ending, channels, problems)
+    places = description.places()
+    cases = (
+        _part(root, "Tr", "train", ending, channels, problems) if places is None
+        else _listed(root, places, ending, channels, problems)
+    )  # fmt: skip
     cases += _part(root, "Ts", "test", ending, channels, problems)
     if list(classes) != list(range(len(classes))):
         problems.append(
@@ -110,6 +116,7 @@ def list_decathlon(root: str | Path, subjects: str | None = None) -> Layout:
             problems.append(
                 Problem(name, f"dataset.json lists {other} and {image_name}, two files of one name", "keep one of them")
             )  # fmt: skip
+    problems += _shared_masks(entries)
     stated, listed = description.count, sum(part == "train" for _, _, part in entries)
     if stated is not None and stated != listed:
         problems.append(
@@ -118,6 +125,19 @@ def list_decathlon(root: str | Path, subjects: str | None = None) -> Layout:
         )  # fmt: skip
     layout = Layout("decathlon", root, tuple(cases), description.classes(), tuple(problems))
     return with_subjects(layout, subjects)
+
+
+def _shared_masks(entries: list[tuple[str, str | None, str]]) -> list[Problem]:
+    """A row for each mask that the list gives to several images."""
+    owners: dict[str, list[str]] = {}
+    for image, label, _ in entries:
+        if label is not None and image not in owners.setdefault(label, []):
+            owners[label].append(image)
+    return [
+        Problem(stem_of(Path(images[0])), f"dataset.json gives {label} to {len(images)} images: "
+                f"{', '.join(images[:3])}", "see whether that is meant", fatal=False)
+        for label, images in owners.items() if len(images) > 1
+    ]  # fmt: skip
 
 
 def is_decathlon(root: Path) -> bool:
@@ -187,6 +207,22 @@ def _part(root: Path, ending_of_folder: str, part: str, ending: str, channels: i
         else:
             problems.append(Problem(stem_of(path), f"{path} has no image in {images.name}",
                                     "bring the image, or remove the mask"))  # fmt: skip
+    return cases
+
+
+def _listed(root: Path, places: dict[str, tuple[list[str], str]], ending: str, channels: int, problems: list[Problem]):
+    """The training cases whose files `dataset.json` names one by one."""
+    cases = []
+    for name, (images, label) in places.items():
+        *paths, mask = (root / os.path.expandvars(file) for file in (*images, label))
+        absent = [path for path in (*paths, mask) if not path.is_file()]
+        problems += [
+            Problem(name, f"dataset.json names {path}, which does not exist", "bring the file, or take the case out")
+            for path in absent
+        ]
+        if not absent and _check_channels(name, paths[0].parent, dict(enumerate(paths)), ending, channels, problems):
+            case = Case(name, tuple(paths), mask, subject_of(name), channels=channels)
+            cases.append(replace(case, spacing_files=_spacing_files(case, problems)))
     return cases
 
 

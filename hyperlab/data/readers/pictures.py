@@ -14,7 +14,7 @@ from hyperlab.data.readers.raster import Raster, native, upright
 from hyperlab.errors import AGAIN, DataError, reading
 
 _FORMATS = ("PNG", "BMP", "JPEG")  # by content, whatever the name
-_LOSSY = ("JPEG", "MPO")  # MPO: a JPEG file that holds several
+_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG"}  # MPO: a JPEG file that holds several
 _ORIENTATION = 0x0112
 
 
@@ -35,7 +35,11 @@ def read_picture(path: Path | str, content: bytes | None = None) -> Raster:
             raise DataError(f"{path} holds {pages} pages, expected one image; save one file for each page")
         bits = _bits(image)
         orientation = image.getexif().get(_ORIENTATION, 1)
-        lossy = image.format in _LOSSY
+        lossy = _LOSSY.get(image.format, "")
+        if image.mode == "CMYK":  # some programs store its inks inverted, and no file says so for sure
+            raise DataError(
+                f"{path} holds colours of the kind CMYK, expected grey, RGB or a palette; convert it to RGB"
+            )
         image.load()
         if bits == 16 and not image.mode.startswith("I"):
             values, alpha = _deep(path, image.format, whole)
@@ -102,7 +106,7 @@ def _content(image: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | No
     elif image.mode == "1" and image.format == "BMP":  # two palette entries, black and white
         image = image.convert("L")
     elif image.mode not in ("1", "L", "RGB", "I", "F") and not image.mode.startswith("I;16"):
-        image = image.convert("RGB")  # CMYK, YCbCr
+        image = image.convert("RGB")  # YCbCr
     values = native(np.asarray(image))
     return (values[..., None] if values.ndim == 2 else values), alpha, palette
 

@@ -15,7 +15,7 @@ class Raster(NamedTuple):
       alpha: `[height, width]`, or None.
       palette: uint8 `[entries, 3]`, or None.
       white_is_zero: whether 0 is displayed as white (TIFF's PhotometricInterpretation 0). The numbers are not turned.
-      lossy: whether the compression changes numbers.
+      lossy: the name of a compression that changes numbers, or may; empty of others.
     """
 
     values: np.ndarray
@@ -23,7 +23,7 @@ class Raster(NamedTuple):
     alpha: np.ndarray | None = None
     palette: np.ndarray | None = None
     white_is_zero: bool = False
-    lossy: bool = False
+    lossy: str = ""
 
     @property
     def grey_palette(self) -> bool:

@@ -154,6 +154,16 @@ def archive_array(path: Path, keys: tuple[str, ...]) -> np.ndarray | None:
     return next((arrays[key] for key in keys if key in arrays), None)
 
 
+def archive_labels(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels `[n, *spatial]` of an archive, without the last axis of one entry that Keras keeps beside channels.
+
+    >>> archive_labels(np.zeros((9, 8, 8, 3)), np.zeros((9, 8, 8, 1))).shape
+    (9, 8, 8)
+    """
+    kept = labels.shape == (*images.shape[:-1], 1) and images.shape[-1] > 1
+    return labels[..., 0] if kept else labels
+
+
 def _read(path: Path, index: int | None, label: bool, stack: bool) -> Scan:
     from hyperlab.data.readers.images import SUFFIXES
     from hyperlab.data.readers.nifti import read_nifti
@@ -165,6 +175,7 @@ def _read(path: Path, index: int | None, label: bool, stack: bool) -> Scan:
         return _picture(path, label, stack)
     if suffix == ".npz":
         images, labels = (archive_array(path, keys) for keys in (IMAGE_KEYS, LABEL_KEYS))
+        labels = archive_labels(images, labels)
         if label:
             return Scan(labels[index])
         values = images[index]

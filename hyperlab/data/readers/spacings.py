@@ -14,6 +14,12 @@ def gives_spacing(path: Path) -> bool:
     return _field(path) is not None
 
 
+def spaces_volumes(path: Path | None) -> bool:
+    """Whether a file gives the spacing of volumes; two numbers are those of an image, and no file is none."""
+    given = None if path is None else _field(path)
+    return given is not None and not (isinstance(given, list) and len(given) == 2)
+
+
 def read_spacing(path: Path, axes: int) -> tuple[float, ...]:
     """The distance between neighbours along each axis, in the order of the array's axes.
 

@@ -12,6 +12,11 @@ _FEWEST_ALIKE = 3  # names with one stem, for which a question is worth a row
 # what stands before a last number: a stem, what separates them, and perhaps a word such as `S` of `scan1_S012`
 _STEM = re.compile(r"(.*[^-_ .(])[-_ .(]+([A-Za-z]{0,6})[-_ ]?\d+\)?")
 _MARKED_STEM = re.compile(r"(.*\d)(s|sl|z|slice|frame)\d+", re.IGNORECASE)
+# where a tile of a larger picture was cut: `_x0_y256`, `_r3_c1`
+_TILE = re.compile(
+    r"(.*[^-_ .(])[-_ .]+(?:(?:x|col|c)[-_]?\d+[-_ .]?(?:y|row|r)|(?:y|row|r)[-_]?\d+[-_ .]?(?:x|col|c))[-_]?\d+",
+    re.IGNORECASE,
+)
 _SLICE_MARKS = ("s", "sl", "slc", "slice", "z", "frame")
 
 
@@ -43,7 +48,7 @@ def with_subjects(layout: Layout, pattern: str | None = None) -> Layout:
     if stem_of_name:
         example = next(iter(stem_of_name.values()))
         whose += f" ({len(stem_of_name)} names are alike but for a last number, as those of {example!r})"
-    problems = (*layout.problems, *_questions(layout, stem_of_name))
+    problems = (*layout.problems, *_questions(layout, stem_of_name), *_nested(stem_of_name))
     return replace(layout, cases=_given(layout, subjects), problems=problems, whose=whose)
 
 
@@ -76,6 +81,8 @@ def _stem(name: str) -> tuple[str, str]:
     if subject_of(name) != name:
         return "", ""
     folder, slash, own = name.rpartition("/")
+    if tile := _TILE.fullmatch(own):
+        return folder + slash + tile[1], "slice"
     found = _STEM.fullmatch(own) or _MARKED_STEM.fullmatch(own)
     return (folder + slash + found[1], found[2]) if found else ("", "")
 
@@ -98,6 +105,21 @@ def _questions(layout: Layout, known: dict[str, str]) -> list[Problem]:
             )
             return [Problem("", what, fix, fatal=False)]
     return []
+
+
+def _nested(known: dict[str, str]) -> list[Problem]:
+    """A row where the subjects themselves are alike but for a last number: `slide1_0_256` beside `slide1_256_0`."""
+    wider = slices_of(sorted(set(known.values())))
+    if not wider:
+        return []
+    first = next(iter(wider.values()))
+    shown = ", ".join([repr(stem) for stem, one in wider.items() if one == first][:4])
+    what = f"the subjects {shown} are alike but for a last number, too; each counts as a subject of its own"
+    fix = (
+        "where these are one, say so: --subjects '(.+?)[-_]\\d+[-_]\\d+$' (in Python subjects=..., in a study "
+        "--config.data.subjects=...)"
+    )
+    return [Problem("", what, fix, fatal=False)]
 
 
 def _by_pattern(names: Sequence[str], pattern: str) -> list[str]:

@@ -15,7 +15,14 @@ from hyperlab.errors import DataError, reading
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_VALUES = 2**32  # a header that states more lies, or needs another reader
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_JPEG = (6, 7, 33007, 34892)  # compressions of tag 259 that change numbers
+_JPEG = (6, 7, 33007, 34892)  # compressions of tag 259 that store YCbCr and give RGB
+# compressions that change numbers, or may: JPEG 2000, JPEG XR, WebP and JPEG XL have forms that lose nothing, but no
+# header says which it was
+_LOSSY = {
+    **dict.fromkeys(_JPEG, "JPEG"), **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
+    **dict.fromkeys((22610, 34934), "JPEG XR"), **dict.fromkeys((34927, 50001), "WebP"),
+    **dict.fromkeys((50002, 52546), "JPEG XL"),
+}  # fmt: skip
 _ALPHA = (1, 2)  # extra samples (tag 338) that are associated and unassociated alpha; 0 is unspecified
 
 
@@ -54,6 +61,10 @@ def read_tiff(path: Path, stack: bool = False) -> Raster:
     """
     with _opened(path) as form:
         page = form.page
+        axes = form.series.axes
+        if stack and form.planes == 1 and "S" in axes and axes.index("S") < axes.index("Y"):
+            # tifffile writes three or four planes as those of colours, where it is not told otherwise
+            form, axes = form._replace(alpha=None), axes.replace("S", "Z")
         if form.planes > 1 and not stack:
             raise DataError(
                 f"{path} holds {form.planes} pages, expected one image ({_axes(form)}); save one file for each page"
@@ -64,7 +75,7 @@ def read_tiff(path: Path, stack: bool = False) -> Raster:
             kind = getattr(page.photometric, "name", page.photometric)
             raise DataError(f"{path} holds colours of the kind {kind}, expected grey, RGB or a palette; "
                             "convert it to RGB")  # fmt: skip
-        values = native(_ordered(form.series.asarray(), form.series.axes))
+        values = native(_ordered(form.series.asarray(), axes))
         orientation = page.tags.valueof(274, default=1)
         values = np.stack([upright(plane, orientation) for plane in values])
         alpha = None if form.alpha is None else values[..., form.alpha]
@@ -73,7 +84,7 @@ def read_tiff(path: Path, stack: bool = False) -> Raster:
         if not stack:
             values, alpha = values[0], None if alpha is None else alpha[0]
         return Raster(
-            values, _bits(page), alpha, palette, page.photometric == _WHITE_IS_ZERO, page.compression in _JPEG
+            values, _bits(page), alpha, palette, page.photometric == _WHITE_IS_ZERO, _LOSSY.get(page.compression, "")
         )
 
 
@@ -97,7 +108,8 @@ def _opened(path: Path) -> Iterator[Form]:
     import tifffile  # a slow import that folders of PNG files do not need
 
     with reading(path), _complaints(), tifffile.TiffFile(path, _multifile=False) as file:
-        every = [series for series in file.series if not series.keyframe.is_reduced]
+        # smaller copies of the image, and which of its pixels are to be seen (GDAL), are no further images
+        every = [series for series in file.series if not (series.keyframe.is_reduced or series.keyframe.is_mask)]
         if len(every) != 1:
             raise DataError(f"{path} holds {len(every)} pages of unlike form, expected one image; "
                             "save one file for each page")  # fmt: skip
