@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import trees
 from hyperlab.errors import GammaError, ParameterTreeError
+from hyperlab.hypernet import nnx_modules
 from hyperlab.hypernet.decay import decayed
 from hyperlab.hypernet.gamma import GammaSpec
 from hyperlab.hypernet.heads import HEADS
@@ -94,8 +96,8 @@ class HyperModel:
           key: a PRNG key. The primary's part depends on `key` alone as `primary.init(split(key)[0])`, so that
             arms of a study that share a key share theta0.
           pretrained: the primary's own variables (or bare parameters) to start theta0 and the ordinary leaves
-            from, in its own structure or as `load_variables` reads them; other collections are taken from it
-            where it has them.
+            from, in its own structure or as `load_variables` reads them, or the NNX module (or `nnx.State`) that
+            has them; other collections are taken from it where it has them.
 
         Raises:
           ParameterTreeError: `pretrained` does not fit; each differing path is named.
@@ -106,6 +108,7 @@ class HyperModel:
         variables = self.primary.init(primary_key, *concrete(self.example_inputs), **self.example_kwargs)
         own = self.layout.read(variables.get("params", {}))
         if pretrained is not None:
+            pretrained = nn.meta.unbox(nnx_modules.variables_of(pretrained))
             whole = isinstance(pretrained, Mapping) and "params" in pretrained
             given = self.layout.read(pretrained["params"] if whole else pretrained)
             trees.check_same(given, own, "pretrained parameters")
@@ -260,7 +263,7 @@ class HyperModel:
           variables: from `init`.
           gamma: `[d]`, or `{name: [d]}`. For several draws on one batch use `jax.vmap` over this call.
           *inputs: the primary's inputs.
-          rngs: random streams for the primary, as in Linen.
+          rngs: random streams for the primary by name, or one key, as in Linen; `nnx.Rngs` give their next keys.
           mutable: as in Linen; with it the result is `(outputs, updated collections)`.
           offset: tensors by path that are added to theta; the gradient with respect to zeros here is the
             gradient with respect to the generated parameters.
@@ -275,7 +278,7 @@ class HyperModel:
         theta = self.theta(variables, self.delta(variables, gamma))
         if offset is not None:
             theta = {path: tensor + offset[path] for path, tensor in theta.items()}
-        options = {"rngs": rngs, "mutable": self._primary_mutable(mutable)}
+        options = {"rngs": nnx_modules.streams_of(rngs), "mutable": self._primary_mutable(mutable)}
         outputs = self.primary.apply(self.assemble(variables, theta), *inputs, **_given(options), **kwargs)
         return (outputs, {}) if mutable and not options["mutable"] else outputs
 
@@ -317,12 +320,12 @@ class HyperModel:
         delta = self.delta(variables, gammas, mutable=hypernet_mutable or False)
         delta, updated = delta if hypernet_mutable else (delta, {})
         theta = self.theta(variables, delta)
-        streams = {name: jax.random.split(key, batch) for name, key in (rngs or {}).items()}
+        streams = jax.tree.map(lambda key: jax.random.split(key, batch), nnx_modules.streams_of(rngs))
         options = {"mutable": self._primary_mutable(mutable)}
 
         def one(theta, streams, *sample):
             sample = jax.tree.map(lambda x: x[None], sample)
-            given = _given({"rngs": streams or None, **options})
+            given = _given({"rngs": streams, **options})
             return self.primary.apply(self.assemble(variables, theta), *sample, **given, **kwargs)
 
         result = jax.vmap(one)(theta, streams, *inputs)

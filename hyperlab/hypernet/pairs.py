@@ -126,6 +126,8 @@ def of_equinox(name: str) -> str:
 
 
 def _one_key(rngs: Mapping[str, Any] | None, name: str) -> Any:
+    if rngs is None or not isinstance(rngs, Mapping):
+        return rngs
     if not rngs:
         return None
     if name in rngs or len(rngs) == 1:
