@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import DenyList
 
 from hyperlab import trees
 from hyperlab.errors import GammaError, ParameterTreeError
@@ -296,7 +297,8 @@ class HyperModel:
         Args:
           variables: from `init`.
           gammas: `[batch, d]`, or `{name: [batch, d]}`.
-          *inputs: each with a leading batch axis; the primary sees batches of one.
+          *inputs: arrays, each with a leading batch axis, of which the primary sees batches of one; what is no array
+            (a flag) is the same for all.
           rngs: random streams, split over the batch.
           mutable: collections to update; a primary's updates are averaged over the batch.
           **kwargs: passed to the primary.
@@ -307,8 +309,10 @@ class HyperModel:
         """
         gammas = self.gamma.check(gammas, ("batch",))
         batch = jax.tree.leaves(gammas)[0].shape[0]
-        for array in jax.tree.leaves(inputs):
-            if array.shape[0] != batch:
+        leaves, structure = jax.tree.flatten(inputs)
+        arrays = {index: leaf for index, leaf in enumerate(leaves) if hasattr(leaf, "shape")}
+        for array in arrays.values():
+            if array.shape[:1] != (batch,):
                 raise GammaError(f"{batch} gammas for an input of shape {tuple(array.shape)}")
         guard(
             4 * batch * self.spec.size,
@@ -323,12 +327,13 @@ class HyperModel:
         streams = jax.tree.map(lambda key: jax.random.split(key, batch), nnx_modules.streams_of(rngs))
         options = {"mutable": self._primary_mutable(mutable)}
 
-        def one(theta, streams, *sample):
-            sample = jax.tree.map(lambda x: x[None], sample)
+        def one(theta, streams, arrays):
+            own = {index: array[None] for index, array in arrays.items()}
+            sample = jax.tree.unflatten(structure, [own.get(index, leaf) for index, leaf in enumerate(leaves)])
             given = _given({"rngs": streams, **options})
             return self.primary.apply(self.assemble(variables, theta), *sample, **given, **kwargs)
 
-        result = jax.vmap(one)(theta, streams, *inputs)
+        result = jax.vmap(one)(theta, streams, arrays)
         outputs, state = result if options["mutable"] else (result, {})
         outputs = jax.tree.map(lambda y: y[:, 0], outputs)
         if not mutable:
@@ -340,12 +345,12 @@ class HyperModel:
 
     def _hypernet_mutable(self, mutable: Any) -> list[str]:
         wanted = [mutable] if isinstance(mutable, str) else mutable
-        if wanted is True:
+        if wanted is True or isinstance(wanted, DenyList):
             return ["batch_stats"] if self.network.normalization == "batch_norm" else []
         return [name.removeprefix("hypernet_") for name in wanted or [] if name.startswith("hypernet_")]
 
     def _primary_mutable(self, mutable: Any) -> Any:
-        if isinstance(mutable, bool):
+        if isinstance(mutable, bool | DenyList):
             return mutable
         wanted = [mutable] if isinstance(mutable, str) else list(mutable)
         return [name for name in wanted if not name.startswith("hypernet_")] or False

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError, ParameterTreeError
-from hyperlab.hypernet.contract import Primary, bound, parameters_of, switches_of
+from hyperlab.hypernet.contract import Primary, bound, is_mutable, parameters_of, switches_of
 from hyperlab.roles.owners import nnx_factory
 
 
@@ -74,8 +74,7 @@ def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Pri
         if not mutable:
             return outputs
         updated = _collections(module)
-        wanted = [mutable] if isinstance(mutable, str) else mutable
-        names = [n for n in updated if n != "params" and (wanted is True or n in wanted)]
+        names = [name for name in updated if name != "params" and is_mutable(mutable, name)]
         return outputs, {name: updated[name] for name in names}
 
     def network(variables):

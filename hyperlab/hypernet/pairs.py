@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from flax.core import FrozenDict
 
 from hyperlab.errors import HyperlabError
-from hyperlab.hypernet.contract import Primary, bound, parameters_of, switches_of
+from hyperlab.hypernet.contract import Primary, bound, is_mutable, parameters_of, switches_of
 
 KEYS = ("rng", "key", "rng_key", "prng_key")  # what one random key is called
 
@@ -139,8 +139,7 @@ def _with_state(result: Any, mutable: Any) -> Any:
     outputs, state = result
     if not mutable:
         return outputs
-    wanted = [mutable] if isinstance(mutable, str) else mutable
-    return outputs, ({"state": state} if wanted is True or "state" in wanted else {})
+    return outputs, ({"state": state} if is_mutable(mutable, "state") else {})
 
 
 def _taken(apply: Callable, name: str, value: Any) -> Any:
