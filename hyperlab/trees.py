@@ -84,7 +84,7 @@ def unboxed(tree: PyTree) -> PyTree:
 
     >>> import flax.linen as nn
     >>> unboxed({"kernel": nn.Partitioned(1, names=("in",)), "bias": 2})
-    {'kernel': 1, 'bias': 2}
+    {'bias': 2, 'kernel': 1}
     """
     return jax.tree.map(lambda node: _opened(node) if _is_box(node) else node, tree, is_leaf=_is_box)
 
