@@ -77,6 +77,27 @@ def flatten(tree: PyTree) -> dict[str, Any]:
     return {path: leaf for path, (_, leaf) in zip(paths, leaves, strict=True)}
 
 
+def unboxed(tree: PyTree) -> PyTree:
+    """The tree without the boxes that Flax puts around arrays: variables in an `nnx.State`, partitioning of Linen.
+
+    A box is one more level of a tree, `kernel/value`, and no part of what the array is called.
+
+    >>> import flax.linen as nn
+    >>> unboxed({"kernel": nn.Partitioned(1, names=("in",)), "bias": 2})
+    {'bias': 2, 'kernel': 1}
+    """
+    return jax.tree.map(lambda node: _opened(node) if _is_box(node) else node, tree, is_leaf=_is_box)
+
+
+def _is_box(node: Any) -> bool:
+    classes = type(node).__mro__  # NNX takes long to import
+    return any(c.__name__ in ("AxisMetadata", "Variable") and c.__module__.startswith("flax.") for c in classes)
+
+
+def _opened(box: Any) -> Any:
+    return box.unbox() if hasattr(box, "unbox") else box.get_value()
+
+
 def unflatten(leaves: dict[str, Any], like: PyTree) -> PyTree:
     """Puts leaves by slash path back into the structure of `like`.
 

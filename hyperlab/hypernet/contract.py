@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax
+
 # How networks ask whether they train; the value is that of evaluation.
 SWITCHES = {
     "train": False,
@@ -41,6 +43,15 @@ def switches_of(function: Callable, train: bool) -> dict[str, bool]:
     {'train': False, 'deterministic': True}
     """
     return {name: SWITCHES[name] != train for name in parameters_of(function) if name in SWITCHES}
+
+
+def is_mutable(mutable: Any, collection: str) -> bool:
+    """Whether `mutable=` names a collection, in any of the ways of Linen: true, a name, names, all but some.
+
+    >>> [is_mutable(given, "cache") for given in (True, "cache", ["batch_stats"], flax.core.DenyList("params"))]
+    [True, True, False, True]
+    """
+    return flax.core.scope.in_filter(mutable, collection)
 
 
 def parameters_of(function: Callable) -> dict[str, inspect.Parameter]:

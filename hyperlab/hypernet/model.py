@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import DenyList
 
 from hyperlab import trees
 from hyperlab.errors import GammaError, ParameterTreeError
+from hyperlab.hypernet import nnx_modules
 from hyperlab.hypernet.decay import decayed
 from hyperlab.hypernet.gamma import GammaSpec
 from hyperlab.hypernet.heads import HEADS
@@ -94,8 +97,8 @@ class HyperModel:
           key: a PRNG key. The primary's part depends on `key` alone as `primary.init(split(key)[0])`, so that
             arms of a study that share a key share theta0.
           pretrained: the primary's own variables (or bare parameters) to start theta0 and the ordinary leaves
-            from, in its own structure or as `load_variables` reads them; other collections are taken from it
-            where it has them.
+            from, in its own structure or as `load_variables` reads them, or the NNX module (or `nnx.State`) that
+            has them; other collections are taken from it where it has them.
 
         Raises:
           ParameterTreeError: `pretrained` does not fit; each differing path is named.
@@ -106,6 +109,7 @@ class HyperModel:
         variables = self.primary.init(primary_key, *concrete(self.example_inputs), **self.example_kwargs)
         own = self.layout.read(variables.get("params", {}))
         if pretrained is not None:
+            pretrained = nn.meta.unbox(nnx_modules.variables_of(pretrained))
             whole = isinstance(pretrained, Mapping) and "params" in pretrained
             given = self.layout.read(pretrained["params"] if whole else pretrained)
             trees.check_same(given, own, "pretrained parameters")
@@ -260,7 +264,7 @@ class HyperModel:
           variables: from `init`.
           gamma: `[d]`, or `{name: [d]}`. For several draws on one batch use `jax.vmap` over this call.
           *inputs: the primary's inputs.
-          rngs: random streams for the primary, as in Linen.
+          rngs: random streams for the primary by name, or one key, as in Linen; `nnx.Rngs` give their next keys.
           mutable: as in Linen; with it the result is `(outputs, updated collections)`.
           offset: tensors by path that are added to theta; the gradient with respect to zeros here is the
             gradient with respect to the generated parameters.
@@ -275,7 +279,7 @@ class HyperModel:
         theta = self.theta(variables, self.delta(variables, gamma))
         if offset is not None:
             theta = {path: tensor + offset[path] for path, tensor in theta.items()}
-        options = {"rngs": rngs, "mutable": self._primary_mutable(mutable)}
+        options = {"rngs": nnx_modules.streams_of(rngs), "mutable": self._primary_mutable(mutable)}
         outputs = self.primary.apply(self.assemble(variables, theta), *inputs, **_given(options), **kwargs)
         return (outputs, {}) if mutable and not options["mutable"] else outputs
 
@@ -293,7 +297,8 @@ class HyperModel:
         Args:
           variables: from `init`.
           gammas: `[batch, d]`, or `{name: [batch, d]}`.
-          *inputs: each with a leading batch axis; the primary sees batches of one.
+          *inputs: arrays, each with a leading batch axis, of which the primary sees batches of one; what is no array
+            (a flag) is the same for all.
           rngs: random streams, split over the batch.
           mutable: collections to update; a primary's updates are averaged over the batch.
           **kwargs: passed to the primary.
@@ -304,8 +309,10 @@ class HyperModel:
         """
         gammas = self.gamma.check(gammas, ("batch",))
         batch = jax.tree.leaves(gammas)[0].shape[0]
-        for array in jax.tree.leaves(inputs):
-            if array.shape[0] != batch:
+        leaves, structure = jax.tree.flatten(inputs)
+        arrays = {index: leaf for index, leaf in enumerate(leaves) if hasattr(leaf, "shape")}
+        for array in arrays.values():
+            if array.shape[:1] != (batch,):
                 raise GammaError(f"{batch} gammas for an input of shape {tuple(array.shape)}")
         guard(
             4 * batch * self.spec.size,
@@ -317,15 +324,16 @@ class HyperModel:
         delta = self.delta(variables, gammas, mutable=hypernet_mutable or False)
         delta, updated = delta if hypernet_mutable else (delta, {})
         theta = self.theta(variables, delta)
-        streams = {name: jax.random.split(key, batch) for name, key in (rngs or {}).items()}
+        streams = jax.tree.map(lambda key: jax.random.split(key, batch), nnx_modules.streams_of(rngs))
         options = {"mutable": self._primary_mutable(mutable)}
 
-        def one(theta, streams, *sample):
-            sample = jax.tree.map(lambda x: x[None], sample)
-            given = _given({"rngs": streams or None, **options})
+        def one(theta, streams, arrays):
+            own = {index: array[None] for index, array in arrays.items()}
+            sample = jax.tree.unflatten(structure, [own.get(index, leaf) for index, leaf in enumerate(leaves)])
+            given = _given({"rngs": streams, **options})
             return self.primary.apply(self.assemble(variables, theta), *sample, **given, **kwargs)
 
-        result = jax.vmap(one)(theta, streams, *inputs)
+        result = jax.vmap(one)(theta, streams, arrays)
         outputs, state = result if options["mutable"] else (result, {})
         outputs = jax.tree.map(lambda y: y[:, 0], outputs)
         if not mutable:
@@ -337,12 +345,12 @@ class HyperModel:
 
     def _hypernet_mutable(self, mutable: Any) -> list[str]:
         wanted = [mutable] if isinstance(mutable, str) else mutable
-        if wanted is True:
+        if wanted is True or isinstance(wanted, DenyList):
             return ["batch_stats"] if self.network.normalization == "batch_norm" else []
         return [name.removeprefix("hypernet_") for name in wanted or [] if name.startswith("hypernet_")]
 
     def _primary_mutable(self, mutable: Any) -> Any:
-        if isinstance(mutable, bool):
+        if isinstance(mutable, bool | DenyList):
             return mutable
         wanted = [mutable] if isinstance(mutable, str) else list(mutable)
         return [name for name in wanted if not name.startswith("hypernet_")] or False

@@ -6,6 +6,7 @@ evaluation, until `rngs` reseeds them by name.
 """
 
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError, ParameterTreeError
-from hyperlab.hypernet.contract import Primary, bound, switches_of
+from hyperlab.hypernet.contract import Primary, bound, is_mutable, parameters_of, switches_of
+from hyperlab.roles.owners import nnx_factory
 
 
 def nnx():
@@ -32,7 +34,7 @@ def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Pri
       train: the mode that the module is put into (`module.train()`, `module.eval()`); None leaves it as it is.
       modes: the primaries of both modes, made once: what is compiled for a module that was handed out stays.
     """
-    modes = {} if modes is None else modes
+    modes, factory = {} if modes is None else modes, nnx_factory(factory)
 
     def build(key):
         params_key, dropout_key = jax.random.split(key)
@@ -64,14 +66,15 @@ def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Pri
 
     def apply(variables, *inputs, rngs=None, mutable=False, **kwargs):
         module = merged(variables)
-        _reseed(module, rngs or {})
+        _reseed(module, rngs)
+        if rngs is not None and "rngs" in parameters_of(module.__call__):  # streams of its own for each call
+            kwargs.setdefault("rngs", nnx().Rngs(**rngs) if isinstance(rngs, Mapping) else nnx().Rngs(rngs))
         given = {} if train is None else switches_of(module.__call__, train)
         outputs = bound(module, given)(*inputs, **kwargs)
         if not mutable:
             return outputs
         updated = _collections(module)
-        wanted = [mutable] if isinstance(mutable, str) else mutable
-        names = [n for n in updated if n != "params" and (wanted is True or n in wanted)]
+        names = [name for name in updated if name != "params" and is_mutable(mutable, name)]
         return outputs, {name: updated[name] for name in names}
 
     def network(variables):
@@ -152,14 +155,36 @@ def _still(streams: Any) -> Any:
     return jax.tree.map(fixed, streams)
 
 
-def _reseed(module: Any, rngs: Mapping[str, jax.Array]) -> None:
-    """Reseeds streams by name; a name that the module's `Rngs` answers from their default gets a stream."""
-    for _, node in nnx().iter_graph(module):
-        if isinstance(node, nnx().Rngs) and "default" in node:
-            for name in sorted(set(rngs) - set(node)):
-                setattr(
-                    node,
-                    name,
-                    nnx().RngStream(jnp.broadcast_to(node.default.key[...], node.default.key.shape), tag=name),
-                )
-    nnx().reseed(module, policy="match_shape", **rngs)
+def _reseed(module: Any, rngs: Mapping[str, jax.Array] | jax.Array | None) -> None:
+    """Reseeds streams by name; a name that the module's `Rngs` answers from their default gets a stream.
+
+    One key, as Linen takes it too, is for all streams that there are.
+    """
+    holders = [node for _, node in nnx().iter_graph(module) if isinstance(node, nnx().Rngs)]
+    if rngs is not None and not isinstance(rngs, Mapping):
+        streams = {node.tag for _, node in nnx().iter_graph(module) if isinstance(node, nnx().RngStream)}
+        rngs = {name: jax.random.fold_in(rngs, zlib.crc32(name.encode())) for name in sorted(streams)}
+    for node in holders:
+        for name in sorted(set(rngs or ()) - set(node)) if "default" in node else ():
+            key = jnp.broadcast_to(node.default.key[...], node.default.key.shape)
+            setattr(node, name, nnx().RngStream(key, tag=name))
+    nnx().reseed(module, policy="match_shape", **(rngs or {}))
+
+
+def streams_of(rngs: Any) -> Any:
+    """Random streams as `apply` takes them: of `nnx.Rngs` the next key of each; no streams are None."""
+    if type(rngs).__name__ == "Rngs" and isinstance(rngs, nnx().Rngs):
+        return {name: stream() for name, stream in rngs.items()}
+    return (rngs or None) if isinstance(rngs, Mapping) else rngs
+
+
+def variables_of(given: Any) -> Any:
+    """Variables by collection, of an NNX module or an `nnx.State` as well; anything else as it is."""
+    if type(given).__module__.startswith("flax.linen") or isinstance(given, dict | list | tuple):
+        return given
+    if isinstance(given, nnx().Module):
+        return _collections(given)
+    if isinstance(given, nnx().State):
+        params, _, rest = nnx().split_state(given, nnx().Param, nnx().RngState, ...)
+        return {"params": _pure(params or rest)} | ({"batch_stats": _pure(rest)} if params and rest else {})
+    return given

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from flax.core import FrozenDict
 
 from hyperlab.errors import HyperlabError
-from hyperlab.hypernet.contract import Primary, bound, parameters_of, switches_of
+from hyperlab.hypernet.contract import Primary, bound, is_mutable, parameters_of, switches_of
 
 KEYS = ("rng", "key", "rng_key", "prng_key")  # what one random key is called
 
@@ -126,6 +126,8 @@ def of_equinox(name: str) -> str:
 
 
 def _one_key(rngs: Mapping[str, Any] | None, name: str) -> Any:
+    if rngs is None or not isinstance(rngs, Mapping):
+        return rngs
     if not rngs:
         return None
     if name in rngs or len(rngs) == 1:
@@ -137,8 +139,7 @@ def _with_state(result: Any, mutable: Any) -> Any:
     outputs, state = result
     if not mutable:
         return outputs
-    wanted = [mutable] if isinstance(mutable, str) else mutable
-    return outputs, ({"state": state} if wanted is True or "state" in wanted else {})
+    return outputs, ({"state": state} if is_mutable(mutable, "state") else {})
 
 
 def _taken(apply: Callable, name: str, value: Any) -> Any:

@@ -5,6 +5,7 @@ knows which of them a network was.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -98,5 +99,13 @@ def _linen_mode(module: nn.Module, train: bool) -> Primary:
     given = {name: value for name, value in given.items() if name not in attributes}
     if all(arguments[name].default is value for name, value in given.items()):
         return primary  # it does so by itself
-    apply = bound(primary.apply, given, ["variables", *arguments])
+    usual = bound(primary.apply, given, ["variables", *arguments])
+
+    def apply(*args, method=None, **kwargs):
+        if method is None:
+            return usual(*args, **kwargs)
+        other = getattr(module, method) if isinstance(method, str) else partial(method, module)
+        names = ["variables", *parameters_of(other)]
+        return bound(primary.apply, switches_of(other, train), names)(*args, method=method, **kwargs)
+
     return primary._replace(apply=apply, switched=lambda train: _linen_mode(module, train), network=None)

@@ -24,7 +24,14 @@ def apply(params: PyTree, masks: PyTree) -> PyTree:
     >>> apply({"a": jnp.array([1.0, jnp.nan])}, {"a": np.array([True, False])})["a"].tolist()
     [1.0, 0.0]
     """
-    return jax.tree.map(lambda mask, leaf: jnp.where(mask, leaf, 0), masks, params)
+    return jax.tree.map(zeroed, masks, params)
+
+
+def zeroed(mask: Any, leaf: Any) -> Any:
+    """A leaf with zeros of its own dtype where pruned; random keys have none, and stay."""
+    if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return jnp.where(mask, leaf, jnp.zeros((), jnp.result_type(leaf)))
 
 
 def dense(params: PyTree) -> PyTree:
@@ -55,8 +62,9 @@ def agree(params: PyTree, masks: PyTree) -> bool:
     False
     """
     check(masks, params)
-    flat = trees.flatten(masks)
-    return not any(np.any(np.asarray(leaf)[~np.asarray(flat[p])]) for p, leaf in trees.flatten(params).items())
+    pruned = {path: ~np.asarray(mask) for path, mask in trees.flatten(masks).items()}
+    leaves = trees.flatten(params).items()
+    return not any(np.any(np.asarray(leaf)[pruned[path]]) for path, leaf in leaves if pruned[path].any())
 
 
 def available(masks: PyTree) -> dict[str, int]:
@@ -94,7 +102,8 @@ def collapsed(masks: PyTree) -> list[str]:
     >>> collapsed({"a": np.zeros(2, bool), "b": np.array([True, False])})
     ['a']
     """
-    return [path for path, kept in available(masks).items() if kept == 0]
+    kept = available(masks)
+    return [path for path, mask in trees.flatten(masks).items() if np.size(mask) and not kept[path]]
 
 
 def shuffle(masks: PyTree, key: Any) -> PyTree:

@@ -4,6 +4,7 @@ Each function takes a network as pure functions and gives trees like its paramet
 activations). Nothing that a network keeps is changed: statistics of batches are read, not written.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -105,7 +106,7 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
       **options: of `module.apply`; nothing mutable.
 
     Raises:
-      ConfigError: no layer with a kernel was called.
+      ConfigError: it is no Linen module, or no layer with a kernel was called.
 
     >>> layer = nn.Dense(2, name="head")
     >>> class Net(nn.Module):
@@ -116,6 +117,11 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
     >>> seen.mean.tolist(), seen.norm.round(3).tolist()
     ([3.5, 1.0], [5.0, 1.4140000343322754])
     """
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"statistics of activations are of a Linen module, got a {type(module).__name__}; record those of other "
+            "networks yourself, as {layer path: Inputs(mean, norm)}"
+        )
     params = variables.get("params", {})
     given = {name: value for name, value in options.items() if name not in ("rngs", "mutable")}
     decided = roles.of(params, module, *inputs, **given)
@@ -129,13 +135,14 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
 
     def record(next_call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
         layer = context.module
-        if context.method_name == "__call__" and args and layer.has_variable("params", "kernel"):
+        x = _first_argument(layer, args, kwargs)
+        if context.method_name == "__call__" and x is not None and layer.has_variable("params", "kernel"):
             kernel, path = layer.get_variable("params", "kernel"), path_of(*layer.path, "kernel")
             copies = kernel.copies.ravel() if isinstance(kernel, _Numbered) else jnp.zeros(1, jnp.int32)
             if not isinstance(kernel, _Numbered) and shapes.get(path, kernel.shape) != kernel.shape:
                 raise ConfigError(f"{path!r} {shapes[path]} is stacked, its layer sees {kernel.shape}; cannot tell how")
             # The host adds up: what is seen inside a scan cannot be brought out of it in another way.
-            jax.debug.callback(partial(add, path), copies, *_statistics(layer, args[0], copies.size))
+            jax.debug.callback(partial(add, path), copies, *_statistics(layer, x, copies.size))
         return next_call(*args, **kwargs)
 
     @jax.jit
@@ -183,6 +190,12 @@ def _numbered(params: PyTree, decided: dict[str, roles.Role]) -> PyTree:
             sizes = [leaf.shape[axis] if axis in role.stacked else 1 for axis in range(leaf.ndim)]
             leaves[path] = _Numbered(leaf, jnp.arange(role.copies(leaf.shape), dtype=jnp.int32).reshape(sizes))
     return trees.unflatten(leaves, params)
+
+
+def _first_argument(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """What a layer was given first, by place or by name."""
+    names = list(inspect.signature(layer.__call__).parameters)
+    return args[0] if args else kwargs.get(names[0]) if names else None
 
 
 def _statistics(layer: nn.Module, x: jax.Array, copies: int) -> tuple[jax.Array, jax.Array]:

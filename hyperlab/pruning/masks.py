@@ -6,6 +6,7 @@ A strategy is one line in `STRATEGIES`; what a line cannot say is a function in 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from hyperlab import roles as roles_of
@@ -91,7 +92,8 @@ def masks(
 
     Args:
       strategy: a name in `STRATEGIES`, or a `Strategy`.
-      params: a tree of arrays: a network's, a generated theta, a hypernetwork's theta0.
+      params: a tree of arrays: a network's, a generated theta, a hypernetwork's theta0; also in the boxes of Flax
+        (`nnx.State`, partitioning of Linen), which are in no path.
       compression: original size over new size, from 1 to below the ceiling; None where fractions are given or N:M
         decides.
       prunable: glob patterns on slash paths.
@@ -135,6 +137,7 @@ def masks(
         raise ConfigError(f"minimum is {minimum!r}, expected a whole number of entries from 0")
     if minimum and (rule != "exact" or isinstance(form, patterns.NM) or chosen.distribution == "rows"):
         raise ConfigError("minimum= is for the exact rule; N:M patterns and rows keep some of every output anyway")
+    boxed, (params, masks, grads) = params, map(trees.unboxed, (params, masks, grads))
     leaves = trees.flatten(params)
     given = {"grads": grads, "activations": activations, "key": key}
     evidence = evidence or Evidence()
@@ -169,7 +172,7 @@ def masks(
         result = {path: mask & current[path] for path, mask in result.items()}
     if isinstance(form, patterns.NM) or not isinstance(chosen.distribution, str):
         _reached(compression, result)
-    return trees.unflatten(result, params)
+    return jax.tree.unflatten(jax.tree.structure(boxed), jax.tree.leaves(trees.unflatten(result, params)))
 
 
 def _strategy(strategy: str | Strategy, distribution: Any, pattern: Any, rule: str) -> Strategy:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from hyperlab import roles as roles_of
 from hyperlab import trees
-from hyperlab.errors import ConfigError, PatternError, nearest
+from hyperlab.errors import ConfigError, ParameterTreeError, PatternError, nearest
 
 PyTree = Any
 Patterns = str | Sequence[str]
@@ -33,7 +33,7 @@ def prunable_paths(
     """The paths of the leaves that may be pruned, sorted.
 
     Parameters of normalisations never are, whatever their rank: a gain, and a bias that has no kernel beside it. Nor
-    are integers (index tables, masks): they are left as they are.
+    are integers (index tables, masks) and leaves without entries: they are left as they are.
 
     Args:
       params: arrays or `jax.ShapeDtypeStruct`.
@@ -44,6 +44,7 @@ def prunable_paths(
 
     Raises:
       PatternError: an exclusion that matches nothing, such as a classifier of another name, or nothing left to prune.
+      ParameterTreeError: a leaf is no array, such as a function of an Equinox module.
 
     >>> import jax.numpy as jnp
     >>> layer = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
@@ -51,7 +52,14 @@ def prunable_paths(
     >>> prunable_paths(params, exclude=["classifier/**"])
     ['conv/bias', 'conv/kernel']
     """
+    params = trees.unboxed(params)
     leaves = trees.flatten(params)
+    for path, leaf in leaves.items():
+        if not hasattr(leaf, "dtype"):
+            raise ParameterTreeError(
+                f"{path!r} is a {type(leaf).__name__}, expected an array; of a module that holds more than "
+                "arrays prune the arrays alone (of Equinox, equinox.filter(module, equinox.is_array))"
+            )
     exclude = [exclude] if isinstance(exclude, str) else list(exclude)
     for pattern in exclude:
         if not any(trees.matches(pattern, path) for path in leaves):
@@ -156,13 +164,14 @@ def _size(leaf: Any) -> int:
 
 
 def _spared(params: PyTree, roles: Roles) -> set[str]:
-    """What is never pruned: parameters of normalisations, and leaves that are no real or complex numbers."""
+    """What is never pruned: parameters of normalisations, leaves that are no real or complex numbers, empty ones."""
     decided = roles_of.of(params, roles=roles)
     layers = {path.rpartition("/")[0] for path, role in decided.items() if role.is_matrix}
     return {
         path
         for path, leaf in trees.flatten(params).items()
         if not jnp.issubdtype(leaf.dtype, jnp.inexact)
+        or not _size(leaf)
         or decided[path].kind == "scale"
         or (decided[path].kind == "bias" and path.rpartition("/")[0] not in layers)
     }

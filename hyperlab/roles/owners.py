@@ -1,5 +1,6 @@
 """Roles as the modules know them that own the leaves."""
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from hyperlab import trees
+from hyperlab.errors import HyperlabError
 from hyperlab.roles.names import by_names
 from hyperlab.roles.role import Role, Shape
 
@@ -213,6 +215,38 @@ def _zeros(given: Any) -> Any:
 # -- NNX ----------------------------------------------------------------------------------------------------------
 
 
+def nnx_factory(factory: Callable) -> Callable:
+    """A factory of NNX as a function of `rngs` alone: a class, or a partial of one, may take them by name only.
+
+    Raises:
+      HyperlabError: it needs other arguments.
+
+    >>> def linear(size, *, rngs): return size, rngs
+    >>> nnx_factory(partial(linear, 3))("rngs")
+    (3, 'rngs')
+    """
+    function = factory.func if isinstance(factory, partial) else factory
+    called = factory
+    if isinstance(function, type):  # whose own signature is that of the metaclass: (*args, **kwargs)
+        given = (factory.args, factory.keywords) if isinstance(factory, partial) else ((), {})
+        called = partial(function.__init__, None, *given[0], **given[1])
+    try:
+        signature = inspect.signature(called)
+    except (TypeError, ValueError):
+        return factory
+    for args, named in (((), {"rngs": None}), ((None,), {})):
+        try:
+            signature.bind(*args, **named)
+        except TypeError:
+            continue
+        return (lambda rngs: factory(rngs=rngs)) if named else factory
+    name = getattr(function, "__name__", type(function).__name__)
+    raise HyperlabError(
+        f"{name}({', '.join(signature.parameters)}) cannot be called with rngs alone; give a factory of NNX, "
+        f"lambda rngs: {name}(..., rngs=rngs), a Linen module or a pair (init, apply)"
+    )
+
+
 def _of_nnx(module: Any, params: Any) -> dict[str, Role]:
     from flax import nnx  # a slow import that most users do not need
 
@@ -220,6 +254,7 @@ def _of_nnx(module: Any, params: Any) -> dict[str, Role]:
     if isinstance(module, nnx.Module):
         return _of_graph(nnx, module, leaves)
     found: dict[str, Role] = {}
+    module = nnx_factory(module)
 
     def build(key: jax.Array) -> int:
         # looked at inside the trace: nnx.eval_shape loses modules that hold plain arrays

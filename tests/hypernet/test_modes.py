@@ -337,3 +337,57 @@ def test_state_of_haiku_is_a_collection():
     before, after = jax.tree.leaves(variables["state"]), jax.tree.leaves(updated["state"])
     assert any(not np.array_equal(one, other) for one, other in zip(before, after, strict=True))
     assert model.eval().apply(variables | updated, GAMMA, X, mutable=["params"])[1] == {}
+
+
+class Streams(nnx.Module):
+    """Takes its streams at each call, as newer layers of NNX do."""
+
+    def __init__(self, rngs):
+        self.linear, self.dropout = nnx.Linear(4, 3, rngs=rngs), nnx.Dropout(0.5)
+
+    def __call__(self, x, rngs=None):
+        return self.dropout(self.linear(x), rngs=rngs)
+
+
+@pytest.mark.parametrize("primary", [NnxNet, Streams, TrainsByDefault(), PRIMARIES["pair"][0]])
+def test_random_streams_are_given_by_name_as_one_key_or_as_rngs_of_nnx(primary):
+    example = {"deterministic": True} if isinstance(primary, nn.Module) else {}
+    model = hl.hypernetize(primary, X, hidden=(4,), example_kwargs=example).train()
+    variables = model.init(jax.random.key(0))
+    name = "rng" if isinstance(primary, tuple) else "dropout"
+    answers = [
+        model.apply(variables, GAMMA, X, rngs=rngs)
+        for rngs in (jax.random.key(1), jax.random.key(1), jax.random.key(2), {name: jax.random.key(1)})
+    ]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert not np.array_equal(answers[0], answers[2])
+    assert (answers[0] == 0).any() and not (answers[0] == 0).all() and (answers[3] == 0).any()
+    from_nnx = model.apply(variables, GAMMA, X, rngs=nnx.Rngs(**{name: 1}))
+    assert (from_nnx == 0).any()
+    if name == "dropout":
+        samples = model.apply_per_sample(variables, jnp.full((6, 1), 0.3), X, rngs=jax.random.key(1))
+        assert samples.shape == (6, 3) and (samples == 0).any()
+
+
+def test_flags_by_place_other_methods_and_all_collections_but_some():
+    class Net(nn.Module):
+        def setup(self):
+            self.dense, self.norm = nn.Dense(3), nn.BatchNorm(use_running_average=None)
+
+        def __call__(self, x, train):
+            return self.norm(self.encode(x), use_running_average=not train)
+
+        def encode(self, x):
+            return self.dense(x)
+
+    model = hl.hypernetize(Net(), X, False, hidden=(4,))
+    variables, gammas = model.init(jax.random.key(0)), jnp.full((6, 1), 0.3)
+    expected = model.apply(variables, GAMMA, X, False)
+    np.testing.assert_allclose(model.apply_per_sample(variables, gammas, X, False), expected, atol=1e-5)
+    hidden = model.apply(variables, GAMMA, X, method="encode")
+    np.testing.assert_array_equal(model.eval().apply(variables, GAMMA, X, method="encode"), hidden)
+    np.testing.assert_array_equal(model.train().apply(variables, GAMMA, X, method=Net.encode), hidden)
+    for mutable in (["batch_stats"], True, nn.DenyList("params")):
+        assert "batch_stats" in model.train().apply(variables, GAMMA, X, mutable=mutable)[1]
+    with pytest.raises(HyperlabError, match="6 gammas for an input of shape"):
+        model.apply_per_sample(variables, gammas, jnp.float32(1))

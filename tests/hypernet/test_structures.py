@@ -5,6 +5,7 @@ generated tree. The libraries are those of the `test` extra (dm-haiku 0.0.17, eq
 """
 
 from collections import OrderedDict
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -337,6 +338,50 @@ def test_battery(primary, own, tmp_path):
         checkpoints.save(1, {"theta": theta, "variables": variables}, wait=True)
         back = checkpoints.restore({"theta": model.base(again), "variables": again}).state
     assert_same(back, {"theta": theta, "variables": variables})
+
+
+class ByKeyword(nnx.Module):
+    """As flax's own layers, by name alone."""
+
+    def __init__(self, width=3, *, rngs):
+        self.linear, self.norm = nnx.Linear(4, width, rngs=rngs), nnx.BatchNorm(width, rngs=rngs)
+
+    def __call__(self, x):
+        return self.norm(self.linear(x))
+
+
+@pytest.mark.parametrize("factory", [ByKeyword, partial(ByKeyword, width=3), partial(nnx.Linear, 4, 3)])
+def test_a_class_of_nnx_is_a_factory(factory):
+    model = hl.hypernetize(factory, X, hidden=(4,))
+    assert str(model.spec.records[1].decided) == "kernel in out"
+    assert model.eval().apply(model.init(jax.random.key(0)), GAMMA, X).shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (nnx.Linear, r"Linear\(in_features, .*lambda rngs: Linear\(..., rngs=rngs\)"),
+        (lambda params, x: x @ params, r"\(params, x\) cannot be called with rngs alone.*a pair \(init, apply\)"),
+    ],
+)
+def test_a_function_that_is_no_factory_is_refused(factory, message):
+    with pytest.raises(HyperlabError, match=message):
+        hl.hypernetize(factory, X, hidden=(4,))
+
+
+def test_what_was_trained_elsewhere_is_taken_in_the_boxes_of_flax():
+    trained = ByKeyword(rngs=nnx.Rngs(3))
+    trained(X)
+    model = hl.hypernetize(ByKeyword, X, hidden=(4,))
+    for given in (trained, nnx.state(trained)):
+        variables = model.init(jax.random.key(0), pretrained=given)
+        np.testing.assert_array_equal(model.base(variables)["params"]["linear"]["kernel"], trained.linear.kernel[...])
+        np.testing.assert_array_equal(variables["batch_stats"]["norm"]["mean"], trained.norm.mean[...])
+    kernel_init = nn.with_partitioning(nn.initializers.lecun_normal(), ("in", "out"))
+    module = nn.Dense(3, kernel_init=kernel_init)
+    boxed, model = module.init(jax.random.key(5), X), hl.hypernetize(module, X, hidden=(4,))
+    base = model.base(model.init(jax.random.key(0), pretrained=boxed))
+    np.testing.assert_array_equal(base["params"]["kernel"], boxed["params"]["kernel"].value)
 
 
 # -- what is generated, and what is not ---------------------------------------------------------------------------

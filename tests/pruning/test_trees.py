@@ -1,14 +1,18 @@
 """Any tree of parameters: a generated theta, theta0 of a hypernetwork, an in-context network, an NNX module."""
 
+import equinox as eqx
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 import hyperlab as hl
 from hyperlab import pruning, trees
+from hyperlab.errors import ConfigError, ParameterTreeError
 from hyperlab.models import UniverSeg
+from hyperlab.pruning import evidence
 
 
 class Primary(nn.Module):
@@ -58,3 +62,60 @@ def test_nnx_state_as_a_pure_tree():
     nnx.replace_by_pure_dict(state, pruning.apply(params, masks))
     nnx.update(module, state)
     assert int((module.kernel[...] != 0).sum()) == pruning.available(masks)["kernel"]
+
+
+def test_an_nnx_state_and_partitioned_arrays_are_pruned_as_they_are():
+    """The boxes of flax 0.12.8, `Param` and `Partitioned`, are one more level of a tree, and no part of a name."""
+    rngs = nnx.Rngs(0)
+    module = nnx.Sequential(nnx.Linear(8, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs), nnx.Linear(8, 8, rngs=rngs))
+    state = nnx.state(module, nnx.Param)
+    masks = pruning.masks("global_magnitude", state, 1.5, exclude=["layers/2/**"], prunable=["**"])
+    plain = pruning.masks("global_magnitude", nnx.to_pure_dict(state), 1.5, exclude=["layers/2/**"], prunable=["**"])
+    assert jax.tree.structure(masks) == jax.tree.structure(state)
+    for one, other in zip(jax.tree.leaves(masks), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_array_equal(one, other)
+    nnx.update(module, pruning.apply(state, pruning.masks("global_magnitude", state, 2, masks=masks)))
+    assert int((module.layers[0].kernel[...] != 0).sum()) < 64 and module.layers[1].scale[...].all()
+
+    boxed = {"kernel": nn.Partitioned(jnp.arange(6.0).reshape(2, 3), names=("in", "out"))}
+    masks = pruning.masks("global_magnitude", boxed, 2)
+    assert jax.tree.structure(masks) == jax.tree.structure(boxed) and masks["kernel"].value.sum() == 3
+
+
+@pytest.mark.parametrize("strategy", ["global_magnitude", "layer_magnitude", "erk_magnitude", "lamp", "random"])
+def test_what_cannot_be_pruned_stays_beside_what_is(strategy):
+    params = {
+        "dense": {"kernel": jnp.arange(64.0).reshape(8, 8), "bias": jnp.arange(8.0) + 60},
+        "empty": {"kernel": jnp.zeros((0, 8))},
+        "order": jnp.arange(4),
+        "on": jnp.array(True),
+        "key": jax.random.key(0),
+    }
+    masks = pruning.masks(strategy, params, 1.5, key=0)
+    assert abs(pruning.compression(masks) - 1.5) < 0.03 and pruning.collapsed(masks) == []
+    pruned = pruning.apply(params, masks)
+    assert pruning.agree(pruned, masks)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), pruned) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), params
+    )
+
+
+def test_what_is_no_array_is_named():
+    module = eqx.nn.MLP(4, 3, 5, 1, key=jax.random.key(0))
+    with pytest.raises(ParameterTreeError, match=r"'activation' is a .*equinox.filter"):
+        pruning.masks("global_magnitude", module, 1.5, prunable=["**/weight"])
+    masks = pruning.masks("global_magnitude", eqx.filter(module, eqx.is_array), 1.5, prunable=["**/weight"])
+    assert abs(pruning.compression(masks) - 1.5) < 0.05
+
+
+def test_statistics_of_a_layer_that_is_called_by_keyword():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3, name="dense")(inputs=x)
+
+    x = jnp.array([[3.0, 1.0], [4.0, 1.0]])
+    seen = evidence.activations(Net(), Net().init(jax.random.key(0), x), x)
+    np.testing.assert_allclose(seen["dense"].norm, [5.0, 2**0.5], rtol=1e-6)
+    with pytest.raises(ConfigError, match="of a Linen module, got a Linear"):
+        evidence.activations(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), {"params": {}}, x)
