@@ -153,7 +153,7 @@ class UnitFiles:
         for path in sorted(self.folder.glob("*.npz")):
             total += 1
             try:
-                with np.load(path) as saved:
+                with path.open("rb") as opened, np.load(opened) as saved:
                     record = json.loads(str(saved[RECORD])) if RECORD in saved else None
                 differing = self.basis.differences(record) if self.basis else []
             except Exception:  # whatever a damaged file leads to; it is named when it is read
