@@ -211,10 +211,11 @@ def seal(folder: Path, names: Iterator[str] | list[str], **more: Any) -> None:
     write_json(folder / SEALS, known, sealed=True)
 
 
-def unseal(folder: Path) -> None:
-    """Forgets all checksums of a folder's files, which are about to be written again."""
-    with contextlib.suppress(OSError):
-        (folder / SEALS).unlink(missing_ok=True)
+def unseal(folder: Path, suffixes: tuple[str, ...]) -> None:
+    """Forgets the checksums of a folder's files of some suffixes, which are about to be written again."""
+    if known := seals(folder):
+        kept = {name: value for name, value in known.get("files", {}).items() if not name.endswith(suffixes)}
+        write_json(folder / SEALS, {**known, "files": kept}, sealed=True)
 
 
 def seals(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,278 @@
+"""What a run folder survives: kills at random moments, damage to every kind of file, each continued and compared.
+
+    python benchmarks/faults.py [CAMPAIGN ...] [--short] [--seed 0] [--record]
+
+A campaign is one function that yields a `Trial` for each thing that it did to the library: what was given, and one of
+four words for what came of it. `right` is the right numbers, or one error of hyperlab's own that names what is wrong;
+`foreign` another library's error; `wrong` other numbers without a word, or a file written over; `blocked` a run that
+cannot be continued. Add one by `@campaign("name")`; `--short` is the form that the tests run, of about a minute.
+"""
+
+import argparse
+import collections
+import io
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from common import report
+
+ROOT = Path(__file__).parents[1]
+VERDICTS = RIGHT, FOREIGN, WRONG, BLOCKED = ("right", "foreign", "wrong", "blocked")
+OWN = re.compile(r"^error: ", re.MULTILINE)
+# What is a measurement of time, and so another one in every run.
+TIMES = re.compile("second|latency|compile|time", re.IGNORECASE)
+# The defaults of all studies, shortened: seconds of work, and all that a run has.
+SHORT = {
+    "pruning": {"arms": ("random",), "controls": False, "contrasts": (), "speedup_contrasts": (), "report_seeds": 2,
+                "parent_rates": (0.003,), "rates": (0.003,), "compressions": (4.0,), "compared": (4.0,), "widenings": 0,
+                "tuning_compression": 4.0, "parent_length": "40 steps", "tuning_length": "20 steps"},
+    "stability": {"arms": ("plain", "default"), "contrasts": (), "report_seeds": 2, "tuning_seeds": 1, "widenings": 0,
+                  "train_length": "40 steps", "checkpoint_every": 40},
+    "rescaling": {"arms": ("stochastic", "sshn"), "contrasts": (), "rates": (0.003,), "tuning_seeds": 1,
+                  "report_seeds": 2, "train_length": "20 steps", "data.size": (24, 24), "data.count": 40, "programs": 1,
+                  "primary.widths": (4, 4, 4), "front": (0.3, 0.5), "factors": (0.3, 0.5), "outside": (1.0,)},
+    "registration": {"arms": ("separate", "mip"), "contrasts": ("mip - separate",), "rates": (0.003,), "widenings": 0,
+                     "report_seeds": 2, "train_length": "20 steps", "steps_per_call": 10, "data.subjects": 12,
+                     "data.size": (16, 16), "weights": (0.2, 0.8), "curve_weights": (0.5,), "pairwise.steps": 5},
+    "in_context": {"arms": ("universeg", "squeeze"), "contrasts": (), "rates": (0.003,), "report_seeds": 2,
+                   "train_length": "10 steps", "data.queries": 6, "support_sizes": (1, 4), "train_support": 4},
+    "stochastic": {"arms": ("tyche", "universeg_noise"), "contrasts": (), "rates": (0.003,), "report_seeds": 2,
+                   "train_length": "10 steps", "tuning_length": "", "data.queries": 6, "candidates": (1, 2),
+                   "train_candidates": 2, "smoothness": (1.0,)},
+    "local_sgd": {"arms": ("synchronous", "local"), "contrasts": (), "parts": (), "periods": (1, 4), "replicas": (2,),
+                  "trials": 2, "tuning_seeds": 1, "report_seeds": 2, "length": "40 steps",
+                  "cost.compute_seconds": 0.01},
+    "uncertainty": {"arms": ("none", "spatial"), "contrasts": (), "rates": (0.01,), "dropout_rates": (0.2,),
+                    "report_seeds": 2, "train_length": "20 steps", "tuning_length": "10 steps", "data.count": 40,
+                    "data.size": (24, 24), "network.widths": (4, 4), "draws": (2, 4), "tuning_draws": 2, "widenings": 0,
+                    "data.shifts": ("blur",), "data.severities": (4,)},
+}  # fmt: skip
+
+
+class Options(NamedTuple):
+    """Of a whole campaign.
+
+    Attributes:
+      short: the form for tests.
+      draw: of moments and places.
+      folder: for runs; it goes in the end.
+    """
+
+    short: bool
+    draw: random.Random
+    folder: Path
+
+
+class Trial(NamedTuple):
+    """One thing that was done.
+
+    Attributes:
+      what: in words.
+      verdict: one of `VERDICTS`.
+      detail: of what is not right: the end of what was printed, or what differs.
+    """
+
+    what: str
+    verdict: str
+    detail: str = ""
+
+
+CAMPAIGNS: dict[str, Callable[[Options], Iterator[Trial]]] = {}
+
+
+def campaign(name: str) -> Callable:
+    """Adds a campaign to those that there are."""
+
+    def add(function: Callable[[Options], Iterator[Trial]]) -> Callable:
+        CAMPAIGNS[name] = function
+        return function
+
+    return add
+
+
+# -- parts of campaigns --------------------------------------------------------------------------------------------
+
+
+def command(study: str, folder: Path) -> list[str]:
+    """A shortened study."""
+    given = [f"--config.{key}={value}" for key, value in SHORT[study].items()]
+    return [sys.executable, "-m", f"experiments.{study}", *given, "--workdir", str(folder)]
+
+
+def start(words: list[str]) -> subprocess.Popen:
+    """A process of the library in this checkout."""
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def undisturbed(study: str, options: Options) -> tuple[Path, float]:
+    """A run that nobody disturbs, and its seconds; made once."""
+    folder = options.folder / f"{study}-undisturbed"
+    marker = folder.with_suffix(".seconds")
+    if not marker.exists():
+        began = time.monotonic()
+        child = start(command(study, folder))
+        said = child.communicate()[1]
+        if child.returncode:
+            raise SystemExit(f"{study} does not run at all: {said[-500:]}")
+        marker.write_text(str(time.monotonic() - began))
+    return folder, float(marker.read_text())
+
+
+def judged(what: str, words: list[str], folder: Path, expected: Path) -> Trial:
+    """Runs a command to its end, and compares the results with those of another run."""
+    child = start(words)
+    said = child.communicate()[1]
+    if child.returncode:
+        own = bool(OWN.search(said)) and "Traceback" not in said
+        return Trial(what, BLOCKED if own else FOREIGN, said.strip()[-300:])
+    difference = differing(folder / "results.csv", expected / "results.csv")
+    return Trial(what, WRONG if difference else RIGHT, difference)
+
+
+def differing(ours: Path, theirs: Path) -> str:
+    """Where two tables of results differ; empty where they do not, times apart."""
+    tables = []
+    for path in (ours, theirs):
+        if not path.exists():
+            return f"no {path.name}"
+        table = pd.read_csv(io.StringIO(path.read_text()))
+        table = table[[name for name in table.columns if not TIMES.search(name)]]
+        tables.append(table[~table["metric"].astype(str).str.contains(TIMES)] if "metric" in table else table)
+    if tables[0].shape != tables[1].shape:
+        return f"{tables[0].shape} cells, expected {tables[1].shape}"
+    unequal = ~((tables[0] == tables[1]) | (tables[0].isna() & tables[1].isna()))
+    return f"{int(unequal.sum().sum())} cells in {[*unequal.columns[unequal.any()]]}" if unequal.any(axis=None) else ""
+
+
+# -- campaigns -----------------------------------------------------------------------------------------------------
+
+
+@campaign("kills")
+def kills(options: Options) -> Iterator[Trial]:
+    """SIGKILL and SIGTERM at random moments of all studies, once or twice, and the same command again."""
+    studies = ["pruning"] if options.short else list(SHORT)
+    for study in studies:
+        expected, seconds = undisturbed(study, options)
+        for number in range(1 if options.short else 6):
+            folder, moments = options.folder / f"{study}-{number}", []
+            for _ in range(1 + number % 2):
+                sent = options.draw.choice((signal.SIGKILL, signal.SIGTERM))
+                moment = options.draw.uniform(0.1, 1.0) * seconds
+                child = start(command(study, folder))
+                try:
+                    child.wait(moment)
+                except subprocess.TimeoutExpired:
+                    child.send_signal(sent)
+                child.communicate()
+                moments.append(f"{sent.name} after {moment:.1f} s")
+            yield judged(f"{study}: {', '.join(moments)}", command(study, folder), folder, expected)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+DAMAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "empty": lambda content, draw: b"",
+    "cut": lambda content, draw: content[: draw.randrange(max(1, len(content)))],
+    "one bit": lambda content, draw: _flipped(content, draw.randrange(max(1, len(content))), draw.randrange(8)),
+    "text": lambda content, draw: b"\xff\xfenothing that was here\n",
+}
+
+
+def _flipped(content: bytes, place: int, bit: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ (1 << bit)]) + content[place + 1 :] if content else b"\x00"
+
+
+@campaign("damage")
+def damage(options: Options) -> Iterator[Trial]:
+    """Every kind of file of a finished and of an unfinished run, damaged in four ways, and the same command again."""
+    for study in ["pruning"] if options.short else list(SHORT):
+        expected, _ = undisturbed(study, options)
+        kinds = _kinds(expected)
+        for path in options.draw.sample(kinds, 4) if options.short else kinds:
+            for how in [options.draw.choice([*DAMAGE])] if options.short else DAMAGE:
+                folder = options.folder / f"{study}-damaged"
+                shutil.copytree(expected, folder)
+                unfinished = options.draw.random() < 0.5
+                if unfinished:
+                    _unfinish(folder, apart=folder / path)
+                content = (folder / path).read_bytes()
+                (folder / path).write_bytes(DAMAGE[how](content, options.draw))
+                state = "an unfinished" if unfinished else "a finished"
+                yield judged(f"{study}: {path} of {state} run, {how}", command(study, folder), folder, expected)
+                shutil.rmtree(folder)
+
+
+def _kinds(folder: Path) -> list[Path]:
+    """One file of each kind: of each folder and suffix, and of those at the top every one."""
+    found: dict[object, Path] = {}
+    for path in sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()):
+        kind = (path.parent, path.suffix) if len(path.parts) > 1 else re.sub(r"\.\d.*", "", path.name)
+        found.setdefault(kind, path)
+    return [path for path in found.values() if path.suffix != ".patch"]
+
+
+def _unfinish(folder: Path, apart: Path) -> None:
+    """Takes away every third unit and what is written last, but not the file that is to be damaged."""
+    for path in [*sorted((folder / "units").iterdir())[::3], folder / "results.csv", folder / "report.html"]:
+        if path != apart:
+            path.unlink(missing_ok=True)
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+def run(names: list[str], *, short: bool = False, seed: int = 0) -> pd.DataFrame:
+    """The trials of some campaigns, one a row: `campaign`, `what`, `verdict`, `detail`, `seconds`."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        for name in names:
+            began = time.monotonic()
+            for trial in CAMPAIGNS[name](Options(short, random.Random(f"{name} {seed}"), Path(folder))):
+                now = time.monotonic()
+                rows.append({"campaign": name, **trial._asdict(), "seconds": round(now - began, 2)})
+                began = now
+                if trial.verdict != RIGHT:
+                    print(f"{trial.verdict}: {trial.what}: {trial.detail}", file=sys.stderr)
+    return pd.DataFrame(rows, columns=["campaign", *Trial._fields, "seconds"])
+
+
+def table(trials: pd.DataFrame) -> list[dict]:
+    """A row a campaign: trials, and how many had each verdict."""
+    rows = []
+    for name, part in trials.groupby("campaign", sort=False):
+        counts = collections.Counter(part["verdict"])
+        rows.append({"campaign": name, "trials": len(part), **{verdict: counts[verdict] for verdict in VERDICTS}})
+        rows[-1]["seconds"] = round(float(part["seconds"].sum()), 1)
+    return rows
+
+
+def main() -> None:
+    """Prints the table, with the machine and the versions, and ends with 1 where anything was not right."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("campaigns", nargs="*", metavar="CAMPAIGN", help=f"of {', '.join(CAMPAIGNS)}; by default all")
+    parser.add_argument("--short", action="store_true", help="the form of about a minute that the tests run")
+    parser.add_argument("--seed", type=int, default=0, help="of moments and places")
+    parser.add_argument("--record", action="store_true", help="write results/faults.DEVICE.json")
+    options = parser.parse_args()
+    if unknown := set(options.campaigns) - set(CAMPAIGNS):
+        parser.error(f"no campaign {min(unknown)!r}; there are {', '.join(CAMPAIGNS)}")
+    trials = run(options.campaigns or list(CAMPAIGNS), short=options.short, seed=options.seed)
+    rows = table(trials)
+    print(pd.DataFrame(rows).to_string(index=False))
+    settings = {"short": options.short, "seed": options.seed}
+    amiss = trials[trials["verdict"] != RIGHT][["campaign", "what", "verdict", "detail"]].to_dict("records")
+    report("faults", settings, {"campaigns": rows, "amiss": amiss}, options.record)
+    sys.exit(any(row[verdict] for row in rows for verdict in VERDICTS[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The campaign of faults in its short form: every verdict is right; and its parts, which cost nothing."""
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def faults():
+    sys.path.insert(0, str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("faults", BENCHMARKS / "faults.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.mark.slow
+def test_the_short_form_finds_nothing(faults, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    trials = faults.run(["kills", "damage"], short=True)
+    assert len(trials) == 5 and set(trials["verdict"]) == {faults.RIGHT}, trials.to_dict("records")
+
+
+@pytest.mark.fast
+def test_every_study_is_shortened_by_keys_that_it_has(faults):
+    from hyperlab import launch
+    from hyperlab.studies import studies
+
+    assert set(faults.SHORT) == set(studies()) - {"guessing", "toy"}
+    for study, values in faults.SHORT.items():
+        launch.parse(study, [f"--config.{key}={value}" for key, value in values.items()])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("ours", "difference"), [
+    ("arm,metric,value\na,dice,0.5\na,seconds,9\n", ""),
+    ("arm,metric,value\na,dice,0.6\na,seconds,9\n", "1 cells in ['value']"),
+    ("arm,metric,value\n", "(0, 3) cells, expected (1, 3)"),
+    (None, "no ours.csv"),
+])  # fmt: skip
+def test_tables_are_compared_without_times(faults, tmp_path, ours, difference):
+    (tmp_path / "theirs.csv").write_text("arm,metric,value\na,dice,0.5\na,seconds,3\n")
+    if ours is not None:
+        (tmp_path / "ours.csv").write_text(ours)
+    assert faults.differing(tmp_path / "ours.csv", tmp_path / "theirs.csv") == difference
+
+
+@pytest.mark.fast
+def test_verdicts_are_counted_a_campaign(faults, monkeypatch):
+    def two(options):
+        yield faults.Trial("this", faults.RIGHT)
+        yield faults.Trial("that", faults.WRONG, "other numbers")
+
+    monkeypatch.setitem(faults.CAMPAIGNS, "two", two)
+    (row,) = faults.table(faults.run(["two"]))
+    assert {key: row[key] for key in ("campaign", "trials", *faults.VERDICTS)} == {
+        "campaign": "two", "trials": 2, "right": 1, "foreign": 0, "wrong": 1, "blocked": 0}  # fmt: skip
+    assert isinstance(faults.run([]), pd.DataFrame)
+
+
+@pytest.mark.fast
+def test_damage_is_damage(faults):
+    for name, damage in faults.DAMAGE.items():
+        assert damage(b"content of a file", random.Random(0)) != b"content of a file", name
+        damage(b"", random.Random(0))
