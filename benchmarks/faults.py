@@ -10,7 +10,9 @@ cannot be continued. Add one by `@campaign("name")`; `--short` is the form that 
 
 import argparse
 import collections
+import contextlib
 import io
+import os
 import random
 import re
 import shutil
@@ -19,12 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import bad_inputs
 import pandas as pd
 from common import report
+
+from hyperlab.errors import HyperlabError, MissingExtraError
 
 ROOT = Path(__file__).parents[1]
 VERDICTS = RIGHT, FOREIGN, WRONG, BLOCKED = ("right", "foreign", "wrong", "blocked")
@@ -225,6 +231,62 @@ def _unfinish(folder: Path, apart: Path) -> None:
     for path in [*sorted((folder / "units").iterdir())[::3], folder / "results.csv", folder / "report.html"]:
         if path != apart:
             path.unlink(missing_ok=True)
+
+
+# Inputs that make no sense: each is one call, which has to end in an error of hyperlab's own.
+
+
+@campaign("readers")
+def readers(options: Options) -> Iterator[Trial]:
+    """Damaged files of every format."""
+    yield from _answers(bad_inputs.damaged_files(_fresh(options), options.draw, 2 if options.short else 12))
+
+
+@campaign("settings")
+def settings(options: Options) -> Iterator[Trial]:
+    """Every key of every study, given values that few keys can have."""
+    given = list(bad_inputs.settings())
+    yield from _answers(options.draw.sample(given, 40) if options.short else given)
+
+
+@campaign("calls")
+def calls(options: Options) -> Iterator[Trial]:
+    """Python calls."""
+    yield from _answers(bad_inputs.calls())
+
+
+@campaign("weights")
+def weights(options: Options) -> Iterator[Trial]:
+    """Files of parameters, and state dicts of other libraries."""
+    yield from _answers(bad_inputs.weights(_fresh(options), options.draw, 10 if options.short else 60))
+
+
+@campaign("records")
+def records(options: Options) -> Iterator[Trial]:
+    """Records of runs under one root."""
+    yield from _answers(bad_inputs.records(_fresh(options)))
+
+
+def _fresh(options: Options) -> Path:
+    return Path(tempfile.mkdtemp(dir=options.folder))
+
+
+def _answers(inputs: Iterable[bad_inputs.Input]) -> Iterator[Trial]:
+    """What came of each call."""
+    for what, call, accepts in inputs:
+        yield _answer(what, call, accepts)
+
+
+def _answer(what: str, call: Callable[[], object], accepts: bool) -> Trial:
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        warnings.simplefilter("ignore")  # libraries warn of what they find odd
+        try:
+            answer = call()
+        except (HyperlabError, MissingExtraError):
+            return Trial(what, RIGHT)
+        except Exception as error:
+            return Trial(what, FOREIGN, f"{type(error).__name__}: {error}"[:200])
+    return Trial(what, RIGHT) if accepts else Trial(what, WRONG, f"accepted: {answer!r}"[:200])
 
 
 # -- the command ---------------------------------------------------------------------------------------------------
