@@ -83,6 +83,7 @@ def export(
 
     >>> def apply(variables, images):
     ...     return images @ variables["kernel"]
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as path:
     ...     where = export(path, apply, {"kernel": jax.numpy.ones((2, 3))}, jax.numpy.zeros((1, 4, 2)))
     ...     network = load(where)
