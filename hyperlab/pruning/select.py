@@ -103,7 +103,10 @@ def entries_kept(params: PyTree, compression: float, paths: Sequence[str]) -> fl
     2.0
     """
     total, prunable = _sizes(params, paths)
-    compression = float(compression)
+    try:
+        compression = float(compression)
+    except (TypeError, ValueError):
+        raise ConfigError(f"compression is {compression!r}, expected a number of at least 1") from None
     if not 1 <= compression < math.inf:
         raise ConfigError(f"compression is the original size over the new one, at least 1; got {compression:g}")
     fixed = total - prunable

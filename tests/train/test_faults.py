@@ -28,6 +28,13 @@ def test_the_short_form_finds_nothing(faults, monkeypatch):
     assert len(trials) == 5 and set(trials["verdict"]) == {faults.RIGHT}, trials.to_dict("records")
 
 
+@pytest.mark.parametrize("name", ["readers", "settings", "calls", "weights", "records"])
+def test_inputs_that_make_no_sense_end_in_errors_of_our_own(faults, name):
+    trials = faults.run([name], short=True)
+    amiss = trials[trials["verdict"] != faults.RIGHT]
+    assert len(trials) >= 15 and amiss.empty, amiss.to_dict("records")
+
+
 @pytest.mark.fast
 def test_every_study_is_shortened_by_keys_that_it_has(faults):
     from hyperlab import launch
