@@ -25,7 +25,7 @@ SIZE = Several("", Whole("", low=1), least=2, most=3, different=False, empty=Tru
         (Whole("", low=1), [1, 2**31 - 1]),
         (settings.SEED, [0, 2**32 - 1]),
         (Choice("", ("a", "")), ["a", ""]),
-        (Text(""), ["", "~/données du projet", "/tmp/a b'c%"]),
+        (Text(""), ["", "~/données du projet", "a b/c'd%"]),
         (Flag(""), [True, False]),
         (Flag("", undecided=True), [None]),
         (Duration(""), ["1 step", "500", "1e5 examples", "0.5 epochs", "0.0000000001 steps"]),
