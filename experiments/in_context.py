@@ -18,7 +18,8 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.few_shot import ARMS, REPORT, TUNE, Units, material, targets
 from hyperlab.few_shot.schema import SCHEMA, check, check_files
-from hyperlab.train import study, tuning
+from hyperlab.studies import base as study
+from hyperlab.studies import tuning
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

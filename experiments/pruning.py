@@ -16,7 +16,8 @@ from hyperlab import launch, trees
 from hyperlab.compression import DENSE, REPORT, TUNE, Units, load, settings
 from hyperlab.compression.schema import SCHEMA, check, check_files, methods_of
 from hyperlab.errors import ConfigError
-from hyperlab.train import study, tuning
+from hyperlab.studies import base as study
+from hyperlab.studies import tuning
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "methods_of", "run"]  # what `launch` asks of a study

@@ -15,7 +15,7 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.registration import ARMS, REPORT, Units, load, total_steps, tune
 from hyperlab.registration.schema import SCHEMA, check, check_files, check_lengths
-from hyperlab.train import study
+from hyperlab.studies import base as study
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

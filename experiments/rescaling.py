@@ -17,7 +17,8 @@ from hyperlab.data.labelled_pixels import load_segmented, optional_keys
 from hyperlab.rescaling import ARMS, REPORT, TUNE, Units, cases, costs, deploy
 from hyperlab.rescaling.schema import SCHEMA, check, check_files, check_levels
 from hyperlab.rescaling.units import mean_dice
-from hyperlab.train import study, tuning
+from hyperlab.studies import base as study
+from hyperlab.studies import tuning
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

@@ -17,9 +17,10 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.errors import ConfigError
-from hyperlab.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
-from hyperlab.stability.schema import SCHEMA, check, check_files, check_lengths
-from hyperlab.train import study, tuning
+from hyperlab.studies.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
+from hyperlab.studies.stability.schema import SCHEMA, check, check_files, check_lengths
+from hyperlab.studies import base as study
+from hyperlab.studies import tuning
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
@@ -144,7 +145,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 
 def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.report import stability
+    from hyperlab.studies.stability import page as stability
 
     stability.write(units.folder.path)
 

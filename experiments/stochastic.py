@@ -21,7 +21,8 @@ from hyperlab.few_shot import REPORT, TUNE, annotated, families, material, targe
 from hyperlab.few_shot.stochastic_arms import LEARNERS, learners
 from hyperlab.few_shot.stochastic_schema import CONTROL, SCHEMA, check, check_files
 from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
-from hyperlab.train import study, tuning
+from hyperlab.studies import base as study
+from hyperlab.studies import tuning
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

@@ -18,8 +18,9 @@ from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.reliability import Point, Units, find, floors, material, saved
 from hyperlab.reliability.schema import SCHEMA, check, check_files
-from hyperlab.train import study, tuning
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies import base as study
+from hyperlab.studies import tuning
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

@@ -11,8 +11,8 @@ from run_folders import table, write_run
 
 from hyperlab.cli import command, main
 from hyperlab.errors import DataError, WorkdirError
-from hyperlab.report.again import write_again
 from hyperlab.studies import studies
+from hyperlab.studies.again import write_again
 from hyperlab.train.run_folder import RunFolder
 
 ROOT = Path(__file__).parent.parent
@@ -208,7 +208,7 @@ def test_a_report_is_written_again_by_its_study(tmp_path, capsys, monkeypatch):
     code, _, err = said(capsys, "report", str(run))
     assert code == 2 and "holds no finished tuning" in err
     (run / "choices.json").write_text("{}")
-    monkeypatch.setattr("hyperlab.report.stability.write", lambda folder: folder / "report.html")
+    monkeypatch.setattr("hyperlab.studies.stability.page.write", lambda folder: folder / "report.html")
     assert said(capsys, "report", str(run))[:2] == (0, f"report: {run / 'report.html'}\n")
 
 

@@ -10,7 +10,7 @@ import hyperlab as hl
 from hyperlab import data, in_context, seeds
 from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
-from hyperlab.train import search
+from hyperlab.studies import search
 
 pytestmark = pytest.mark.fast
 

@@ -10,7 +10,7 @@ Expect:   median steps to 90 % [fastest, slowest of 10 seeds]: no hypernetwork 2
 """
 
 from experiments import stability
-from hyperlab.stability import ARMS
+from hyperlab.studies.stability import ARMS
 
 
 def get_config():

@@ -155,7 +155,7 @@ def _report(words: list[str]) -> int:
     parser = _parser("report", "Writes tables, figures and report.html of a finished run again, from its files alone.")
     parser.add_argument("run", metavar="RUN", help="a run folder")
     options = parser.parse_args(words)
-    from hyperlab.report.again import write_again
+    from hyperlab.studies.again import write_again
 
     print(f"report: {write_again(options.run)}")
     return 0

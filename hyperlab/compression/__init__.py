@@ -3,7 +3,7 @@
 from hyperlab.compression.methods import METHODS, Method, find, with_controls
 from hyperlab.compression.tasks import TASKS, Task, load, settings
 from hyperlab.compression.units import DENSE, Units
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 
 __all__ = [
     "DENSE",

@@ -15,8 +15,8 @@ from hyperlab.compression.trial import Trial, with_masks
 from hyperlab.data.splits import fingerprint
 from hyperlab.metrics.compression import measure
 from hyperlab.metrics.operations import macs, macs_per_kernel
+from hyperlab.studies.base import REPORT, StudyUnits
 from hyperlab.train import durations, state
-from hyperlab.train.study import REPORT, StudyUnits
 from hyperlab.train.units import Measurements, kept
 
 DENSE = {"trained": "dense", "initial": "dense_initial"}  # what each track is held against: nothing pruned

@@ -8,6 +8,6 @@ from hyperlab.few_shot.arms import ARMS, Arm
 from hyperlab.few_shot.floors import FLOORS
 from hyperlab.few_shot.training import Training
 from hyperlab.few_shot.units import Units
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 
 __all__ = ["ARMS", "FIRST_REPORT_SEED", "FLOORS", "REPORT", "TUNE", "Arm", "Training", "Units"]

@@ -20,9 +20,9 @@ from hyperlab.few_shot.training import Training
 from hyperlab.few_shot.trial import Examples, Trial
 from hyperlab.in_context.stochastic import matching_scale
 from hyperlab.metrics.candidates import sample_diversity
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train import rngs
 from hyperlab.train.checkpoints import save_variables
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.units import Measurements, kept
 
 DIVERSITY = "development/diversity"

@@ -8,10 +8,10 @@ import jax
 from hyperlab.data.in_context import Pool, Sampler, Sampling, StoredTask
 from hyperlab.few_shot.material import Material
 from hyperlab.few_shot.trial import Trial
+from hyperlab.studies.base import REPORT, TUNE, StudyUnits
 from hyperlab.train import durations
 from hyperlab.train.loop import fit
 from hyperlab.train.state import TrainState
-from hyperlab.train.study import REPORT, TUNE, StudyUnits
 from hyperlab.train.units import kept
 
 

@@ -15,8 +15,8 @@ from hyperlab.few_shot.networks import network
 from hyperlab.few_shot.targets import Target
 from hyperlab.few_shot.training import Training
 from hyperlab.few_shot.trial import Examples, Trial, dice
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT
 from hyperlab.train.checkpoints import save_variables
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT
 from hyperlab.train.units import Measurements, kept
 
 SHOWN = 3  # queries of each task in the gallery

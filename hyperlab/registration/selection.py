@@ -11,7 +11,7 @@ import numpy as np
 from hyperlab.registration.arms import ARMS, Arm
 from hyperlab.registration.measurements import mean_defined, relative_objective
 from hyperlab.registration.units import TUNE, Units
-from hyperlab.train import tuning
+from hyperlab.studies import tuning
 
 
 def tune(units: Units) -> dict[str, dict] | None:

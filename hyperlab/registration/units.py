@@ -19,10 +19,10 @@ from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS
 from hyperlab.registration.measurements import by_subject
 from hyperlab.registration.pairs import Part, Study
 from hyperlab.registration.trial import Criterion, coarse_shape, draw_weights, loss_function, measure, optimize_pairs
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
 from hyperlab.train import compiler, durations, optimizers, state
 from hyperlab.train.loop import fit
 from hyperlab.train.step import compile_step, train_step
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
 from hyperlab.train.units import Measurements, kept
 
 

@@ -14,9 +14,9 @@ from hyperlab.nn.dropout import DROPOUTS
 from hyperlab.reliability.arms import Point, find
 from hyperlab.reliability.material import Material
 from hyperlab.reliability.trial import Trial
+from hyperlab.studies.base import REPORT, TUNE, StudyUnits
 from hyperlab.train import durations
 from hyperlab.train.loop import fit
-from hyperlab.train.study import REPORT, TUNE, StudyUnits
 from hyperlab.train.units import Measurements, kept
 
 

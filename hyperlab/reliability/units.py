@@ -18,7 +18,7 @@ from hyperlab.reliability.material import Material
 from hyperlab.reliability.networks import Bayesian
 from hyperlab.reliability.training import Training
 from hyperlab.reliability.trial import Maps, of_passes
-from hyperlab.train.study import REPORT, TUNE
+from hyperlab.studies.base import REPORT, TUNE
 from hyperlab.train.units import Measurements
 
 MEMBER = 1000  # between the seeds of an ensemble's members

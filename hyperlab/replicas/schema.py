@@ -11,7 +11,8 @@ from hyperlab.data.partitions import KINDS
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.replicas import schedules
 from hyperlab.replicas.arms import ARMS, find
-from hyperlab.train import search, settings
+from hyperlab.studies import search
+from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under
 

@@ -15,9 +15,9 @@ from hyperlab.errors import ConfigError
 from hyperlab.replicas import schedules
 from hyperlab.replicas.arms import Arm, find
 from hyperlab.replicas.trial import Trial
+from hyperlab.studies.base import REPORT, StudyUnits
+from hyperlab.studies.search import Axis, draw
 from hyperlab.train import durations
-from hyperlab.train.search import Axis, draw
-from hyperlab.train.study import REPORT, StudyUnits
 from hyperlab.train.units import Measurements, kept
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from hyperlab import files
 from hyperlab.errors import DamagedError, WorkdirError
+from hyperlab.studies.base import CHOICES, MADE_BY
 from hyperlab.train import config as configs
 from hyperlab.train.run_folder import CONFIG, RUN
-from hyperlab.train.study import CHOICES, MADE_BY
 from hyperlab.train.units import Measurements, UnitFiles
 
 AGAIN = "run the study again in its folder, which writes it again"

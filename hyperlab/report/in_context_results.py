@@ -13,7 +13,7 @@ from hyperlab.few_shot import ARMS, FLOORS, REPORT
 from hyperlab.few_shot.material import CASES
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.train.study import report_seeds
+from hyperlab.studies.base import report_seeds
 from hyperlab.train.units import Measurements
 
 NEAREST = "nearest support"

@@ -12,7 +12,7 @@ from hyperlab import local_sgd
 from hyperlab.metrics import statistics
 from hyperlab.replicas import REPORT, Cell, find
 from hyperlab.report.finished import Finished
-from hyperlab.train.study import report_seeds
+from hyperlab.studies.base import report_seeds
 from hyperlab.train.units import Measurements
 
 DRIFT = ("distance_mean", "distance_max", "cosine")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from hyperlab.files import write_atomically
-from hyperlab.report.page_parts import SCRIPT, STYLE
+from hyperlab.report.style import SCRIPT, STYLE
 
 # A browser that keeps to it fetches nothing, whatever text a report holds.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

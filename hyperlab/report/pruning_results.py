@@ -11,7 +11,7 @@ import pandas as pd
 from hyperlab.compression import DENSE, REPORT
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.train.study import report_seeds
+from hyperlab.studies.base import report_seeds
 from hyperlab.train.units import Measurements
 
 GRID = 33  # speedups at which two methods are compared

@@ -12,7 +12,7 @@ from hyperlab.metrics import statistics
 from hyperlab.registration import ARMS, REPORT, TUNE, relative_objective
 from hyperlab.registration.measurements import mean_defined
 from hyperlab.report.finished import Finished
-from hyperlab.train.study import report_seeds
+from hyperlab.studies.base import report_seeds
 
 BY_WEIGHT = ("moved", "moved_labels", "displacement")  # the parts of an example that there are for each weight
 FAMILIES = {"Dice at the chosen weight": "higher", "loss over the identity's, mean over weights": "lower"}

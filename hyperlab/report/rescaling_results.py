@@ -14,7 +14,7 @@ from hyperlab.report.finished import Finished
 from hyperlab.rescaling import ARMS, REPORT, Job
 from hyperlab.rescaling.costs import INFERENCE, TRAINING
 from hyperlab.rescaling.units import mean_dice
-from hyperlab.train.study import report_seeds
+from hyperlab.studies.base import report_seeds
 from hyperlab.train.units import Measurements
 
 DIRECTIONS = {"dice": "max", "macs": "min"}

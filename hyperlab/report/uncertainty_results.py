@@ -13,7 +13,7 @@ from hyperlab.metrics import statistics
 from hyperlab.reliability import Point, find
 from hyperlab.reliability.floors import FLOORS
 from hyperlab.report.finished import Finished
-from hyperlab.train.study import report_seeds
+from hyperlab.studies.base import report_seeds
 from hyperlab.train.units import Measurements
 from hyperlab.uncertainty import detection, selective
 

@@ -3,6 +3,6 @@
 from hyperlab.data.factors import Prior
 from hyperlab.rescaling.arms import ARMS, Arm, Job
 from hyperlab.rescaling.units import Units
-from hyperlab.train.study import REPORT, TUNE
+from hyperlab.studies.base import REPORT, TUNE
 
 __all__ = ["ARMS", "REPORT", "TUNE", "Arm", "Job", "Prior", "Units"]

@@ -16,8 +16,8 @@ from hyperlab.rescaling import cases
 from hyperlab.rescaling.arms import ARMS, Job
 from hyperlab.rescaling.costs import INFERENCE
 from hyperlab.rescaling.units import Units
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT
 from hyperlab.train.checkpoints import load_variables
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT
 
 MADE_OF = "digest_of_variables"  # of the card: a digest of the exported variables
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)

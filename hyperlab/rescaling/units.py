@@ -15,10 +15,10 @@ from hyperlab.nn import plan
 from hyperlab.rescaling.arms import ARMS, Arm, Job
 from hyperlab.rescaling.networks import build
 from hyperlab.rescaling.trial import Examples, Trial, pooled
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.loop import fit
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
 from hyperlab.train.units import Measurements, kept
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hyperlab.errors import ConfigError
-from hyperlab.train.search import Axis, draw
+from hyperlab.studies.search import Axis, draw
 
 Overrides = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]

@@ -18,8 +18,8 @@ from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest, requi
 from hyperlab.files import write_atomically
 from hyperlab.report.finished import AGAIN
 from hyperlab.seeds import check_seed
+from hyperlab.studies.search import Axis
 from hyperlab.sweep import algebra, rows, running
-from hyperlab.train.search import Axis
 from hyperlab.train.writers import read_rows
 
 FILE = "trials.jsonl"

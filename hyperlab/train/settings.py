@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from hyperlab import seeds
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics.statistics import MOST_CONTRASTS
+from hyperlab.studies.base import FIRST_REPORT_SEED
 from hyperlab.train.fields import Choice, Contrast, Field, Flag, Number, Several, Text, Whole
 from hyperlab.train.schema import under
-from hyperlab.train.study import FIRST_REPORT_SEED
 
 _STREAMS_APART = 10_000  # what studies add to the seeds of a copy of an arm, which has draws of its own (A/A test)
 SEED = Whole("of everything that is drawn; another seed gives another run", low=0, high=seeds.LARGEST)

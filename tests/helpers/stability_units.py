@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from experiments import stability
-from hyperlab.stability import Units
+from hyperlab.studies.stability import Units
 from hyperlab.sweep import apply
 
 SMALL = {

@@ -17,9 +17,9 @@ import experiments
 import hyperlab.report
 from hyperlab import files, launch
 from hyperlab.errors import DamagedError, DataError, HyperlabError, WorkdirError
-from hyperlab.report.again import write_again
 from hyperlab.report.finished import Finished
 from hyperlab.results import runs
+from hyperlab.studies.again import write_again
 from hyperlab.train import heartbeat
 from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.units import RECORD

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hyperlab.errors import ConfigError
-from hyperlab.train.search import Axis, choose, draw
+from hyperlab.studies.search import Axis, choose, draw
 
 pytestmark = pytest.mark.fast
 

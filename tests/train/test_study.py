@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from hyperlab.train.study import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits, conduct
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits, conduct
 
 pytestmark = pytest.mark.fast
 

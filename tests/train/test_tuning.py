@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hyperlab.train import tuning
+from hyperlab.studies import tuning
 
 pytestmark = pytest.mark.fast
 

@@ -10,9 +10,10 @@ from hyperlab.report import figures
 from hyperlab.report.finished import Finished
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
-from hyperlab.train import study, tuning
+from hyperlab.studies import base as study
+from hyperlab.studies import tuning
+from hyperlab.studies.base import REPORT, TUNE, StudyUnits
 from hyperlab.train.checkpoints import save_variables
-from hyperlab.train.study import REPORT, TUNE, StudyUnits
 
 computed = []  # names of units, in order
 

@@ -19,7 +19,7 @@ from hyperlab.data.datasets import check_source
 from hyperlab.data.splits import Splits, stratified_subset
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics import classification as metrics
-from hyperlab.stability.tasks.task import Examples, Gammas, Task, Wording
+from hyperlab.studies.stability.tasks.task import Examples, Gammas, Task, Wording
 from hyperlab.train import rngs
 
 GROUP = "data"  # of the config, where the data are described

@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 from hyperlab.errors import ConfigError, DataError, nearest
-from hyperlab.stability.tasks.task import Gammas, Task, Wording
+from hyperlab.studies.stability.tasks.task import Gammas, Task, Wording
 
 TASKS = ("classification", "rescaling", "registration")  # modules of this package, each with `load(config) -> Task`
 
@@ -49,7 +49,7 @@ def _module(config: Any) -> Any:
     if config.task not in TASKS:
         raise ConfigError(f"task is {config.task!r}; {nearest(config.task, TASKS)}")
     # Imported when it is asked for: the rooms of the other tasks are no part of the time until the first step.
-    return importlib.import_module(f"hyperlab.stability.tasks.{config.task}")
+    return importlib.import_module(f"hyperlab.studies.stability.tasks.{config.task}")
 
 
 __all__ = ["TASKS", "Gammas", "Task", "Wording", "check", "check_files", "load"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import hyperlab.report
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest
 from hyperlab.report.finished import Finished
+from hyperlab.studies.base import sealing
 from hyperlab.train import heartbeat
-from hyperlab.train.study import sealing
 
 
 def write_again(folder: str | os.PathLike) -> Path:

@@ -19,9 +19,9 @@ from hyperlab.registration.measurements import by_subject, mean_defined
 from hyperlab.registration.trial import loss_function
 from hyperlab.rescaling.trial import pooled
 from hyperlab.rescaling.units import mean_dice
-from hyperlab.stability import ARMS, TUNE, Run, tasks
-from hyperlab.stability.tasks.registration import Registration
-from hyperlab.stability.tasks.rescaling import Rescaling
+from hyperlab.studies.stability import ARMS, TUNE, Run, tasks
+from hyperlab.studies.stability.tasks.registration import Registration
+from hyperlab.studies.stability.tasks.rescaling import Rescaling
 
 SEEDS = np.array([0, 7], np.uint32)
 FACTOR = {"task": "rescaling", "gamma.high": 0.5, "rescaling.widths": (2, 2), "batch_size": 3}

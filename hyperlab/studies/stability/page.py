@@ -7,11 +7,11 @@ import pandas as pd
 
 from hyperlab.metrics import statistics
 from hyperlab.report import sections
-from hyperlab.report import stability_figures as draw
+from hyperlab.studies.stability import figures as draw
 from hyperlab.report.page import Page
-from hyperlab.report.stability_results import WINDOW, ArmResult, contrasts, finite_median, read, results
+from hyperlab.studies.stability.results import WINDOW, ArmResult, contrasts, finite_median, read, results
 from hyperlab.report.tables import write_table
-from hyperlab.stability.tasks import Wording
+from hyperlab.studies.stability.tasks import Wording
 
 
 def write(folder: Path) -> Path:

@@ -19,7 +19,7 @@ import optax
 from hyperlab.hypernet import HyperModel, probes
 from hyperlab.hypernet.primary import Primary, as_primary
 from hyperlab.metrics import Metric
-from hyperlab.stability.tasks import Gammas, Task
+from hyperlab.studies.stability.tasks import Gammas, Task
 from hyperlab.train import compiler
 
 PyTree = Any

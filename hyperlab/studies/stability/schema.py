@@ -5,9 +5,9 @@ from typing import Any
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.hypernet.network import ACTIVATIONS
 from hyperlab.registration.schema import DATA, LOSS, NETWORK
-from hyperlab.stability import tasks
-from hyperlab.stability.arms import ARMS
-from hyperlab.stability.tasks.classification import PRIMARIES, PRIORS
+from hyperlab.studies.stability import tasks
+from hyperlab.studies.stability.arms import ARMS
+from hyperlab.studies.stability.tasks.classification import PRIMARIES, PRIORS
 from hyperlab.train import durations, settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under

@@ -7,7 +7,7 @@ import numpy as np
 
 from hyperlab.metrics import statistics
 from hyperlab.report import figures
-from hyperlab.stability.tasks import Wording
+from hyperlab.studies.stability.tasks import Wording
 
 MAIN = ("plain", "default", "encoding", "additive", "mip")  # the comparison; the rest are controls
 

@@ -22,8 +22,8 @@ from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models import UNet
 from hyperlab.nn import plan, size_table
-from hyperlab.stability.tasks.dice import at_each, mean_dice
-from hyperlab.stability.tasks.task import Examples, Gammas, Task, Wording
+from hyperlab.studies.stability.tasks.dice import at_each, mean_dice
+from hyperlab.studies.stability.tasks.task import Examples, Gammas, Task, Wording
 
 GROUP = "rescaling.data"  # of the config, where the data are described
 

@@ -21,8 +21,8 @@ from hyperlab.registration.losses import objective
 from hyperlab.registration.schema import check_network, check_pairs
 from hyperlab.registration.trial import draw_weights, measure
 from hyperlab.registration.units import criterion_of, network_of
-from hyperlab.stability.tasks.dice import at_each, mean_dice
-from hyperlab.stability.tasks.task import Gammas, Task, Wording, numbered
+from hyperlab.studies.stability.tasks.dice import at_each, mean_dice
+from hyperlab.studies.stability.tasks.task import Gammas, Task, Wording, numbered
 
 Pairs = dict[str, jax.Array]
 

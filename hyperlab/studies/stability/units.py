@@ -11,13 +11,13 @@ from jax.sharding import PartitionSpec
 
 from hyperlab.data import batch_indices
 from hyperlab.hypernet import as_primary
-from hyperlab.stability.arms import INITIALIZERS, Arm
-from hyperlab.stability.tasks import Task
-from hyperlab.stability.trial import Batches, Data, Trial
+from hyperlab.studies.stability.arms import INITIALIZERS, Arm
+from hyperlab.studies.stability.tasks import Task
+from hyperlab.studies.stability.programs import Batches, Data, Trial
+from hyperlab.studies.base import REPORT, TUNE, StudyUnits
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
-from hyperlab.train.study import REPORT, TUNE, StudyUnits
 from hyperlab.train.units import Measurements, kept
 
 

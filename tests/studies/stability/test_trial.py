@@ -11,8 +11,8 @@ from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet import as_primary, hypernetize, probes
 from hyperlab.models import MLP
-from hyperlab.stability import ARMS, REPORT, TUNE, Run
-from hyperlab.stability.tasks.classification import Classification
+from hyperlab.studies.stability import ARMS, REPORT, TUNE, Run
+from hyperlab.studies.stability.tasks.classification import Classification
 
 GAMMA = jnp.array([0.3, 0.8])
 
@@ -108,7 +108,7 @@ def test_programs_are_compiled_once_for_all_runs_rates_variants_and_phases(tmp_p
 
 
 def _architecture(arm):
-    from hyperlab.stability import units as module
+    from hyperlab.studies.stability import units as module
 
     return module._architecture(arm.variants()[0])
 
