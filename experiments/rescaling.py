@@ -14,9 +14,9 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import load_segmented, optional_keys
-from hyperlab.rescaling import ARMS, REPORT, TUNE, Units, cases, costs, deploy
-from hyperlab.rescaling.schema import SCHEMA, check, check_files, check_levels
-from hyperlab.rescaling.units import mean_dice
+from hyperlab.studies.rescaling import ARMS, REPORT, TUNE, Units, cases, costs, deploy
+from hyperlab.studies.rescaling.schema import SCHEMA, check, check_files, check_levels
+from hyperlab.studies.rescaling.units import mean_dice
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
 from hyperlab.train.writers import MultiWriter
@@ -116,7 +116,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 
 def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.report import rescaling
+    from hyperlab.studies.rescaling import page as rescaling
 
     deploy.write(units, chosen, writer)
     rescaling.write(units.folder.path)

@@ -7,10 +7,10 @@ import pandas as pd
 
 from hyperlab.metrics import statistics
 from hyperlab.report import sections
-from hyperlab.studies.stability import figures as draw
 from hyperlab.report.page import Page
-from hyperlab.studies.stability.results import WINDOW, ArmResult, contrasts, finite_median, read, results
 from hyperlab.report.tables import write_table
+from hyperlab.studies.stability import figures as draw
+from hyperlab.studies.stability.results import WINDOW, ArmResult, contrasts, finite_median, read, results
 from hyperlab.studies.stability.tasks import Wording
 
 

@@ -17,8 +17,8 @@ from hyperlab.models import MLP
 from hyperlab.nn import level_sizes
 from hyperlab.registration.measurements import by_subject, mean_defined
 from hyperlab.registration.trial import loss_function
-from hyperlab.rescaling.trial import pooled
-from hyperlab.rescaling.units import mean_dice
+from hyperlab.studies.rescaling.programs import pooled
+from hyperlab.studies.rescaling.units import mean_dice
 from hyperlab.studies.stability import ARMS, TUNE, Run, tasks
 from hyperlab.studies.stability.tasks.registration import Registration
 from hyperlab.studies.stability.tasks.rescaling import Rescaling

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import pareto
-from hyperlab.rescaling.arms import ARMS
-from hyperlab.rescaling.units import Units
+from hyperlab.studies.rescaling.arms import ARMS
+from hyperlab.studies.rescaling.units import Units
 from hyperlab.train import compiler
 from hyperlab.train.units import Measurements
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from hyperlab.metrics import per_case, surface
-from hyperlab.rescaling.units import Units
+from hyperlab.studies.rescaling.units import Units
 from hyperlab.train.units import Measurements
 
 CASES = "cases"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from hyperlab.hypernet import as_primary, hypernetize
 from hyperlab.hypernet.encodings import ENCODINGS, Rescaled
 from hyperlab.models import FilmUNet, UNet
-from hyperlab.rescaling.arms import Arm
+from hyperlab.studies.rescaling.arms import Arm
 
 Params = Any
 
@@ -44,7 +44,7 @@ def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **o
       **options: of `hypernetize`.
 
     >>> import jax.numpy as jnp
-    >>> from hyperlab.rescaling.arms import ARMS
+    >>> from hyperlab.studies.rescaling.arms import ARMS
     >>> images = jnp.ones((1, 8, 8, 1))
     >>> network = build(ARMS["sshn"], UNet((2, 2)), images, low=0.0, high=0.5, hidden=(4, 4))
     >>> params = network.init(jax.random.key(0))

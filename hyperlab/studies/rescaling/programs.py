@@ -22,7 +22,7 @@ from hyperlab.data import evaluation_batches
 from hyperlab.data.splits import Split
 from hyperlab.metrics import segmentation
 from hyperlab.nn import Bucket, bucket_of, level_sizes
-from hyperlab.rescaling.networks import Network
+from hyperlab.studies.rescaling.networks import Network
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
 

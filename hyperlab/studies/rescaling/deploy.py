@@ -12,10 +12,10 @@ from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError
 from hyperlab.files import write_json
 from hyperlab.metrics import per_case
-from hyperlab.rescaling import cases
-from hyperlab.rescaling.arms import ARMS, Job
-from hyperlab.rescaling.costs import INFERENCE
-from hyperlab.rescaling.units import Units
+from hyperlab.studies.rescaling import cases
+from hyperlab.studies.rescaling.arms import ARMS, Job
+from hyperlab.studies.rescaling.costs import INFERENCE
+from hyperlab.studies.rescaling.units import Units
 from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT
 from hyperlab.train.checkpoints import load_variables
 

@@ -8,7 +8,7 @@ from hyperlab.errors import ConfigError
 from hyperlab.hypernet.network import ACTIVATIONS
 from hyperlab.models import unet
 from hyperlab.nn import check_sizes, level_sizes
-from hyperlab.rescaling.arms import ARMS
+from hyperlab.studies.rescaling.arms import ARMS
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Number, Several, Whole
 from hyperlab.train.schema import Schema, under

@@ -13,8 +13,8 @@ from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models import UNet
 from hyperlab.nn import plan
-from hyperlab.rescaling import ARMS, Job, Prior, networks, trial
-from hyperlab.rescaling.units import mean_dice
+from hyperlab.studies.rescaling import ARMS, Job, Prior, networks, programs as trial
+from hyperlab.studies.rescaling.units import mean_dice
 
 SHAPE = (12, 11)
 PRIMARY = UNet((2, 3, 2), 3, convs_per_block=1)
