@@ -13,8 +13,9 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.registration import ARMS, REPORT, Units, load, total_steps, tune
-from hyperlab.registration.schema import SCHEMA, check, check_files, check_lengths
+from hyperlab.studies.registration import ARMS, REPORT, Units, total_steps, tune
+from hyperlab.registration import load
+from hyperlab.studies.registration.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.studies import base as study
 from hyperlab.train.writers import MultiWriter
 
@@ -100,7 +101,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 
 def _finish(units: Units, chosen: dict, writer: MultiWriter) -> None:
-    from hyperlab.report import registration
+    from hyperlab.studies.registration import page as registration
 
     registration.write(units.folder.path)
 

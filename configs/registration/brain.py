@@ -11,7 +11,7 @@ Expect:   5 seeds, one scan a child. Dice of the identity .671, of pairs optimis
 """
 
 from experiments import registration
-from hyperlab.registration import INITIALIZERS
+from hyperlab.studies.registration import INITIALIZERS
 
 
 def get_config(task: str = "subjects"):

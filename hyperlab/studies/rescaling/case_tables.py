@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import per_case
-from hyperlab.studies.rescaling.results import Study
 from hyperlab.studies.rescaling.cases import CASES
+from hyperlab.studies.rescaling.results import Study
 from hyperlab.train.units import UnitFiles
 
 METRICS = {"dice": "case_dice", "hd95_pooled": "hd95_pooled", "hd95_max": "hd95_max", "assd": "assd", "nsd": "nsd"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.report import figures
-from hyperlab.studies.rescaling import results as measured
 from hyperlab.studies.rescaling import ARMS, Job
+from hyperlab.studies.rescaling import results as measured
 
 
 def all_figures(folder: Path, study: measured.Study) -> dict[str, tuple[Path, str]]:

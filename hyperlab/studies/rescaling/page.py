@@ -7,14 +7,14 @@ import pandas as pd
 
 from hyperlab.files import read_object, write_json, writing
 from hyperlab.metrics import per_case, statistics
-from hyperlab.studies.rescaling import case_tables as cases
-from hyperlab.studies.rescaling import figures as draw
-from hyperlab.studies.rescaling import results as measured
 from hyperlab.report import sections
 from hyperlab.report.finished import AGAIN
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
 from hyperlab.studies.rescaling import ARMS
+from hyperlab.studies.rescaling import case_tables as cases
+from hyperlab.studies.rescaling import figures as draw
+from hyperlab.studies.rescaling import results as measured
 from hyperlab.train.units import UnitFiles
 
 PUBLISHED_COST = 1.8  # times the training of one U-Net, as its authors state (arXiv 2304.05448, author discussion)

@@ -12,10 +12,10 @@ from hyperlab.data.splits import Splits, philox, stratified_subset
 from hyperlab.metrics import segmentation, surface
 from hyperlab.models import UNet
 from hyperlab.nn import plan
+from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
 from hyperlab.studies.rescaling.arms import ARMS, Arm, Job
 from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, Trial, pooled
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.loop import fit

@@ -13,7 +13,8 @@ from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models import UNet
 from hyperlab.nn import plan
-from hyperlab.studies.rescaling import ARMS, Job, Prior, networks, programs as trial
+from hyperlab.studies.rescaling import ARMS, Job, Prior, networks
+from hyperlab.studies.rescaling import programs as trial
 from hyperlab.studies.rescaling.units import mean_dice
 
 SHAPE = (12, 11)

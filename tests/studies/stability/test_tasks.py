@@ -16,7 +16,7 @@ from hyperlab.errors import ConfigError
 from hyperlab.models import MLP
 from hyperlab.nn import level_sizes
 from hyperlab.registration.measurements import by_subject, mean_defined
-from hyperlab.registration.trial import loss_function
+from hyperlab.registration.model import loss_function
 from hyperlab.studies.rescaling.programs import pooled
 from hyperlab.studies.rescaling.units import mean_dice
 from hyperlab.studies.stability import ARMS, TUNE, Run, tasks

@@ -80,7 +80,7 @@ def test_the_default_shrunk_runs_stops_continues_and_reports(tmp_path, monkeypat
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "a finished unit was done again"
     check_folder(folder, config)
     first = (folder / "results.csv").read_text()
-    monkeypatch.setattr("hyperlab.registration.units.fit", None)  # nothing is left to train
+    monkeypatch.setattr("hyperlab.studies.registration.units.fit", None)  # nothing is left to train
     hl.run(config, folder)
     assert (folder / "results.csv").read_text() == first
 
@@ -134,7 +134,7 @@ def test_a_config_that_cannot_run_is_refused_before_anything_is_trained(changes,
 
 
 def test_a_report_of_an_unfinished_folder_says_what_is_missing(tmp_path):
-    from hyperlab.report import registration as report
+    from hyperlab.studies.registration import page as report
 
     with pytest.raises(HyperlabError, match="run the study to its end first"):
         report.read(tmp_path)

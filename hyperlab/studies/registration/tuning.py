@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab.registration.arms import ARMS, Arm
+from hyperlab.studies.registration.arms import ARMS, Arm
 from hyperlab.registration.measurements import mean_defined, relative_objective
-from hyperlab.registration.units import TUNE, Units
+from hyperlab.studies.registration.units import TUNE, Units
 from hyperlab.studies import tuning
 
 

@@ -2,9 +2,10 @@ import jax
 import numpy as np
 import pytest
 
-import hyperlab.registration.units as module
+import hyperlab.studies.registration.units as module
 from experiments import registration
-from hyperlab.registration import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units, load, relative_objective
+from hyperlab.studies.registration import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units
+from hyperlab.registration import load, relative_objective
 from hyperlab.registration.measurements import by_subject
 from hyperlab.sweep import apply
 

@@ -9,7 +9,7 @@ from hyperlab import seeds
 from hyperlab.data.datasets import check_root
 from hyperlab.errors import ConfigError, DataError, nearest
 from hyperlab.hypernet.network import ACTIVATIONS
-from hyperlab.registration.arms import ARMS, INITIALIZERS
+from hyperlab.studies.registration.arms import ARMS, INITIALIZERS
 from hyperlab.registration.datasets import NAMES, TASKS
 from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS
 from hyperlab.train import durations, settings

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
-from hyperlab.registration import ARMS, REPORT, TUNE, relative_objective
+from hyperlab.studies.registration import ARMS, REPORT, TUNE
+from hyperlab.registration import relative_objective
 from hyperlab.registration.measurements import mean_defined
 from hyperlab.report.finished import Finished
 from hyperlab.studies.base import report_seeds
