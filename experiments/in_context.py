@@ -16,10 +16,12 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.few_shot import ARMS, REPORT, TUNE, Units, material, targets
-from hyperlab.few_shot.schema import SCHEMA, check, check_files
+from hyperlab.few_shot import ARMS, REPORT, TUNE, Units
+from hyperlab.in_context import benchmark as material
+from hyperlab.in_context import targets
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
+from hyperlab.studies.in_context.schema import SCHEMA, check, check_files
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
@@ -123,7 +125,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 
 def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.report import in_context
+    from hyperlab.studies.in_context import page as in_context
 
     units.floors()
     material.keep(units.files, units.material, max(units.config.support_sizes))

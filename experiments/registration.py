@@ -13,10 +13,10 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.studies.registration import ARMS, REPORT, Units, total_steps, tune
 from hyperlab.registration import load
-from hyperlab.studies.registration.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.studies import base as study
+from hyperlab.studies.registration import ARMS, REPORT, Units, total_steps, tune
+from hyperlab.studies.registration.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

@@ -17,10 +17,12 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.few_shot import REPORT, TUNE, annotated, families, material, targets
+from hyperlab.few_shot import REPORT, TUNE, annotated, families
 from hyperlab.few_shot.stochastic_arms import LEARNERS, learners
 from hyperlab.few_shot.stochastic_schema import CONTROL, SCHEMA, check, check_files
 from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
+from hyperlab.in_context import benchmark as material
+from hyperlab.in_context import targets
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
 from hyperlab.train.writers import MultiWriter

@@ -14,9 +14,9 @@ from hyperlab.data.datasets import check_source
 from hyperlab.data.factors import KINDS
 from hyperlab.data.published import curves, packaged
 from hyperlab.errors import ConfigError, DataError
-from hyperlab.few_shot.schema import check_data, check_store
 from hyperlab.models import cifar_resnet, resnet
 from hyperlab.models.backbones import NORMALIZATIONS
+from hyperlab.studies.in_context.schema import check_data, check_store
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Field, Flag, Number, Several, Text, Whole
 from hyperlab.train.schema import Schema, under

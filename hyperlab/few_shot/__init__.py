@@ -4,10 +4,10 @@ Two studies share it: `experiments/in_context.py`, one answer an image (`arms`, 
 `experiments/stochastic.py`, several (`stochastic_arms`, `candidates`, `judging`, `stochastic_units`).
 """
 
-from hyperlab.few_shot.arms import ARMS, Arm
-from hyperlab.few_shot.floors import FLOORS
-from hyperlab.few_shot.training import Training
-from hyperlab.few_shot.units import Units
+from hyperlab.in_context.baselines import FLOORS
 from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies.episodic import Training
+from hyperlab.studies.in_context.arms import ARMS, Arm
+from hyperlab.studies.in_context.units import Units
 
 __all__ = ["ARMS", "FIRST_REPORT_SEED", "FLOORS", "REPORT", "TUNE", "Arm", "Training", "Units"]

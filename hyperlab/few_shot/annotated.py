@@ -8,7 +8,7 @@ import numpy as np
 from hyperlab.data.in_context import TaskStore
 from hyperlab.data.splits import permutation, philox
 from hyperlab.few_shot import families
-from hyperlab.few_shot.material import title
+from hyperlab.in_context.benchmark import title
 from hyperlab.train.units import Measurements, UnitFiles
 
 CASES = "cases"

@@ -14,7 +14,7 @@ import numpy as np
 
 from hyperlab import losses
 from hyperlab.data.loaders import evaluation_batches
-from hyperlab.few_shot.trial import SMOOTH, Trial
+from hyperlab.in_context.programs import SMOOTH, Trial
 from hyperlab.in_context.stochastic import augmented_candidates, noise_candidates
 from hyperlab.train import compiler
 

@@ -17,7 +17,7 @@ from hyperlab.data.ambiguous import Ambiguous, ambiguous_shapes
 from hyperlab.data.in_context import TaskData, TaskName, TaskStore, write_task
 from hyperlab.data.resample import resample_image, resample_labels
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.few_shot import material
+from hyperlab.in_context import benchmark as material
 
 TRAINING, DEVELOPMENT, HELD_OUT = "ambiguous", "ambiguous-flat", "ambiguous-tall"
 HALO, LOBE = 1, 2  # bits of the parts that some annotators count to the body

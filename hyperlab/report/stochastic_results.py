@@ -14,8 +14,8 @@ from hyperlab.few_shot.judging import LABELS, MEASURES, OF_MODES
 from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.report.in_context_results import by_subject, mean
 from hyperlab.studies.base import report_seeds
+from hyperlab.studies.in_context.results import by_subject, mean
 from hyperlab.train.units import Measurements
 
 COMPARED = ("ged", "best", "mean")  # measures of the contrasts

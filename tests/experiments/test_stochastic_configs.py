@@ -7,8 +7,9 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.few_shot import families, material, stochastic_units
+from hyperlab.few_shot import families, stochastic_units
 from hyperlab.few_shot.judging import MEASURES, OF_MODES
+from hyperlab.in_context import benchmark as material
 
 SMALL = {
     "data.queries": 6,

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.few_shot.candidates import CandidateTrial, masks, noise_masks
-from hyperlab.few_shot.networks import network
 from hyperlab.few_shot.stochastic_arms import ANSWERS, ARMS, LEARNERS, learners
-from hyperlab.few_shot.trial import Trial
+from hyperlab.in_context.networks import network
+from hyperlab.in_context.programs import Trial
 from hyperlab.models import Tyche, UniverSeg
 
 RNG = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """The embedded tasks of in-context studies, as few as they can be."""
 
-from hyperlab.few_shot import material
+from hyperlab.in_context import benchmark as material
 
 
 def shrink(monkeypatch):

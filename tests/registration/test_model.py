@@ -8,9 +8,9 @@ import pytest
 from hyperlab.models.voxelmorph import Registration, VoxelMorph
 from hyperlab.nn.spatial_transformer import warp_labels
 from hyperlab.registration import synthetic
-from hyperlab.studies.registration.arms import ARMS, EVERYTHING
 from hyperlab.registration.losses import gradient_penalty, mean_squared_error
 from hyperlab.registration.model import Criterion, coarse_shape, draw_weights, loss_function, measure, optimize_pairs
+from hyperlab.studies.registration.arms import ARMS, EVERYTHING
 
 NETWORK = VoxelMorph(encoder=(2,), decoder=(3,), integration_steps=2)
 CRITERION = Criterion(mean_squared_error, functools.partial(gradient_penalty, field_downsize=2))

@@ -16,10 +16,10 @@ import numpy as np
 
 from hyperlab.compression.tasks.task import Task
 from hyperlab.data.in_context import Pool, Sampler, Sampling, in_task_steps, task_steps
-from hyperlab.few_shot import material
-from hyperlab.few_shot.networks import network
-from hyperlab.few_shot.targets import check
-from hyperlab.few_shot.trial import Trial, dice
+from hyperlab.in_context import benchmark as material
+from hyperlab.in_context.networks import network
+from hyperlab.in_context.programs import Trial, dice
+from hyperlab.in_context.targets import check
 from hyperlab.train.units import kept
 
 DOCUMENTED = "documented"

@@ -20,7 +20,7 @@ from hyperlab.compression.tasks.generated import Generated, root_mean_square
 from hyperlab.compression.tasks.in_context import InContext
 from hyperlab.data.splits import philox
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot.trial import Trial
+from hyperlab.in_context.programs import Trial
 
 _STREAM = 31  # of the random words, apart from those of episodes
 

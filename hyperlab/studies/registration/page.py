@@ -6,11 +6,20 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
-from hyperlab.studies.registration import figures as draw
 from hyperlab.report import sections
 from hyperlab.report.page import Page
-from hyperlab.studies.registration.results import ArmResult, contrast_rows, contrasts, hypermorphs, per_subject, read, results, subject_gain
 from hyperlab.report.tables import write_table
+from hyperlab.studies.registration import figures as draw
+from hyperlab.studies.registration.results import (
+    ArmResult,
+    contrast_rows,
+    contrasts,
+    hypermorphs,
+    per_subject,
+    read,
+    results,
+    subject_gain,
+)
 
 
 def write(folder: Path) -> Path:

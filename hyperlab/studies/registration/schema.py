@@ -9,9 +9,9 @@ from hyperlab import seeds
 from hyperlab.data.datasets import check_root
 from hyperlab.errors import ConfigError, DataError, nearest
 from hyperlab.hypernet.network import ACTIVATIONS
-from hyperlab.studies.registration.arms import ARMS, INITIALIZERS
 from hyperlab.registration.datasets import NAMES, TASKS
 from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS
+from hyperlab.studies.registration.arms import ARMS, INITIALIZERS
 from hyperlab.train import durations, settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Text, Whole
 from hyperlab.train.schema import Schema, under

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab.studies.registration.arms import ARMS, Arm
 from hyperlab.registration.measurements import mean_defined, relative_objective
-from hyperlab.studies.registration.units import TUNE, Units
 from hyperlab.studies import tuning
+from hyperlab.studies.registration.arms import ARMS, Arm
+from hyperlab.studies.registration.units import TUNE, Units
 
 
 def tune(units: Units) -> dict[str, dict] | None:

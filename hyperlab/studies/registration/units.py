@@ -14,12 +14,12 @@ from hyperlab.data import batch_indices
 from hyperlab.hypernet import as_primary
 from hyperlab.models.voxelmorph import Registration, VoxelMorph
 from hyperlab.nn.spatial_transformer import warp, warp_labels
-from hyperlab.studies.registration.arms import INITIALIZERS, Arm
 from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS
 from hyperlab.registration.measurements import by_subject
-from hyperlab.registration.pairs import Part, Study
 from hyperlab.registration.model import Criterion, coarse_shape, draw_weights, loss_function, measure, optimize_pairs
+from hyperlab.registration.pairs import Part, Study
 from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
+from hyperlab.studies.registration.arms import INITIALIZERS, Arm
 from hyperlab.train import compiler, durations, optimizers, state
 from hyperlab.train.loop import fit
 from hyperlab.train.step import compile_step, train_step

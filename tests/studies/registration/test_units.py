@@ -4,9 +4,9 @@ import pytest
 
 import hyperlab.studies.registration.units as module
 from experiments import registration
-from hyperlab.studies.registration import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units
 from hyperlab.registration import load, relative_objective
 from hyperlab.registration.measurements import by_subject
+from hyperlab.studies.registration import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units
 from hyperlab.sweep import apply
 
 SMALL = {

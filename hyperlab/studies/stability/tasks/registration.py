@@ -16,10 +16,10 @@ from hyperlab.metrics import segmentation
 from hyperlab.models.voxelmorph import Registration as Field
 from hyperlab.registration import Study
 from hyperlab.registration import load as load_pairs
-from hyperlab.studies.registration.arms import WITHOUT_FLOW
 from hyperlab.registration.losses import objective
-from hyperlab.studies.registration.schema import check_network, check_pairs
 from hyperlab.registration.model import draw_weights, measure
+from hyperlab.studies.registration.arms import WITHOUT_FLOW
+from hyperlab.studies.registration.schema import check_network, check_pairs
 from hyperlab.studies.registration.units import criterion_of, network_of
 from hyperlab.studies.stability.tasks.dice import at_each, mean_dice
 from hyperlab.studies.stability.tasks.task import Gammas, Task, Wording, numbered

@@ -9,8 +9,9 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.few_shot import ARMS, FLOORS, REPORT
-from hyperlab.few_shot.material import CASES
+from hyperlab.few_shot import ARMS, REPORT
+from hyperlab.in_context.baselines import FLOORS
+from hyperlab.in_context.benchmark import CASES
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
 from hyperlab.studies.base import report_seeds

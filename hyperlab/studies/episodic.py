@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from hyperlab.data.in_context import Pool, Sampler, Sampling, StoredTask
-from hyperlab.few_shot.material import Material
-from hyperlab.few_shot.trial import Trial
+from hyperlab.in_context.benchmark import Material
+from hyperlab.in_context.programs import Trial
 from hyperlab.studies.base import REPORT, TUNE, StudyUnits
 from hyperlab.train import durations
 from hyperlab.train.loop import fit

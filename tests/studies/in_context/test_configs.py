@@ -7,7 +7,7 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.few_shot import material
+from hyperlab.in_context import benchmark as material
 
 SMALL = {
     "data.size": (32, 32),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hyperlab.few_shot.floors import FLOORS, mean_mask, nearest, otsu, otsu_threshold
-from hyperlab.few_shot.trial import dice
+from hyperlab.in_context.baselines import FLOORS, mean_mask, nearest, otsu, otsu_threshold
+from hyperlab.in_context.programs import dice
 
 pytestmark = pytest.mark.fast
 

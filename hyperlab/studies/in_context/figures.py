@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.few_shot import ARMS, FLOORS
+from hyperlab.few_shot import ARMS
+from hyperlab.in_context.baselines import FLOORS
 from hyperlab.report import figures
-from hyperlab.report import in_context_results as measured
+from hyperlab.studies.in_context import results as measured
 
 
 def all_figures(folder: Path, study: measured.Study) -> dict[str, tuple[Path, str]]:

@@ -31,7 +31,7 @@ from hyperlab.data.in_context import (
 )
 from hyperlab.data.splits import Splits, fingerprint
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.few_shot.targets import Target
+from hyperlab.in_context.targets import Target
 from hyperlab.train.units import Measurements, UnitFiles
 
 CASES = "cases"

@@ -16,7 +16,7 @@ from hyperlab.data.in_context.building import Options, build
 from hyperlab.data.in_context.sources import open_source
 from hyperlab.data.in_context.standardize import Standardization
 from hyperlab.errors import DataError
-from hyperlab.few_shot.arms import ARMS
+from hyperlab.studies.in_context.arms import ARMS
 
 REAL = Path(os.environ.get("HYPERLAB_DATA", "no-data"))
 SETS = ("wbc", "chasedb1", "dsb2018_nuclei", "isbi2012_membrane")

@@ -6,7 +6,7 @@ import pytest
 
 from hyperlab.data.in_context import TaskName, TaskStore, write_task
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot import material
+from hyperlab.in_context import benchmark as material
 
 pytestmark = pytest.mark.fast
 

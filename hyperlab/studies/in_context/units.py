@@ -8,14 +8,14 @@ import numpy as np
 
 from hyperlab.data import batch_indices
 from hyperlab.data.in_context import in_task_steps, task_steps
-from hyperlab.few_shot.arms import ARMS, Arm
-from hyperlab.few_shot.floors import FLOORS
-from hyperlab.few_shot.material import Material
-from hyperlab.few_shot.networks import network
-from hyperlab.few_shot.targets import Target
-from hyperlab.few_shot.training import Training
-from hyperlab.few_shot.trial import Examples, Trial, dice
+from hyperlab.in_context.baselines import FLOORS
+from hyperlab.in_context.benchmark import Material
+from hyperlab.in_context.networks import network
+from hyperlab.in_context.programs import Examples, Trial, dice
+from hyperlab.in_context.targets import Target
 from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT
+from hyperlab.studies.episodic import Training
+from hyperlab.studies.in_context.arms import ARMS, Arm
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.units import Measurements, kept
 

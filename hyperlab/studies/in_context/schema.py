@@ -8,8 +8,8 @@ from typing import Any
 
 from hyperlab import seeds
 from hyperlab.errors import ConfigError, DataError
-from hyperlab.few_shot.arms import ARMS
-from hyperlab.few_shot.material import BODIES, SHAPES, check_held_out
+from hyperlab.in_context.benchmark import BODIES, SHAPES, check_held_out
+from hyperlab.studies.in_context.arms import ARMS
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Field, Several, Text, Whole
 from hyperlab.train.schema import Schema, under
