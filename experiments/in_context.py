@@ -16,11 +16,11 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.few_shot import ARMS, REPORT, TUNE, Units
 from hyperlab.in_context import benchmark as material
 from hyperlab.in_context import targets
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
+from hyperlab.studies.in_context import ARMS, REPORT, TUNE, Units
 from hyperlab.studies.in_context.schema import SCHEMA, check, check_files
 from hyperlab.train.writers import MultiWriter
 

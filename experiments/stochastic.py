@@ -17,14 +17,15 @@ import ml_collections
 import numpy as np
 
 from hyperlab import launch
-from hyperlab.few_shot import REPORT, TUNE, annotated, families
-from hyperlab.few_shot.stochastic_arms import LEARNERS, learners
-from hyperlab.few_shot.stochastic_schema import CONTROL, SCHEMA, check, check_files
-from hyperlab.few_shot.stochastic_units import DIVERSITY, StochasticUnits
 from hyperlab.in_context import benchmark as material
 from hyperlab.in_context import targets
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
+from hyperlab.studies.in_context import REPORT, TUNE
+from hyperlab.studies.stochastic import annotated, families
+from hyperlab.studies.stochastic.arms import LEARNERS, learners
+from hyperlab.studies.stochastic.schema import CONTROL, SCHEMA, check, check_files
+from hyperlab.studies.stochastic.units import DIVERSITY, StochasticUnits
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
@@ -143,7 +144,7 @@ def _report(units: StochasticUnits, chosen: dict[str, dict], writer: MultiWriter
 
 
 def _finish(units: StochasticUnits, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.report import stochastic
+    from hyperlab.studies.stochastic import page as stochastic
 
     units.optimum()
     annotated.keep(units.files, units.material.test, units.config.support_size)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.few_shot import ARMS
 from hyperlab.in_context.baselines import FLOORS
 from hyperlab.report import figures
+from hyperlab.studies.in_context import ARMS
 from hyperlab.studies.in_context import results as measured
 
 

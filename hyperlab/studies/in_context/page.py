@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hyperlab.few_shot import ARMS
 from hyperlab.in_context.baselines import FLOORS
 from hyperlab.metrics import statistics
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
+from hyperlab.studies.in_context import ARMS
 from hyperlab.studies.in_context import figures as draw
 from hyperlab.studies.in_context import results as measured
 

@@ -9,12 +9,12 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.few_shot import ARMS, REPORT
 from hyperlab.in_context.baselines import FLOORS
 from hyperlab.in_context.benchmark import CASES
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
 from hyperlab.studies.base import report_seeds
+from hyperlab.studies.in_context import ARMS, REPORT
 from hyperlab.train.units import Measurements
 
 NEAREST = "nearest support"

@@ -7,8 +7,8 @@ import numpy as np
 
 from hyperlab.data.in_context import TaskStore
 from hyperlab.data.splits import permutation, philox
-from hyperlab.few_shot import families
 from hyperlab.in_context.benchmark import title
+from hyperlab.studies.stochastic import families
 from hyperlab.train.units import Measurements, UnitFiles
 
 CASES = "cases"

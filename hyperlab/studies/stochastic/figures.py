@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.few_shot.judging import LABELS
-from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.report import figures
-from hyperlab.report.stochastic_results import Study
+from hyperlab.studies.stochastic.arms import ARMS
+from hyperlab.studies.stochastic.results import Study
+from hyperlab.studies.stochastic.scoring import LABELS
 
 _BINS = 5
 

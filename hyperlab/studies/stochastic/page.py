@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hyperlab.few_shot import families
-from hyperlab.few_shot.judging import LABELS, MEASURES, OF_MODES
-from hyperlab.few_shot.stochastic_arms import ARMS, LEARNERS
 from hyperlab.report import sections
-from hyperlab.report import stochastic_figures as draw
-from hyperlab.report import stochastic_results as measured
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
+from hyperlab.studies.stochastic import families
+from hyperlab.studies.stochastic import figures as draw
+from hyperlab.studies.stochastic import results as measured
+from hyperlab.studies.stochastic.arms import ARMS, LEARNERS
+from hyperlab.studies.stochastic.scoring import LABELS, MEASURES, OF_MODES
 
 _WITH_INTERVAL = ("ged", "best", "mean")
 

@@ -8,14 +8,14 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from hyperlab.few_shot import REPORT
-from hyperlab.few_shot.annotated import CASES
-from hyperlab.few_shot.judging import LABELS, MEASURES, OF_MODES
-from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
 from hyperlab.studies.base import report_seeds
+from hyperlab.studies.in_context import REPORT
 from hyperlab.studies.in_context.results import by_subject, mean
+from hyperlab.studies.stochastic.annotated import CASES
+from hyperlab.studies.stochastic.arms import ARMS
+from hyperlab.studies.stochastic.scoring import LABELS, MEASURES, OF_MODES
 from hyperlab.train.units import Measurements
 
 COMPARED = ("ged", "best", "mean")  # measures of the contrasts

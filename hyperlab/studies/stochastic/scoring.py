@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab.few_shot.annotated import AnnotatedTarget
 from hyperlab.metrics import candidates as metrics
+from hyperlab.studies.stochastic.annotated import AnnotatedTarget
 
 # What is measured at every number of candidates, with the side that is better; "" where neither is.
 MEASURES = {"ged": "lower", "ged_usual": "lower", "best": "higher", "mean": "higher", "diversity": ""}

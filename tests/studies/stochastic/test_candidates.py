@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab.few_shot.candidates import CandidateTrial, masks, noise_masks
-from hyperlab.few_shot.stochastic_arms import ANSWERS, ARMS, LEARNERS, learners
 from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Trial
 from hyperlab.models import Tyche, UniverSeg
+from hyperlab.studies.stochastic.arms import ANSWERS, ARMS, LEARNERS, learners
+from hyperlab.studies.stochastic.candidates import CandidateTrial, masks, noise_masks
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.random((5, 8, 8, 1), np.float32)

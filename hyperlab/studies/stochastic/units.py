@@ -11,16 +11,16 @@ import numpy as np
 from hyperlab.data import batch_indices
 from hyperlab.data.in_context import in_task_steps, task_steps
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot.annotated import SHOWN, AnnotatedTarget
-from hyperlab.few_shot.candidates import CandidateTrial, DropoutTrial, masks, noise_masks
-from hyperlab.few_shot.judging import judged, optimum
-from hyperlab.few_shot.stochastic_arms import ARMS, LEARNERS, Learner
 from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Examples, Trial
 from hyperlab.in_context.stochastic import matching_scale
 from hyperlab.metrics.candidates import sample_diversity
 from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.studies.episodic import Training
+from hyperlab.studies.stochastic.annotated import SHOWN, AnnotatedTarget
+from hyperlab.studies.stochastic.arms import ARMS, LEARNERS, Learner
+from hyperlab.studies.stochastic.candidates import CandidateTrial, DropoutTrial, masks, noise_masks
+from hyperlab.studies.stochastic.scoring import judged, optimum
 from hyperlab.train import rngs
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.units import Measurements, kept

@@ -5,9 +5,9 @@ import pytest
 
 from hyperlab.data.in_context import TaskStore, choose
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot import annotated, families
-from hyperlab.few_shot.families import HALO, LOBE, Family
 from hyperlab.in_context import benchmark as material
+from hyperlab.studies.stochastic import annotated, families
+from hyperlab.studies.stochastic.families import HALO, LOBE, Family
 
 pytestmark = pytest.mark.fast
 

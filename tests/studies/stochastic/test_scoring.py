@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from hyperlab.few_shot.annotated import AnnotatedTarget
-from hyperlab.few_shot.families import Family
-from hyperlab.few_shot.judging import MEASURES, OF_MODES, judged, optimum
+from hyperlab.studies.stochastic.annotated import AnnotatedTarget
+from hyperlab.studies.stochastic.families import Family
+from hyperlab.studies.stochastic.scoring import MEASURES, OF_MODES, judged, optimum
 
 
 def target(count=6):

@@ -7,9 +7,10 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.few_shot import families, stochastic_units
-from hyperlab.few_shot.judging import MEASURES, OF_MODES
 from hyperlab.in_context import benchmark as material
+from hyperlab.studies.stochastic import families
+from hyperlab.studies.stochastic import units as stochastic_units
+from hyperlab.studies.stochastic.scoring import MEASURES, OF_MODES
 
 SMALL = {
     "data.queries": 6,

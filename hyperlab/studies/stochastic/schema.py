@@ -3,8 +3,8 @@
 from typing import Any
 
 from hyperlab.errors import ConfigError
-from hyperlab.few_shot.stochastic_arms import ARMS
 from hyperlab.studies.in_context.schema import check_data, check_files, data, measuring, training
+from hyperlab.studies.stochastic.arms import ARMS
 from hyperlab.train import settings
 from hyperlab.train.fields import Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under
