@@ -17,11 +17,11 @@ import jax
 import ml_collections
 
 from hyperlab import launch, local_sgd, trees
-from hyperlab.compression import load, settings
 from hyperlab.replicas import FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
 from hyperlab.replicas.schema import SCHEMA, check, check_files
 from hyperlab.studies import base as study
 from hyperlab.studies import search
+from hyperlab.tasks import load, settings
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

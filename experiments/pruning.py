@@ -13,11 +13,12 @@ the test split.
 import ml_collections
 
 from hyperlab import launch, trees
-from hyperlab.compression import DENSE, REPORT, TUNE, Units, load, settings
-from hyperlab.compression.schema import SCHEMA, check, check_files, methods_of
 from hyperlab.errors import ConfigError
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
+from hyperlab.studies.pruning import DENSE, REPORT, TUNE, Units
+from hyperlab.studies.pruning.schema import SCHEMA, check, check_files, methods_of
+from hyperlab.tasks import load, settings
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "methods_of", "run"]  # what `launch` asks of a study
@@ -153,7 +154,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 
 def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.report import pruning
+    from hyperlab.studies.pruning import page as pruning
 
     pruning.write(units.folder.path)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.report import pruning_suite
+from hyperlab.studies.pruning import suite as pruning_suite
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from hyperlab.data import published
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.report import pruning_survey
 from hyperlab.report.tables import write_table
+from hyperlab.studies.pruning_survey import page as pruning_survey
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

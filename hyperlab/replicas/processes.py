@@ -27,13 +27,13 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperlab import local_sgd
-from hyperlab.compression.tasks import Task, load
 from hyperlab.errors import ConfigError, HyperlabError
 from hyperlab.replicas import schedules
 from hyperlab.replicas.arms import find
 from hyperlab.replicas.outer import with_numbers
 from hyperlab.replicas.trial import STREAMS, Trial
 from hyperlab.replicas.watch import Watch
+from hyperlab.tasks import Task, load
 from hyperlab.train import compiler, distributed, durations, optimizers, rngs, state
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from hyperlab import local_sgd
-from hyperlab.compression.schema import check_files as check_files_of_task
-from hyperlab.compression.schema import check_task, network, optimizer, tasks
-from hyperlab.compression.tasks import TASKS
 from hyperlab.data.partitions import KINDS
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.replicas import schedules
 from hyperlab.replicas.arms import ARMS, find
 from hyperlab.studies import search
+from hyperlab.studies.pruning.schema import check_files as check_files_of_task
+from hyperlab.studies.pruning.schema import check_task, network, optimizer, tasks
+from hyperlab.tasks import TASKS
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under

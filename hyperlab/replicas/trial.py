@@ -15,10 +15,10 @@ import numpy as np
 import optax
 
 from hyperlab import local_sgd
-from hyperlab.compression.tasks import Task
 from hyperlab.replicas.arms import Arm
 from hyperlab.replicas.outer import adjustable, with_numbers
 from hyperlab.replicas.schedules import Schedule
+from hyperlab.tasks import Task
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.loop import fit
 from hyperlab.train.step import Aux, train_step

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from hyperlab import local_sgd
-from hyperlab.compression.tasks import Task
 from hyperlab.data import batch_indices
 from hyperlab.data.partitions import partition
 from hyperlab.errors import ConfigError
@@ -17,6 +16,7 @@ from hyperlab.replicas.arms import Arm, find
 from hyperlab.replicas.trial import Trial
 from hyperlab.studies.base import REPORT, StudyUnits
 from hyperlab.studies.search import Axis, draw
+from hyperlab.tasks import Task
 from hyperlab.train import durations
 from hyperlab.train.units import Measurements, kept
 

@@ -8,8 +8,8 @@ import pytest
 
 from experiments import local_sgd as study
 from hyperlab import trees
-from hyperlab.compression import TASKS, load
 from hyperlab.replicas import Units, find
+from hyperlab.tasks import TASKS, load
 
 # Files in a folder are read as they are needed: tests/replicas/test_image_folder.py.
 NAMES = [name for name in TASKS if name != "image_folder"]

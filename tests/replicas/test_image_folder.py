@@ -11,11 +11,10 @@ from PIL import Image
 
 import hyperlab as hl
 from hyperlab import launch
-from hyperlab.compression import load
-from hyperlab.compression.tasks import image_folder
 from hyperlab.data.readers.image_folder import centre_view, crop_box, list_images, random_view
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.replicas import REPORT, Cell, Units, schedules
+from hyperlab.tasks import image_folder, load
 
 CLASSES = ("ant", "bee", "cat")
 SMALL = {

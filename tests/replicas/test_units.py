@@ -8,8 +8,8 @@ import pytest
 
 from experiments import local_sgd as study
 from hyperlab import trees
-from hyperlab.compression import load
 from hyperlab.replicas import REPORT, TUNE, Cell, Units, find
+from hyperlab.tasks import load
 
 
 def small(**changes):

@@ -1,0 +1,212 @@
+"""A U-Net for any rescaling factor phi, whose parameters theta are generated from phi, or one theta for all of them.
+
+One factor is drawn for every batch, on the host, where it becomes the integer sizes of the levels: numbers inside the
+canvases of the largest factor, so that all factors share one program. The score is the mean Dice over fixed factors.
+
+Source: Gonzalez Ortiz, Guttag and Dalca, Scale-Space Hypernetworks (2023), arXiv 2304.05448.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab import losses
+from hyperlab.data import batch_indices, evaluation_batches
+from hyperlab.data.factors import Prior
+from hyperlab.data.labelled_pixels import load_segmented
+from hyperlab.data.splits import Split, Splits
+from hyperlab.errors import ConfigError
+from hyperlab.metrics import segmentation
+from hyperlab.models import UNet
+from hyperlab.nn import level_sizes, plan, size_table
+from hyperlab.tasks.generated import Generated, root_mean_square
+from hyperlab.train import compiler
+
+
+class Drawn(NamedTuple):
+    """What a step sees: batches, each at a factor of its own.
+
+    Attributes:
+      rows: int32 `[batches, batch]`.
+      factor: float32 `[batches, 1]`.
+      sizes: int32 `[batches, levels, dims]`.
+    """
+
+    rows: np.ndarray
+    factor: np.ndarray
+    sizes: np.ndarray
+
+
+def prior_of(given: Any) -> Prior:
+    """The distribution of phi.
+
+    Args:
+      given: the config's group `scale_space`.
+
+    Raises:
+      ConfigError: a range that is none, or fixed factors outside it.
+    """
+    factors = tuple(map(float, given.factors))
+    if not factors or not all(given.low < factor <= given.high for factor in factors):
+        raise ConfigError(f"scale_space.factors are {factors}, expected some in ({given.low}, {given.high}]")
+    return Prior(given.prior, given.low, given.high)
+
+
+class ScaleSpace(Generated):
+    """Images with a class for every pixel; see `Task` for its parts.
+
+    Args:
+      config: the study's: `scale_space`, `hypernet.hidden`, `batch_size`, `evaluation_batch`.
+      splits: the data.
+
+    Raises:
+      ConfigError: an unknown network, or factors outside the prior.
+    """
+
+    score = "dice"
+    exclude = ("classifier/**",)
+
+    def __init__(self, config: Any, splits: Splits):
+        self.config, self._splits = config, splits
+        given = config.scale_space
+        self.prior, self.factors = prior_of(given), tuple(map(float, given.factors))
+        self.shape, widths = splits.image_shape[:-1], tuple(given.widths)
+        self.unet = UNet(widths, len(splits.classes), convs_per_block=given.convs_per_block)
+        (bucket,) = plan(self.shape, len(widths), given.low, given.high, programs=1)
+        self.canvases = bucket.canvases
+        self.image = jax.ShapeDtypeStruct((1, *splits.image_shape), jnp.float32)
+        self.generate(
+            given.network, self.unet, (self.image,), low=given.low, high=given.high, hidden=config.hypernet.hidden
+        )
+        self.architecture = f"U-Net {'-'.join(map(str, widths))}, {self.conditioning}"
+        self.name, self.fingerprint = splits.name, splits.fingerprint
+        self.toy = splits.name == "shapes"
+        self.sizes = {"train": len(splits.train)}
+        self.sizes |= {part: len(_subjects(getattr(splits, part))) for part in ("validation", "test")}
+        self.notes = (
+            f"phi is the factor by which the U-Net's down-samplings scale, drawn at every step from ({given.low:g}, "
+            f"{given.high:g}]. Dice is the mean over foreground classes and over phi = "
+            f"{', '.join(f'{factor:g}' for factor in self.factors)}; images of one subject are pooled, and one whose "
+            "truth shows no foreground is left out.",
+            self.counted,
+        )
+
+    # -- network -------------------------------------------------------------------------------------------------
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters: those of the U-Net, or of the hypernetwork with theta0."""
+        if self.model is None:
+            return self.unet.init(key, jnp.zeros(self.image.shape))
+        return self.model.init(key)
+
+    def _loss_at(self, theta: Any, examples: tuple, rows: jax.Array, sizes: jax.Array) -> jax.Array:
+        images, labels = examples[0][rows], examples[1][rows]
+        logits = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
+        return losses.dice_cross_entropy(logits, labels).mean()
+
+    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """The fixed factors, float32 `[factors, 1]`, and their sizes, int32 `[factors, levels, dims]`."""
+        return self.fixed(), size_table(self.shape, np.array(self.factors), len(self.canvases))
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _train(self) -> tuple[jax.Array, jax.Array]:
+        return jnp.asarray(self._splits.train.images), jnp.asarray(self._splits.train.labels)
+
+    def train(self) -> tuple[jax.Array, jax.Array]:
+        """Images and labels."""
+        return self._train
+
+    def indices(self, seed: int, step: int) -> Drawn:
+        """One batch, at the factor of the step."""
+        rows = batch_indices(seed, step, self.sizes["train"], self.config.batch_size)
+        factor = np.array([self.prior.draw(seed, step) if self.always is None else self.always])
+        return Drawn(rows[None], factor[:, None].astype(np.float32), size_table(self.shape, factor, len(self.canvases)))
+
+    def loss(self, params, collections, examples, indices: Drawn, keys: Mapping[str, jax.Array]):
+        """Mean cross-entropy plus soft Dice; of several batches the mean."""
+
+        def one(drawn: Drawn) -> jax.Array:
+            return self._loss_at(self.theta(params, drawn.factor), examples, drawn.rows, drawn.sizes)
+
+        return jax.lax.map(one, indices).mean(), None
+
+    def still(self, params, collections, examples, indices: Drawn) -> jax.Array:
+        """The same loss, mean over the fixed factors."""
+        rows = indices.rows[0]
+
+        def one(at) -> jax.Array:
+            return self._loss_at(self.theta(params, at[0]), examples, rows, at[1])
+
+        return jax.lax.map(one, self._grid()).mean()
+
+    # -- evaluation ----------------------------------------------------------------------------------------------
+
+    def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
+        """Of every subject (of every image, where subjects have one): `dice`, and `dice_at_<phi>`."""
+        split = getattr(self._splits, part)
+        subjects = _subjects(split)
+        rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
+        measured = {}
+        for factor, sizes in zip(*self._grid(), strict=True):
+            theta = self._prepare(variables["params"], factor)
+            parts = [self._count(theta, sizes, split.images[chosen], split.labels[chosen]) for chosen in rows]
+            counts = [np.concatenate(column)[: len(split)] for column in zip(*map(jax.device_get, parts), strict=True)]
+            pooled = [np.stack([column[split.groups == one].sum(0) for one in subjects]) for column in counts]
+            dice = np.asarray(segmentation.dice_of(segmentation.Counts(*pooled)))
+            measured[f"dice_at_{factor[0]:.3g}"] = np.nanmean(dice, axis=1).astype(np.float64)
+        return {"dice": np.mean(list(measured.values()), axis=0), **measured}
+
+    @functools.cached_property
+    def _prepare(self) -> Callable:
+        return jax.jit(self.theta)
+
+    @functools.cached_property
+    def _count(self) -> Callable:
+        @functools.partial(jax.jit, compiler_options=compiler.options())
+        def count(theta, sizes, images, labels):
+            logits = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
+            return segmentation.counts(segmentation.predicted_labels(logits), labels, self.unet.classes)
+
+        return count
+
+    def example_at(self, factor: float) -> tuple[Callable, tuple[Any, ...]]:
+        """The U-Net at a factor, on one image."""
+        sizes = level_sizes(self.shape, factor, len(self.canvases))
+        return lambda theta, image: self.unet.apply({"params": theta}, image, sizes), (self.image,)
+
+    def gradients(self, params: Any, collections: Any, examples: Any, indices: Drawn) -> Any:
+        """Root mean squares over the fixed factors, of the loss's gradient by theta; or the gradient by the parameters.
+
+        Their product with what is pruned bounds the mean of |theta_j gradient_j| from above.
+        """
+        if self.model is None:
+            return super().gradients(params, collections, examples, indices)
+        rows = indices.rows[0]
+
+        def one(at) -> Any:
+            return jax.grad(self._loss_at)(self.theta(params, at[0]), examples, rows, at[1])
+
+        return jax.tree.map(root_mean_square, jax.lax.map(one, self._grid()))
+
+
+def _subjects(split: Split) -> np.ndarray:
+    """The numbers of those whose truth shows any foreground: the same for all networks."""
+    shown = (split.labels > 0).any(axis=tuple(range(1, split.labels.ndim)))
+    return np.unique(split.groups[shown])
+
+
+def load(config: Any) -> ScaleSpace:
+    """The task of a config, with the data that it names."""
+    data, given = config.data, config.scale_space
+    settings = SimpleNamespace(
+        name=data.name, root=data.root, split_seed=data.split_seed, limit=data.limit,
+        size=given.size, count=given.count, difficulty=given.difficulty,
+    )  # fmt: skip
+    return ScaleSpace(config, load_segmented(settings))
