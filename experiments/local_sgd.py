@@ -17,10 +17,10 @@ import jax
 import ml_collections
 
 from hyperlab import launch, local_sgd, trees
-from hyperlab.replicas import FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
-from hyperlab.replicas.schema import SCHEMA, check, check_files
 from hyperlab.studies import base as study
 from hyperlab.studies import search
+from hyperlab.studies.local_sgd import FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
+from hyperlab.studies.local_sgd.schema import SCHEMA, check, check_files
 from hyperlab.tasks import load, settings
 from hyperlab.train.writers import MultiWriter
 
@@ -156,7 +156,7 @@ def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
 
 
 def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.report import local_sgd as report
+    from hyperlab.studies.local_sgd import page as report
 
     report.write(units.folder.path)
 

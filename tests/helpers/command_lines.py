@@ -83,7 +83,7 @@ def _as_hyperlab(words):
     module, rest = words[2], words[3:]
     if module in NOT_OURS:
         return None
-    if module == "hyperlab.replicas.spawn":
+    if module == "hyperlab.studies.local_sgd.spawn":
         return ["run", "local_sgd", *rest[1:]]
     if module in SAME:
         return [*SAME[module].split(), *rest]

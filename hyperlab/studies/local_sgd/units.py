@@ -11,10 +11,10 @@ from hyperlab import local_sgd
 from hyperlab.data import batch_indices
 from hyperlab.data.partitions import partition
 from hyperlab.errors import ConfigError
-from hyperlab.replicas import schedules
-from hyperlab.replicas.arms import Arm, find
-from hyperlab.replicas.trial import Trial
 from hyperlab.studies.base import REPORT, StudyUnits
+from hyperlab.studies.local_sgd import schedules
+from hyperlab.studies.local_sgd.arms import Arm, find
+from hyperlab.studies.local_sgd.programs import Trial
 from hyperlab.studies.search import Axis, draw
 from hyperlab.tasks import Task
 from hyperlab.train import durations

@@ -1,8 +1,8 @@
 """The room of the local SGD study: arms, programs that advance replicas, units of training on disk."""
 
-from hyperlab.replicas.arms import ARMS, Arm, find
-from hyperlab.replicas.trial import Trial
-from hyperlab.replicas.units import Cell, Units
 from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies.local_sgd.arms import ARMS, Arm, find
+from hyperlab.studies.local_sgd.programs import Trial
+from hyperlab.studies.local_sgd.units import Cell, Units
 
 __all__ = ["ARMS", "FIRST_REPORT_SEED", "REPORT", "TUNE", "Arm", "Cell", "Trial", "Units", "find"]

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import local_sgd as study
 from hyperlab import trees
-from hyperlab.replicas import REPORT, TUNE, Cell, Units, find
+from hyperlab.studies.local_sgd import REPORT, TUNE, Cell, Units, find
 from hyperlab.tasks import load
 
 

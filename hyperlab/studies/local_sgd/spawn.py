@@ -1,6 +1,6 @@
 """Several local processes of one training, for trying what a cluster would do.
 
-    python -m hyperlab.replicas.spawn 2 --workdir runs/two [--config FILE] [--config.KEY=VALUE ...]
+    python -m hyperlab.studies.local_sgd.spawn 2 --workdir runs/two [--config FILE] [--config.KEY=VALUE ...]
 
 What follows the number goes to `python -m experiments.local_sgd`. Each process has one CPU device.
 """

@@ -6,9 +6,9 @@ from typing import Any
 from hyperlab import local_sgd
 from hyperlab.data.partitions import KINDS
 from hyperlab.errors import ConfigError, DataError
-from hyperlab.replicas import schedules
-from hyperlab.replicas.arms import ARMS, find
 from hyperlab.studies import search
+from hyperlab.studies.local_sgd import schedules
+from hyperlab.studies.local_sgd.arms import ARMS, find
 from hyperlab.studies.pruning.schema import check_files as check_files_of_task
 from hyperlab.studies.pruning.schema import check_task, network, optimizer, tasks
 from hyperlab.tasks import TASKS

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 
 from hyperlab import local_sgd
-from hyperlab.replicas.arms import Arm
-from hyperlab.replicas.outer import adjustable, with_numbers
-from hyperlab.replicas.schedules import Schedule
+from hyperlab.studies.local_sgd.arms import Arm
+from hyperlab.studies.local_sgd.outer import adjustable, with_numbers
+from hyperlab.studies.local_sgd.schedules import Schedule
 from hyperlab.tasks import Task
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.loop import fit
@@ -67,7 +67,7 @@ class Form(NamedTuple):
 def form(arm: Arm) -> Form:
     """The form of an arm.
 
-    >>> from hyperlab.replicas.arms import find
+    >>> from hyperlab.studies.local_sgd.arms import find
     >>> form(find("synchronous")) == form(find("local")), form(find("powersgd")).kind
     (True, 'synchronous')
     """

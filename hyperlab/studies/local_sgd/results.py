@@ -10,9 +10,9 @@ import pandas as pd
 
 from hyperlab import local_sgd
 from hyperlab.metrics import statistics
-from hyperlab.replicas import REPORT, Cell, find
 from hyperlab.report.finished import Finished
 from hyperlab.studies.base import report_seeds
+from hyperlab.studies.local_sgd import REPORT, Cell, find
 from hyperlab.train.units import Measurements
 
 DRIFT = ("distance_mean", "distance_max", "cosine")

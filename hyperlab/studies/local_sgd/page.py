@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hyperlab.replicas import Cell, find
-from hyperlab.report import local_sgd_figures as draw
-from hyperlab.report import local_sgd_results as measured
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
+from hyperlab.studies.local_sgd import Cell, find
+from hyperlab.studies.local_sgd import figures as draw
+from hyperlab.studies.local_sgd import results as measured
 
 SMALL_SCALE = (
     "Small scale cannot settle the claim that rare communication costs accuracy: it was made for ImageNet on many "

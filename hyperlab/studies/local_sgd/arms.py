@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from hyperlab import local_sgd
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.replicas.outer import FORMS, adjustable
+from hyperlab.studies.local_sgd.outer import FORMS, adjustable
 
 # Beside the inner rate, whose axis is the config's: `(low, high)`, drawn uniformly.
 MOMENTUM = {"beta": (0.1, 0.9)}

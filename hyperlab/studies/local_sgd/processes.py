@@ -9,7 +9,7 @@ process 0, which coordinates, JAX itself ends the others at once, and says so.
 Before it trains, it does some steps on copies and prints what a step takes, and the whole. One process alone is a run
 too: `single.wanted`.
 
-    python -m hyperlab.replicas.spawn 2 --workdir runs/two          # two processes on this machine
+    python -m hyperlab.studies.local_sgd.spawn 2 --workdir runs/two          # two processes on this machine
 """
 
 import contextlib
@@ -28,11 +28,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperlab import local_sgd
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.replicas import schedules
-from hyperlab.replicas.arms import find
-from hyperlab.replicas.outer import with_numbers
-from hyperlab.replicas.trial import STREAMS, Trial
-from hyperlab.replicas.watch import Watch
+from hyperlab.studies.local_sgd import schedules
+from hyperlab.studies.local_sgd.arms import find
+from hyperlab.studies.local_sgd.outer import with_numbers
+from hyperlab.studies.local_sgd.programs import STREAMS, Trial
+from hyperlab.studies.local_sgd.watch import Watch
 from hyperlab.tasks import Task, load
 from hyperlab.train import compiler, distributed, durations, optimizers, rngs, state
 from hyperlab.train.checkpoints import Checkpoints

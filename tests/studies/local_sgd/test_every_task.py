@@ -8,7 +8,7 @@ import pytest
 
 from experiments import local_sgd as study
 from hyperlab import trees
-from hyperlab.replicas import Units, find
+from hyperlab.studies.local_sgd import Units, find
 from hyperlab.tasks import TASKS, load
 
 # Files in a folder are read as they are needed: tests/replicas/test_image_folder.py.

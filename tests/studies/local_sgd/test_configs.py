@@ -11,7 +11,8 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, DataError, HyperlabError
-from hyperlab.report import local_sgd_figures, local_sgd_results
+from hyperlab.studies.local_sgd import figures as local_sgd_figures
+from hyperlab.studies.local_sgd import results as local_sgd_results
 
 SMALL = {
     "data.limit": 60,

@@ -4,8 +4,8 @@ import pytest
 
 from hyperlab import local_sgd
 from hyperlab.errors import ConfigError
-from hyperlab.replicas import ARMS, find
-from hyperlab.replicas.arms import NUMBERS, Arm
+from hyperlab.studies.local_sgd import ARMS, find
+from hyperlab.studies.local_sgd.arms import NUMBERS, Arm
 
 pytestmark = pytest.mark.fast
 

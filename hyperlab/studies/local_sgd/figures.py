@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.replicas import Cell
 from hyperlab.report import figures
-from hyperlab.report import local_sgd_results as measured
+from hyperlab.studies.local_sgd import Cell
+from hyperlab.studies.local_sgd import results as measured
 
 Figures = dict[str, tuple[Path, str]]
 

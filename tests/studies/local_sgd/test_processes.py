@@ -12,7 +12,7 @@ import pytest
 from experiments import local_sgd as study
 from hyperlab import launch
 from hyperlab.errors import ConfigError
-from hyperlab.replicas import processes, spawn
+from hyperlab.studies.local_sgd import processes, spawn
 from hyperlab.train import distributed
 from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.signals import StopFlag

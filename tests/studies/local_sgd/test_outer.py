@@ -7,7 +7,7 @@ import pytest
 
 from hyperlab import local_sgd
 from hyperlab.errors import ConfigError
-from hyperlab.replicas.outer import FORMS, adjustable, with_numbers
+from hyperlab.studies.local_sgd.outer import FORMS, adjustable, with_numbers
 
 pytestmark = pytest.mark.fast
 
