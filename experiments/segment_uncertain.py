@@ -21,9 +21,9 @@ from hyperlab.data.readers.images import depth_of
 from hyperlab.data.resample import as_size
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError, DataError, HyperlabError
-from hyperlab.reliability import predict
-from hyperlab.reliability.outputs import Outputs
-from hyperlab.reliability.saved import load
+from hyperlab.inference import predict
+from hyperlab.inference.outputs import Outputs
+from hyperlab.inference.saved import load
 from hyperlab.train.progress import Progress
 
 

@@ -16,11 +16,14 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
-from hyperlab.reliability import Point, Units, find, floors, material, saved
-from hyperlab.reliability.schema import SCHEMA, check, check_files
+from hyperlab.inference import saved
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
 from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies.uncertainty import Point, Units, find
+from hyperlab.studies.uncertainty import baselines as floors
+from hyperlab.studies.uncertainty import data as material
+from hyperlab.studies.uncertainty.schema import SCHEMA, check, check_files
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
@@ -204,7 +207,7 @@ def _beside(units: Units, chosen: dict[str, dict]) -> bool:
 
 
 def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.report import uncertainty
+    from hyperlab.studies.uncertainty import page as uncertainty
 
     uncertainty.write(units.folder.path)
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from hyperlab import __version__, pareto, trees
 from hyperlab.errors import CheckpointError, ConfigError, DataError, WorkdirError, nearest, require
+from hyperlab.inference import saved
 from hyperlab.pareto.export import CARD, ORBAX, PROGRAM, SAFETENSORS, whole_folder
-from hyperlab.reliability import saved
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.run_folder import CONFIG
 

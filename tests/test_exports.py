@@ -11,8 +11,8 @@ from run_folders import write_run
 from hyperlab import pareto, trees
 from hyperlab.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from hyperlab.exports import STUDIES, export
+from hyperlab.inference import saved
 from hyperlab.models import DropoutUNet
-from hyperlab.reliability import saved
 from hyperlab.train.checkpoints import save_variables
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32)

@@ -12,8 +12,8 @@ from PIL import Image
 from experiments import segment_uncertain
 from hyperlab.data import microscopy
 from hyperlab.data.parasites import parasites
+from hyperlab.inference import saved
 from hyperlab.models import DropoutUNet
-from hyperlab.reliability import saved
 
 NET = DropoutUNet((2,), rate=0.4)
 NAMES = ("a", "b", "c")

@@ -6,9 +6,9 @@ from hyperlab.data.datasets import check_source
 from hyperlab.data.shifts import SEVERITIES, SHIFTS
 from hyperlab.errors import ConfigError
 from hyperlab.hypernet.encodings import ENCODINGS
-from hyperlab.reliability.arms import ARMS, find
-from hyperlab.reliability.judging import MAPS
-from hyperlab.reliability.material import check_borders
+from hyperlab.studies.uncertainty.arms import ARMS, find
+from hyperlab.studies.uncertainty.data import check_borders
+from hyperlab.studies.uncertainty.scoring import MAPS
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Number, Several, Table, Text, Whole
 from hyperlab.train.schema import Schema, under

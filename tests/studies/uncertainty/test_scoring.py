@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hyperlab import uncertainty
-from hyperlab.reliability import Judging, judging
-from hyperlab.reliability.material import Part
-from hyperlab.reliability.trial import of_passes
+from hyperlab.studies.uncertainty import Judging
+from hyperlab.studies.uncertainty import scoring as judging
+from hyperlab.studies.uncertainty.data import Part
+from hyperlab.studies.uncertainty.programs import of_passes
 
 LABELS = np.zeros((3, 16, 16), np.int32)
 LABELS[0, 2:7, 2:7] = 1

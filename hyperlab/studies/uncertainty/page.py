@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
-from hyperlab.reliability import find
-from hyperlab.reliability.floors import FLOORS
 from hyperlab.report import sections
-from hyperlab.report import uncertainty_figures as draw
-from hyperlab.report import uncertainty_results as measured
-from hyperlab.report import uncertainty_sources as doubt
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
+from hyperlab.studies.uncertainty import figures as draw
+from hyperlab.studies.uncertainty import find
+from hyperlab.studies.uncertainty import results as measured
+from hyperlab.studies.uncertainty import sources as doubt
+from hyperlab.studies.uncertainty.baselines import FLOORS
 
 number = sections.number
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hyperlab.errors import CheckpointError, ConfigError, DataError
+from hyperlab.inference import predict, saved
 from hyperlab.models import DropoutUNet, UNet
-from hyperlab.reliability import predict, saved
 from hyperlab.uncertainty import dropout, maps, sample
 
 NET = DropoutUNet((3,), rate=0.4, places=("bottleneck",))

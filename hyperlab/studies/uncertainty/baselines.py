@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from hyperlab.reliability import judging
-from hyperlab.reliability.judging import Judging
-from hyperlab.reliability.material import Material
-from hyperlab.reliability.trial import of_passes
+from hyperlab.studies.uncertainty import scoring as judging
+from hyperlab.studies.uncertainty.data import Material
+from hyperlab.studies.uncertainty.programs import of_passes
+from hyperlab.studies.uncertainty.scoring import Judging
 from hyperlab.train.units import Measurements
 from hyperlab.uncertainty import floors
 

@@ -17,7 +17,7 @@ from hyperlab import uncertainty
 from hyperlab.data import evaluation_batches
 from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.models import DropoutUNet
-from hyperlab.reliability import networks
+from hyperlab.studies.uncertainty import networks
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
 from hyperlab.train.units import kept

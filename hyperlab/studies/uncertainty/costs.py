@@ -10,7 +10,7 @@ import numpy as np
 from hyperlab import trees
 from hyperlab.metrics.operations import macs
 from hyperlab.pareto.latency import latency
-from hyperlab.reliability.trial import Trial
+from hyperlab.studies.uncertainty.programs import Trial
 
 STEPS, WARMUP, REPEATS = 9, 2, 3
 

@@ -11,10 +11,10 @@ from hyperlab.data import batch_indices
 from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
 from hyperlab.nn.dropout import DROPOUTS
-from hyperlab.reliability.arms import Point, find
-from hyperlab.reliability.material import Material
-from hyperlab.reliability.trial import Trial
 from hyperlab.studies.base import REPORT, TUNE, StudyUnits
+from hyperlab.studies.uncertainty.arms import Point, find
+from hyperlab.studies.uncertainty.data import Material
+from hyperlab.studies.uncertainty.programs import Trial
 from hyperlab.train import durations
 from hyperlab.train.loop import fit
 from hyperlab.train.units import Measurements, kept

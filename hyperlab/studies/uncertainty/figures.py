@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.data.shifts import SHIFTS
-from hyperlab.reliability import find
 from hyperlab.report import figures
-from hyperlab.report import uncertainty_results as measured
-from hyperlab.report import uncertainty_sources as doubt
+from hyperlab.studies.uncertainty import find
+from hyperlab.studies.uncertainty import results as measured
+from hyperlab.studies.uncertainty import sources as doubt
 from hyperlab.uncertainty import selective
 
 Figures = dict[str, tuple[Path, str]]

@@ -17,10 +17,10 @@ import numpy as np
 
 from hyperlab.data.resample import as_size, resample_image
 from hyperlab.errors import ConfigError, DataError
+from hyperlab.inference.saved import Saved
 from hyperlab.inference.tiles import tiled
 from hyperlab.models import UNet
 from hyperlab.models.receptive import receptive_field
-from hyperlab.reliability.saved import Saved
 from hyperlab.seeds import check_seed
 from hyperlab.uncertainty import Maps, Moments, dropout, maps, sample
 

@@ -71,7 +71,7 @@ def test_it_runs_to_a_report(finished):
 
 @pytest.mark.slow
 def test_a_finished_study_is_not_computed_again(finished, monkeypatch):
-    monkeypatch.setattr("hyperlab.reliability.training.fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("hyperlab.studies.uncertainty.training.fit", lambda *a, **k: pytest.fail("trained again"))
     before = pd.read_csv(finished / "results.csv")
     hl.run(small(train_shares=(0.5, 1.0), **{"data.borders": (0, 2)}), finished)
     pd.testing.assert_frame_equal(before, pd.read_csv(finished / "results.csv"))

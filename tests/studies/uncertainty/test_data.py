@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hyperlab.errors import ConfigError
-from hyperlab.reliability import material
+from hyperlab.studies.uncertainty import data as material
 
 pytestmark = pytest.mark.fast
 

@@ -9,7 +9,7 @@ import pytest
 
 from hyperlab import losses, uncertainty
 from hyperlab.errors import ConfigError
-from hyperlab.reliability import networks
+from hyperlab.studies.uncertainty import networks
 
 CONFIG = {
     "network": {"widths": (3,), "convs_per_block": 1},

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
-from hyperlab.reliability import find
 from hyperlab.report import figures
-from hyperlab.report import uncertainty_results as measured
+from hyperlab.studies.uncertainty import find
+from hyperlab.studies.uncertainty import results as measured
 
 OTHERS = ("bayesian", "tyche")  # networks beside the U-Net
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hyperlab import uncertainty
 from hyperlab.errors import DataError
-from hyperlab.reliability.material import Part
+from hyperlab.studies.uncertainty.data import Part
 from hyperlab.uncertainty import association, calibration, detection, features, image_scores, objects, proper, selective
 from hyperlab.uncertainty import reliability as binned
 from hyperlab.uncertainty import temperature as tempering
