@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from hyperlab.errors import WorkdirError
-from hyperlab.report import results as report
 from hyperlab.results import loading, spread
+from hyperlab.results import page as report
 from hyperlab.results.choosing import choose
 
 MOST_PRINTED = 200  # lines of a table; the files have all

@@ -6,7 +6,7 @@
 (0, ['run', 'study', 'name', 'status'])
 
 The table is plain pandas. `spread`, `compare` and `front` are functions of it; pictures are in
-`hyperlab.report.results_figures`. Pandas is imported with the first call, so that `import hyperlab` stays quick.
+`hyperlab.results.figures`. Pandas is imported with the first call, so that `import hyperlab` stays quick.
 """
 
 import importlib

@@ -14,7 +14,7 @@ from hyperlab.sweep.algebra import Overrides
 from hyperlab.sweep.rows import name_of
 
 if TYPE_CHECKING:
-    from hyperlab.report.sweep import Compared
+    from hyperlab.sweep.page import Compared
 
 
 class Between(NamedTuple):
@@ -85,7 +85,7 @@ def check(families: Sequence[Between], known: Sequence[str]) -> None:
 
 def measure(folder: Path, families: Sequence[Between]) -> list["Compared"]:
     """The comparisons of all families, from the run folders of the rows, with the reason where there is none yet."""
-    from hyperlab.report.sweep import Compared
+    from hyperlab.sweep.page import Compared
 
     found = []
     for one in families:

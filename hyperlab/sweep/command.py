@@ -115,7 +115,7 @@ def _report(
     stale_after: float,
 ) -> running.Outcome:
     """Writes the sweep's report from whatever rows are there, and tells what became of each."""
-    from hyperlab.report import sweep as report
+    from hyperlab.sweep import page as report
 
     states = {row.name: outcome.get(row.name) or row.state(workdir, stale_after) for row in rows}
     workdir.mkdir(parents=True, exist_ok=True)

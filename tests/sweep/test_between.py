@@ -8,8 +8,8 @@ from run_folders import table, write_run
 from hyperlab import sweep
 from hyperlab.errors import ConfigError
 from hyperlab.metrics import statistics
-from hyperlab.report import sweep as report
 from hyperlab.sweep import Between, between
+from hyperlab.sweep import page as report
 from hyperlab.train.heartbeat import State
 
 pytestmark = pytest.mark.fast

@@ -11,7 +11,7 @@ import toy_sweep
 
 from hyperlab import sweep
 from hyperlab.errors import ConfigError
-from hyperlab.report import sweep as report
+from hyperlab.sweep import page as report
 from hyperlab.sweep import running
 from hyperlab.train.heartbeat import State
 from hyperlab.train.run_folder import LOG, REQUEUE

@@ -7,8 +7,8 @@ import pandas as pd
 
 from hyperlab.errors import WorkdirError
 from hyperlab.files import write_atomically
-from hyperlab.report import results_figures as draw
 from hyperlab.report.page import Page
+from hyperlab.results import figures as draw
 from hyperlab.results import spread
 from hyperlab.train.run_folder import CONFIG, RUN
 

@@ -7,8 +7,8 @@ from PIL import Image
 from run_folders import table
 
 from hyperlab.errors import ConfigError
-from hyperlab.report import results_figures as draw
 from hyperlab.results import compare, front, spread
+from hyperlab.results import figures as draw
 
 
 def drawn(path):
