@@ -20,8 +20,9 @@ from hyperlab.in_context import benchmark as material
 from hyperlab.in_context import targets
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
-from hyperlab.studies.in_context import ARMS, REPORT, TUNE, Units
+from hyperlab.studies.in_context import ARMS, Units
 from hyperlab.studies.in_context.schema import SCHEMA, check, check_files
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

@@ -19,9 +19,10 @@ import ml_collections
 from hyperlab import launch, local_sgd, trees
 from hyperlab.studies import base as study
 from hyperlab.studies import search
-from hyperlab.studies.local_sgd import FIRST_REPORT_SEED, REPORT, TUNE, Units, find, processes
+from hyperlab.studies.local_sgd import Units, find, processes
 from hyperlab.studies.local_sgd.schema import SCHEMA, check, check_files
 from hyperlab.tasks import load, settings
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

@@ -16,9 +16,10 @@ from hyperlab import launch, trees
 from hyperlab.errors import ConfigError
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
-from hyperlab.studies.pruning import DENSE, REPORT, TUNE, Units
+from hyperlab.studies.pruning import DENSE, Units
 from hyperlab.studies.pruning.schema import SCHEMA, check, check_files, methods_of
 from hyperlab.tasks import load, settings
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "methods_of", "run"]  # what `launch` asks of a study

@@ -15,8 +15,9 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.registration import load
 from hyperlab.studies import base as study
-from hyperlab.studies.registration import ARMS, REPORT, Units, total_steps, tune
+from hyperlab.studies.registration import ARMS, Units, total_steps, tune
 from hyperlab.studies.registration.schema import SCHEMA, check, check_files, check_lengths
+from hyperlab.train.phases import REPORT
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

@@ -14,11 +14,12 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import load_segmented, optional_keys
+from hyperlab.metrics.defined import mean_dice
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
-from hyperlab.studies.rescaling import ARMS, REPORT, TUNE, Units, cases, costs, deploy
+from hyperlab.studies.rescaling import ARMS, Units, cases, costs, deploy
 from hyperlab.studies.rescaling.schema import SCHEMA, check, check_files, check_levels
-from hyperlab.studies.rescaling.units import mean_dice
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

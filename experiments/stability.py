@@ -19,8 +19,9 @@ from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.errors import ConfigError
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
-from hyperlab.studies.stability import ARMS, REPORT, TUNE, Run, Task, Units, tasks, total_steps
+from hyperlab.studies.stability import ARMS, Run, Task, Units, tasks, total_steps
 from hyperlab.studies.stability.schema import SCHEMA, check, check_files, check_lengths
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

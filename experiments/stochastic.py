@@ -21,11 +21,11 @@ from hyperlab.in_context import benchmark as material
 from hyperlab.in_context import targets
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
-from hyperlab.studies.in_context import REPORT, TUNE
 from hyperlab.studies.stochastic import annotated, families
 from hyperlab.studies.stochastic.arms import LEARNERS, learners
 from hyperlab.studies.stochastic.schema import CONTROL, SCHEMA, check, check_files
 from hyperlab.studies.stochastic.units import DIVERSITY, StochasticUnits
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

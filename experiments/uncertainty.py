@@ -19,11 +19,11 @@ from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.inference import saved
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.studies.uncertainty import Point, Units, find
 from hyperlab.studies.uncertainty import baselines as floors
 from hyperlab.studies.uncertainty import data as material
 from hyperlab.studies.uncertainty.schema import SCHEMA, check, check_files
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.writers import MultiWriter
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study

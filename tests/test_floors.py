@@ -9,51 +9,46 @@ import pytest
 pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).parent.parent
-# From the ground up; modules of one floor may use each other where the second table allows it.
+# From the ground up; rooms of one floor may use each other unless they are apart.
 FLOORS = [
     {"errors", "files", "seeds", "trees", "roles"},
     {"losses", "metrics", "data", "nn"},
-    {"models", "hypernet", "pareto", "inference", "pruning", "local_sgd", "uncertainty"},
+    {"models", "hypernet", "pareto", "pruning", "local_sgd", "uncertainty"},
     {"interop"},
     {"train"},
-    {"results"},
-    {"in_context"},
-    {"stability", "rescaling", "registration", "few_shot", "compression", "replicas", "reliability"},
+    {"registration", "inference", "in_context"},
+    {"tasks"},
     {"report"},
-    {"studies", "launch", "exports"},
+    {"results"},
+    {"studies"},
+    {"launch", "exports"},
     {"sweep"},
     {"cli"},
 ]
-# report/page.py writes files atomically as train does; sweep's report is called by sweep itself.
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}
-APART |= set(
-    itertools.permutations(("models", "hypernet", "pareto", "inference", "pruning", "local_sgd", "uncertainty"), 2)
-)
-APART |= set(
-    itertools.permutations(
-        ("stability", "rescaling", "registration", "few_shot", "compression", "replicas", "reliability"), 2
-    )
-)
-# Rescaling and registration are tasks of the stability study too; they do not know it.
-APART -= {("stability", "rescaling"), ("stability", "registration")}
-# In-context segmentation is a task of the pruning study.
-APART -= {("compression", "few_shot")}
-# The local SGD study trains on the tasks of the pruning study.
-APART -= {("replicas", "compression")}
+for floor_of_strangers in (2, 5):
+    APART |= set(itertools.permutations(FLOORS[floor_of_strangers], 2))
+APART -= {("in_context", "inference")}  # tiles of large images
+# What of a study reads its run folder alone: it may not reach what trains.
+READERS = ("results", "page", "figures")
+WORKERS = ("units", "programs", "training")
 
 
 def floor(room):
     return next(index for index, rooms in enumerate(FLOORS) if room in rooms)
 
 
-def imports(path):
+def modules(path):
+    """The full names of what a file imports: modules, or names in them."""
     for node in ast.walk(ast.parse(path.read_text())):
-        names = []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module] if node.module != "hyperlab" else [f"hyperlab.{a.name}" for a in node.names]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        yield from (name.split(".")[1] for name in names if name.startswith("hyperlab."))
+            yield from (alias.name for alias in node.names)
+
+
+def imports(path):
+    yield from (module.split(".")[1] for module in modules(path) if module.startswith("hyperlab."))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "hyperlab").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
@@ -71,3 +66,26 @@ def test_imports_go_down(path):
 def test_every_room_has_a_floor():
     rooms = {p.name.removesuffix(".py") for p in (ROOT / "hyperlab").iterdir() if p.suffix == ".py" or p.is_dir()}
     assert {room for room in rooms if not room.startswith("__")} == set().union(*FLOORS)
+
+
+def studies():
+    return sorted(path.parent for path in (ROOT / "hyperlab" / "studies").glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("folder", studies(), ids=lambda p: p.name)
+def test_a_study_knows_no_other(folder):
+    others = {path.name for path in studies()} - {folder.name}
+    for path in folder.rglob("*.py"):
+        for module in modules(path):
+            parts = module.split(".")
+            assert parts[:2] != ["hyperlab", "studies"] or parts[2] not in others, f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("folder", studies(), ids=lambda p: p.name)
+def test_what_shows_a_study_cannot_train_it(folder):
+    for path in folder.glob("*.py"):
+        if path.stem not in READERS:
+            continue
+        for module in modules(path):
+            worker = module.startswith(f"hyperlab.studies.{folder.name}.") and module.split(".")[3] in WORKERS
+            assert not worker, f"{path.name} imports {module}"

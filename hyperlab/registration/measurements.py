@@ -5,16 +5,6 @@ import numpy as np
 from hyperlab.train.units import Measurements
 
 
-def mean_defined(values: np.ndarray, axis: int | tuple[int, ...] = -1) -> np.ndarray:
-    """The mean over an axis of what is not NaN; NaN where nothing is left, without a warning.
-
-    >>> mean_defined(np.array([[1.0, np.nan, 2.0], [np.nan, np.nan, np.nan]])).tolist()
-    [1.5, nan]
-    """
-    counts = np.sum(~np.isnan(values), axis)
-    return np.where(counts > 0, np.nansum(values, axis) / np.maximum(counts, 1), np.nan)
-
-
 def by_subject(per_pair: dict[str, np.ndarray], groups: np.ndarray) -> Measurements:
     """Measurements of subjects from those of pairs: voxels are pooled before Dice is taken, the rest is averaged.
 

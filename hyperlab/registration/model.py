@@ -1,6 +1,7 @@
 """One trial of the registration study as pure functions: the loss of a step, a registration, and what it is worth."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,10 +16,11 @@ from hyperlab.metrics import segmentation
 from hyperlab.metrics.metric import mean_over
 from hyperlab.models.voxelmorph import Registration, VoxelMorph, displacement_of
 from hyperlab.nn.spatial_transformer import folding, warp, warp_labels
-from hyperlab.registration.losses import objective
+from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS, objective
 from hyperlab.train.step import Aux
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
+WITHOUT_FLOW = ("**", "!flow/**")  # what a hypernetwork generates: the flow layer stays an ordinary one
 ENDPOINTS = 0.2  # share of the draws that are 0 or 1, as published
 
 
@@ -180,3 +182,19 @@ def coarse_shape(network: VoxelMorph, shape: tuple[int, ...]) -> tuple[int, ...]
         return network.init_with_output(key, moving, fixed)[0].velocity
 
     return jax.eval_shape(velocity, jax.random.key(0), images, images).shape[1:]
+
+
+def network_of(config: Any) -> VoxelMorph:
+    """The VoxelMorph that a config describes."""
+    n = config.network
+    return VoxelMorph(tuple(n.encoder), tuple(n.decoder), n.integration_steps, n.field_downsize)
+
+
+def criterion_of(config: Any) -> Criterion:
+    """The loss that a config describes."""
+    loss, downsize = config.loss, config.network.field_downsize
+    options = {"sigma": loss.sigma} if loss.similarity == "mse" else {"window": loss.window}
+    return Criterion(
+        functools.partial(SIMILARITIES[loss.similarity], **options),
+        functools.partial(SMOOTHNESS[loss.smoothness], field_downsize=downsize),
+    )

@@ -5,8 +5,8 @@ from typing import Any
 
 from hyperlab import files
 from hyperlab.errors import DamagedError, WorkdirError
-from hyperlab.studies.base import CHOICES, MADE_BY
 from hyperlab.train import config as configs
+from hyperlab.train.phases import CHOICES, MADE_BY
 from hyperlab.train.run_folder import CONFIG, RUN
 from hyperlab.train.units import Measurements, UnitFiles
 

@@ -2,10 +2,9 @@
 
 import importlib
 import os
-import pkgutil
 from pathlib import Path
 
-import hyperlab.report
+from hyperlab import studies
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest
 from hyperlab.report.finished import Finished
 from hyperlab.studies.base import sealing
@@ -34,12 +33,14 @@ def write_again(folder: str | os.PathLike) -> Path:
     if heartbeat.is_alive(folder):
         raise WorkdirError(f"{folder} is in use by another process, which writes the report when it has finished")
     study = Finished(folder).config.get("study")
-    names = [found.name for found in pkgutil.iter_modules(hyperlab.report.__path__)]
+    names = studies.studies()
     if study not in names:
-        raise ConfigError(f"{folder} is a run of {study!r}, of which no report is known; {nearest(str(study), names)}")
+        raise ConfigError(
+            f"{folder} is a run of {study!r}, of which no report is known; {nearest(str(study), [*names])}"
+        )
     try:
         with sealing(folder):
-            return importlib.import_module(f"hyperlab.report.{study}").write(folder)
+            return importlib.import_module(f"hyperlab.studies.{study}.page").write(folder)
     except (AttributeError, KeyError) as error:  # a key of the config or a measure of a unit, newer than the run
         raise WorkdirError(
             f"{folder} lacks what a report of this version reads ({str(error).splitlines()[0]}); write it with the "

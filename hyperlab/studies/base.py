@@ -16,15 +16,11 @@ import jax
 from hyperlab import files
 from hyperlab.train import basis, rngs
 from hyperlab.train import config as configs
+from hyperlab.train.phases import CHOICES, MADE_BY, REPORT, report_seeds
 from hyperlab.train.progress import Progress
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
 from hyperlab.train.writers import JsonLines, MultiWriter
-
-TUNE, REPORT = "tune", "report"
-FIRST_REPORT_SEED = 100
-CHOICES = "choices.json"
-MADE_BY = "choices_of"  # the seal's key of the config that the choices were made by
 
 
 def conduct(
@@ -70,15 +66,6 @@ def conduct(
         if complete:
             with sealing(folder.path):
                 finish(made, chosen, writer)
-
-
-def report_seeds(config: Any) -> range:
-    """The fresh seeds that a study with this config reports.
-
-    >>> list(report_seeds({"report_seeds": 2}))
-    [100, 101]
-    """
-    return range(FIRST_REPORT_SEED, FIRST_REPORT_SEED + config["report_seeds"])
 
 
 def write_json(folder: Any, name: str, content: Any) -> None:

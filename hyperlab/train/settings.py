@@ -5,8 +5,8 @@ from collections.abc import Collection, Mapping
 from hyperlab import seeds
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics.statistics import MOST_CONTRASTS
-from hyperlab.studies.base import FIRST_REPORT_SEED
 from hyperlab.train.fields import Choice, Contrast, Field, Flag, Number, Several, Text, Whole
+from hyperlab.train.phases import FIRST_REPORT_SEED
 from hyperlab.train.schema import under
 
 _STREAMS_APART = 10_000  # what studies add to the seeds of a copy of an arm, which has draws of its own (A/A test)

@@ -11,8 +11,9 @@ from experiments import pruning as study
 from hyperlab import pruning, trees
 from hyperlab.errors import ConfigError
 from hyperlab.nn import level_sizes
-from hyperlab.studies.pruning import METHODS, REPORT, TUNE, Units, masking
+from hyperlab.studies.pruning import METHODS, Units, masking
 from hyperlab.tasks import load
+from hyperlab.train.phases import REPORT, TUNE
 
 KEY = jax.random.key(0)
 FACTORS = (0.25, 0.5, 0.01, 0.1, 0.37)

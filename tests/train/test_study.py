@@ -9,7 +9,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits, conduct
+from hyperlab.studies.base import StudyUnits, conduct
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 
 pytestmark = pytest.mark.fast
 

@@ -5,9 +5,9 @@ Two studies share it: `experiments/in_context.py`, one answer an image (`arms`, 
 """
 
 from hyperlab.in_context.baselines import FLOORS
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.studies.episodic import Training
 from hyperlab.studies.in_context.arms import ARMS, Arm
 from hyperlab.studies.in_context.units import Units
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 
 __all__ = ["ARMS", "FIRST_REPORT_SEED", "FLOORS", "REPORT", "TUNE", "Arm", "Training", "Units"]

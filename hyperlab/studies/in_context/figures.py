@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.in_context.baselines import FLOORS
+from hyperlab.metrics.defined import mean_defined
 from hyperlab.report import figures
 from hyperlab.studies.in_context import ARMS
 from hyperlab.studies.in_context import results as measured
@@ -28,13 +29,13 @@ def _support(study):
     for one, task in zip(axes, tasks, strict=False):
         for arm, colour in _colours(study).items():
             known = [size for size in sizes if study.queries(arm, task, size) is not None]
-            runs = np.stack([measured.mean(study.subjects(arm, task, size), 1) for size in known], 1)
+            runs = np.stack([mean_defined(study.subjects(arm, task, size), 1) for size in known], 1)
             if len(known) > 1:
                 figures.band(one, np.array(known), runs, colour, study.label(arm))
             else:
                 one.plot(known * len(runs), runs[:, 0], "o", color=colour, alpha=0.6, label=study.label(arm))
         for floor, style in zip(FLOORS, (":", "--", "-."), strict=True):
-            values = [measured.mean(study.subjects(floor, task, size), 1)[0] for size in sizes]
+            values = [mean_defined(study.subjects(floor, task, size), 1)[0] for size in sizes]
             one.plot(sizes, values, style, color="0.5", linewidth=1, label=floor)
         one.set_xscale("log", base=2)
         one.set_title(task, fontsize=9)

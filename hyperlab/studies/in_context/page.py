@@ -7,6 +7,7 @@ import pandas as pd
 
 from hyperlab.in_context.baselines import FLOORS
 from hyperlab.metrics import statistics
+from hyperlab.metrics.defined import mean_defined
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
@@ -61,7 +62,7 @@ def _findings(study: measured.Study, compared) -> list[str]:
     sentences = []
     for task in study.tasks:
         scores = {
-            name: float(measured.mean(study.subjects(name, task, study.largest), 1).mean())
+            name: float(mean_defined(study.subjects(name, task, study.largest), 1).mean())
             for name in (*study.config.arms, *FLOORS)
         }
         best = max(scores, key=scores.get)
@@ -82,14 +83,14 @@ def _table(study: measured.Study) -> pd.DataFrame:
             values = study.subjects(arm, task, study.largest)
             row = {"arm": study.label(arm), "task": task, "Dice": _text(found.pop("dice"), values.mean(1), "")}
             for other, interval in found.items():
-                beside = measured.mean(study.subjects(other, task, study.largest), 1)
-                own = measured.mean(values, 1)
+                beside = mean_defined(study.subjects(other, task, study.largest), 1)
+                own = mean_defined(values, 1)
                 column = f"less {study.label(other)}"
                 row[column] = "-" if other == arm else _text(interval, own - beside.mean(), "+")
             rows.append(row)
     for floor in FLOORS:
         for task in study.tasks:
-            values = measured.mean(study.subjects(floor, task, study.largest), 1)
+            values = mean_defined(study.subjects(floor, task, study.largest), 1)
             rows.append({"arm": floor, "task": task, "Dice": f"{values[0]:.3f}"})
     return pd.DataFrame(rows).fillna("-")
 

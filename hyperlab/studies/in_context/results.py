@@ -1,7 +1,6 @@
 """What the in-context study measured, read from its run folder: Dice of every query, by arm, task and support size."""
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import pandas as pd
 from hyperlab.in_context.baselines import FLOORS
 from hyperlab.in_context.benchmark import CASES
 from hyperlab.metrics import statistics
+from hyperlab.metrics.defined import mean_defined, mean_of_groups
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import report_seeds
-from hyperlab.studies.in_context import ARMS, REPORT
+from hyperlab.studies.in_context import ARMS
+from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
 NEAREST = "nearest support"
@@ -56,22 +56,22 @@ class Study:
         """Dice `[seeds, queries]`, mean over support draws; None where the arm was not judged at that size."""
         key = f"dice/{task}/{size}"
         if arm in FLOORS:
-            return mean(self.floors[f"dice/{arm}/{task}/{size}"], 0)[None]
+            return mean_defined(self.floors[f"dice/{arm}/{task}/{size}"], 0)[None]
         if key not in self.runs[arm][0]:
             return None
-        return np.stack([mean(one[key], 0) for one in self.runs[arm]])
+        return np.stack([mean_defined(one[key], 0) for one in self.runs[arm]])
 
     def subjects(self, arm: str, task: str, size: int) -> np.ndarray | None:
         """Dice `[seeds, subjects]`: the mean over each subject's queries."""
         values = self.queries(arm, task, size)
         if values is None:
             return None
-        return by_subject(values, self.cases[f"groups/{task}"])
+        return mean_of_groups(values, self.cases[f"groups/{task}"])
 
     def by_seed(self, arm: str, size: int | None = None) -> np.ndarray:
         """Dice `[seeds]`: mean over subjects, then over tasks; at the largest support size by default."""
         size = self.largest if size is None else size
-        return mean(np.stack([mean(self.subjects(arm, task, size), 1) for task in self.tasks]), 0)
+        return mean_defined(np.stack([mean_defined(self.subjects(arm, task, size), 1) for task in self.tasks]), 0)
 
 
 def read(folder: Path) -> Study:
@@ -100,7 +100,7 @@ def results(study: Study) -> pd.DataFrame:
                 for place, one in enumerate(() if values is None else values):
                     seed = None if arm in FLOORS else int(study.runs[arm][place]["seed"])
                     common = {"arm": arm, "seed": seed, "task": task, "support_size": size, "subjects": len(one)}
-                    rows.append({**common, "dice": float(mean(one, 0))})
+                    rows.append({**common, "dice": float(mean_defined(one, 0))})
     return pd.DataFrame(rows)
 
 
@@ -110,11 +110,11 @@ def gains(study: Study, arm: str, task: str) -> dict[str, statistics.Interval | 
     Seeds are averaged first. The keys are `dice`, `nearest support` and, where it is in the study, `unet_support`; an
     interval is None with fewer than ten subjects.
     """
-    own = mean(study.subjects(arm, task, study.largest), 0)
+    own = mean_defined(study.subjects(arm, task, study.largest), 0)
     result = {"dice": _interval(own)}
     for other in (NEAREST, "unet_support"):
         if other in FLOORS or other in study.runs:
-            result[other] = _interval(own - mean(study.subjects(other, task, study.largest), 0))
+            result[other] = _interval(own - mean_defined(study.subjects(other, task, study.largest), 0))
     return result
 
 
@@ -131,20 +131,8 @@ def ensembles(study: Study, arm: str) -> np.ndarray | None:
     """Dice `[seeds, ensemble sizes]`, mean over queries, then tasks; None for an arm without support sets."""
     if ARMS[arm].trains != "pool":
         return None
-    tasks = [np.stack([mean(one[f"ensemble/{task}"], 1) for one in study.runs[arm]]) for task in study.tasks]
-    return mean(np.stack(tasks), 0)
-
-
-def by_subject(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Means over each subject's queries: from `[..., queries]` to `[..., subjects]`."""
-    return np.stack([mean(values[..., groups == group], -1) for group in np.unique(groups)], -1)
-
-
-def mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean of what is defined: a Dice without foreground in mask and truth is not."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # nothing is defined: the mean is NaN
-        return np.nanmean(values, axis)
+    tasks = [np.stack([mean_defined(one[f"ensemble/{task}"], 1) for one in study.runs[arm]]) for task in study.tasks]
+    return mean_defined(np.stack(tasks), 0)
 
 
 def _interval(values: np.ndarray) -> statistics.Interval | None:

@@ -1,59 +1,15 @@
-"""What the settings of the in-context study mean and may be, and what they ask of each other.
+"""What the settings of the in-context study mean and may be, and what they ask of each other."""
 
-What the study of several answers has too is declared here once.
-"""
-
-from pathlib import Path
 from typing import Any
 
-from hyperlab import seeds
-from hyperlab.errors import ConfigError, DataError
-from hyperlab.in_context.benchmark import BODIES, SHAPES, check_held_out
+from hyperlab.in_context.benchmark import BODIES, SHAPES
+from hyperlab.in_context.settings import check_data, check_files, data, measuring, training
 from hyperlab.studies.in_context.arms import ARMS
 from hyperlab.train import settings
-from hyperlab.train.fields import Choice, Duration, Field, Several, Text, Whole
+from hyperlab.train.fields import Choice, Several, Whole
 from hyperlab.train.schema import Schema, under
 
-
-def data() -> dict[str, Field]:
-    """The group `data` of studies on a store of tasks."""
-    return under(
-        "data",
-        {
-            "store": Text("folder of a store of tasks; empty: tasks that are drawn"),
-            "size": settings.size("of all images"),
-            "split_seed": Whole("of the partition into splits", low=0, high=seeds.LARGEST),
-            "queries": Whole("images of each task that are judged, at most", low=1),
-            "development": Several("data sets, whole, that choices are made on", Text("")),
-            "held_out": Several("data sets, whole, that are reported", Text("")),
-        },
-    )
-
-
-def training() -> dict[str, Field]:
-    """How networks are trained across tasks, or for one."""
-    return {
-        "optimizer": settings.OPTIMIZER,
-        "rates": settings.rates(),
-        **settings.trials(),
-        "train_length": Duration("of a network across tasks"),
-        "tuning_length": Duration("the same while rates are chosen; empty: as train_length", default="train_length"),
-        "task_length": Duration("of a network for one task"),
-        "batch_size": settings.batch("episodes, or images of one task, of a step"),
-        "augmentation": settings.AUGMENTATION,
-    }
-
-
-def measuring() -> dict[str, Field]:
-    """How often, and on how much, networks are measured."""
-    return {
-        "draws": Whole("support sets of every size", low=1),
-        "curve_points": settings.CURVE_POINTS,
-        "curve_queries": Whole("images of each task of learning curves", low=1),
-        "evaluation_batch": settings.EVALUATION_BATCH,
-        "keep_networks": settings.KEEP_NETWORKS,
-    }
-
+__all__ = ["SCHEMA", "check", "check_files"]  # what `launch` asks of a study
 
 SCHEMA: Schema = {
     "the question": {
@@ -91,39 +47,3 @@ def check(config: Any) -> None:
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
     check_data(config.data, "data")
-
-
-def check_data(given: Any, group: str) -> None:
-    """Refuses data sets that are both for choices and for reports, and images that are not square.
-
-    Args:
-      given: with `development`, `held_out` and `size`.
-      group: what the config calls them.
-
-    Raises:
-      ConfigError: the key, and what was given.
-    """
-    check_held_out(given, group)
-    if given.size[0] != given.size[1]:
-        raise ConfigError(f"{group}.size is {tuple(given.size)}, expected equal sides: a store holds square images")
-
-
-def check_files(config: Any) -> None:
-    """What is asked of the store, known before it is opened; see `check_store`."""
-    check_store(config.data.store, "data")
-
-
-def check_store(store: str, group: str) -> None:
-    """Refuses a store that is not there.
-
-    Args:
-      store: its folder, empty for none.
-      group: what the config calls its settings.
-
-    Raises:
-      DataError: the key and the folder.
-    """
-    if store and not Path(store).expanduser().is_dir():
-        raise DataError(
-            f"{group}.store is {store!r}, which is no folder; `hyperlab data build` makes a store of tasks from images"
-        )

@@ -13,10 +13,10 @@ from hyperlab.in_context.benchmark import Material
 from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Examples, Trial, dice
 from hyperlab.in_context.targets import Target
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT
 from hyperlab.studies.episodic import Training
 from hyperlab.studies.in_context.arms import ARMS, Arm
 from hyperlab.train.checkpoints import save_variables
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT
 from hyperlab.train.units import Measurements, kept
 
 SHOWN = 3  # queries of each task in the gallery

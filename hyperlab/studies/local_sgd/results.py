@@ -11,8 +11,8 @@ import pandas as pd
 from hyperlab import local_sgd
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import report_seeds
-from hyperlab.studies.local_sgd import REPORT, Cell, find
+from hyperlab.studies.local_sgd import Cell, find
+from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
 DRIFT = ("distance_mean", "distance_max", "cosine")

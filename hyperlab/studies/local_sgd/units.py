@@ -11,13 +11,14 @@ from hyperlab import local_sgd
 from hyperlab.data import batch_indices
 from hyperlab.data.partitions import partition
 from hyperlab.errors import ConfigError
-from hyperlab.studies.base import REPORT, StudyUnits
+from hyperlab.studies.base import StudyUnits
 from hyperlab.studies.local_sgd import schedules
 from hyperlab.studies.local_sgd.arms import Arm, find
 from hyperlab.studies.local_sgd.programs import Trial
 from hyperlab.studies.search import Axis, draw
 from hyperlab.tasks import Task
 from hyperlab.train import durations
+from hyperlab.train.phases import REPORT
 from hyperlab.train.units import Measurements, kept
 
 

@@ -1,9 +1,9 @@
 """The room of the pruning study: methods and controls, tasks, masks of a method, units of training on disk."""
 
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.studies.pruning.arms import METHODS, Method, find, with_controls
 from hyperlab.studies.pruning.units import DENSE, Units
 from hyperlab.tasks import TASKS, Task, load, settings
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 
 __all__ = [
     "DENSE",

@@ -10,8 +10,8 @@ import pandas as pd
 
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import report_seeds
-from hyperlab.studies.pruning import DENSE, REPORT
+from hyperlab.studies.pruning import DENSE
+from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
 GRID = 33  # speedups at which two methods are compared

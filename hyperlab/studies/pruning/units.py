@@ -11,12 +11,13 @@ from hyperlab import pruning, trees
 from hyperlab.data.splits import fingerprint
 from hyperlab.metrics.compression import measure
 from hyperlab.metrics.operations import macs, macs_per_kernel
-from hyperlab.studies.base import REPORT, StudyUnits
+from hyperlab.studies.base import StudyUnits
 from hyperlab.studies.pruning import masking
 from hyperlab.studies.pruning.arms import Method, find
 from hyperlab.studies.pruning.programs import Trial, with_masks
 from hyperlab.tasks import Task
 from hyperlab.train import durations, state
+from hyperlab.train.phases import REPORT
 from hyperlab.train.units import Measurements, kept
 
 DENSE = {"trained": "dense", "initial": "dense_initial"}  # what each track is held against: nothing pruned

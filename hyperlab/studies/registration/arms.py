@@ -9,10 +9,11 @@ import dataclasses
 from typing import Any
 
 from hyperlab.hypernet import HyperModel, hypernetize
+from hyperlab.registration.model import WITHOUT_FLOW
 
 INITIALIZERS = ("fan_out", "fan_in", "hyperfan_in", "scale_matched")
 # As published: the last convolution, which has to start near zero, is an ordinary layer.
-WITHOUT_FLOW, EVERYTHING = ("**", "!flow/**"), ("**",)
+EVERYTHING = ("**",)
 
 
 @dataclasses.dataclass(frozen=True)

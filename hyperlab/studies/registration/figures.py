@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab.registration.measurements import mean_defined
+from hyperlab.metrics.defined import mean_defined
 from hyperlab.report import figures
 
 

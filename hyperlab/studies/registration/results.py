@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
+from hyperlab.metrics.defined import mean_defined
 from hyperlab.registration import relative_objective
-from hyperlab.registration.measurements import mean_defined
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import report_seeds
-from hyperlab.studies.registration import ARMS, REPORT, TUNE
+from hyperlab.studies.registration import ARMS
+from hyperlab.train.phases import REPORT, TUNE, report_seeds
 
 BY_WEIGHT = ("moved", "moved_labels", "displacement")  # the parts of an example that there are for each weight
 FAMILIES = {"Dice at the chosen weight": "higher", "loss over the identity's, mean over weights": "lower"}

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab.registration.measurements import mean_defined, relative_objective
+from hyperlab.metrics.defined import mean_defined
+from hyperlab.registration.measurements import relative_objective
 from hyperlab.studies import tuning
 from hyperlab.studies.registration.arms import ARMS, Arm
-from hyperlab.studies.registration.units import TUNE, Units
+from hyperlab.studies.registration.units import Units
+from hyperlab.train.phases import TUNE
 
 
 def tune(units: Units) -> dict[str, dict] | None:

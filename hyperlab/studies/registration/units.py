@@ -12,16 +12,24 @@ import numpy as np
 
 from hyperlab.data import batch_indices
 from hyperlab.hypernet import as_primary
-from hyperlab.models.voxelmorph import Registration, VoxelMorph
+from hyperlab.models.voxelmorph import Registration
 from hyperlab.nn.spatial_transformer import warp, warp_labels
-from hyperlab.registration.losses import SIMILARITIES, SMOOTHNESS
 from hyperlab.registration.measurements import by_subject
-from hyperlab.registration.model import Criterion, coarse_shape, draw_weights, loss_function, measure, optimize_pairs
+from hyperlab.registration.model import (
+    coarse_shape,
+    criterion_of,
+    draw_weights,
+    loss_function,
+    measure,
+    network_of,
+    optimize_pairs,
+)
 from hyperlab.registration.pairs import Part, Study
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
+from hyperlab.studies.base import StudyUnits
 from hyperlab.studies.registration.arms import INITIALIZERS, Arm
 from hyperlab.train import compiler, durations, optimizers, state
 from hyperlab.train.loop import fit
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.step import compile_step, train_step
 from hyperlab.train.units import Measurements, kept
 
@@ -274,22 +282,6 @@ class Units(StudyUnits):
             return made if self.config.steps_per_call > 1 else {key: value[0] for key, value in made.items()}
 
         return batches
-
-
-def network_of(config: Any) -> VoxelMorph:
-    """The VoxelMorph that a config describes."""
-    n = config.network
-    return VoxelMorph(tuple(n.encoder), tuple(n.decoder), n.integration_steps, n.field_downsize)
-
-
-def criterion_of(config: Any) -> Criterion:
-    """The loss that a config describes."""
-    loss, downsize = config.loss, config.network.field_downsize
-    options = {"sigma": loss.sigma} if loss.similarity == "mse" else {"window": loss.window}
-    return Criterion(
-        functools.partial(SIMILARITIES[loss.similarity], **options),
-        functools.partial(SMOOTHNESS[loss.smoothness], field_downsize=downsize),
-    )
 
 
 def total_steps(config: Any, study: Study) -> int:

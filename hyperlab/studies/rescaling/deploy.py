@@ -12,12 +12,12 @@ from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError
 from hyperlab.files import write_json
 from hyperlab.metrics import per_case
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT
 from hyperlab.studies.rescaling import cases
 from hyperlab.studies.rescaling.arms import ARMS, Job
 from hyperlab.studies.rescaling.costs import INFERENCE
 from hyperlab.studies.rescaling.units import Units
 from hyperlab.train.checkpoints import load_variables
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT
 
 MADE_OF = "digest_of_variables"  # of the card: a digest of the exported variables
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)

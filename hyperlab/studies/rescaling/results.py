@@ -10,11 +10,11 @@ import pandas as pd
 
 from hyperlab import pareto
 from hyperlab.metrics import statistics
+from hyperlab.metrics.defined import mean_dice
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import report_seeds
-from hyperlab.studies.rescaling import ARMS, REPORT, Job
+from hyperlab.studies.rescaling import ARMS, Job
 from hyperlab.studies.rescaling.costs import INFERENCE, TRAINING
-from hyperlab.studies.rescaling.units import mean_dice
+from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
 DIRECTIONS = {"dice": "max", "macs": "min"}

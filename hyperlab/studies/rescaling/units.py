@@ -10,15 +10,17 @@ from hyperlab.data import batch_indices
 from hyperlab.data.factors import Prior
 from hyperlab.data.splits import Splits, philox, stratified_subset
 from hyperlab.metrics import segmentation, surface
+from hyperlab.metrics.defined import mean_dice
 from hyperlab.models import UNet
 from hyperlab.nn import plan
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE, StudyUnits
+from hyperlab.studies.base import StudyUnits
 from hyperlab.studies.rescaling.arms import ARMS, Arm, Job
 from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, Trial, pooled
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.loop import fit
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.units import Measurements, kept
 
 
@@ -227,19 +229,3 @@ class Units(StudyUnits):
 
 def _gamma(factor: float) -> np.ndarray:
     return np.array([factor], np.float32)
-
-
-def mean_dice(dice: np.ndarray) -> float:
-    """Mean over subjects, then over classes, then over what else there is; a class that is nowhere is left out.
-
-    Args:
-      dice: `[..., subjects, classes - 1]`, NaN where undefined.
-
-    >>> mean_dice(np.array([[1.0, np.nan], [0.5, np.nan]]))
-    0.75
-    """
-    known = ~np.isnan(dice)
-    counts = known.sum(-2)
-    classes = np.divide(np.where(known, dice, 0).sum(-2), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-    present = ~np.isnan(classes)
-    return float(classes[present].mean()) if present.any() else float("nan")

@@ -3,7 +3,8 @@
 from hyperlab.studies.stability.arms import ARMS, Arm
 from hyperlab.studies.stability.programs import Data, State, Trial
 from hyperlab.studies.stability.tasks import TASKS, Gammas, Task
-from hyperlab.studies.stability.units import REPORT, TUNE, Run, Units, total_steps
+from hyperlab.studies.stability.units import Run, Units, total_steps
+from hyperlab.train.phases import REPORT, TUNE
 
 __all__ = [
     "ARMS", "REPORT", "TASKS", "TUNE",

@@ -10,8 +10,8 @@ import pandas as pd
 from hyperlab.hypernet import probes
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.studies.stability import REPORT
 from hyperlab.studies.stability.tasks import Wording
+from hyperlab.train.phases import REPORT
 
 WINDOW = 50  # steps in which the variation of the gradient norm is taken
 

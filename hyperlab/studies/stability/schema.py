@@ -4,7 +4,7 @@ from typing import Any
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.hypernet.network import ACTIVATIONS
-from hyperlab.studies.registration.schema import DATA, LOSS, NETWORK
+from hyperlab.registration.settings import DATA, LOSS, NETWORK
 from hyperlab.studies.stability import tasks
 from hyperlab.studies.stability.arms import ARMS
 from hyperlab.studies.stability.tasks.classification import PRIMARIES, PRIORS

@@ -11,13 +11,14 @@ from jax.sharding import PartitionSpec
 
 from hyperlab.data import batch_indices
 from hyperlab.hypernet import as_primary
-from hyperlab.studies.base import REPORT, TUNE, StudyUnits
+from hyperlab.studies.base import StudyUnits
 from hyperlab.studies.stability.arms import INITIALIZERS, Arm
 from hyperlab.studies.stability.programs import Batches, Data, Trial
 from hyperlab.studies.stability.tasks import Task
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.units import Measurements, kept
 
 

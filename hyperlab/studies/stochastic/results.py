@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import statistics
+from hyperlab.metrics.defined import mean_defined, mean_of_groups
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import report_seeds
-from hyperlab.studies.in_context import REPORT
-from hyperlab.studies.in_context.results import by_subject, mean
 from hyperlab.studies.stochastic.annotated import CASES
 from hyperlab.studies.stochastic.arms import ARMS
 from hyperlab.studies.stochastic.scoring import LABELS, MEASURES, OF_MODES
+from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
 COMPARED = ("ged", "best", "mean")  # measures of the contrasts
@@ -68,15 +67,15 @@ class Study:
 
     def subjects(self, arm: str, measure: str, task: str) -> np.ndarray:
         """`[seeds, numbers of candidates, subjects]`: the mean over each subject's queries."""
-        return by_subject(self.queries(arm, measure, task), self.cases[f"groups/{task}"])
+        return mean_of_groups(self.queries(arm, measure, task), self.cases[f"groups/{task}"])
 
     def best_possible(self, measure: str, task: str) -> np.ndarray:
         """What draws from a known truth have: `[numbers of candidates]`, mean over subjects."""
-        return mean(by_subject(self.optimum[f"{measure}/{task}"], self.cases[f"groups/{task}"]), -1)
+        return mean_defined(mean_of_groups(self.optimum[f"{measure}/{task}"], self.cases[f"groups/{task}"]), -1)
 
     def by_seed(self, arm: str, measure: str, task: str) -> np.ndarray:
         """`[seeds]`: mean over subjects, with the most candidates."""
-        return mean(self.subjects(arm, measure, task)[:, -1], 1)
+        return mean_defined(self.subjects(arm, measure, task)[:, -1], 1)
 
 
 def read(folder: Path) -> Study:
@@ -100,8 +99,8 @@ def results(study: Study) -> pd.DataFrame:
     rows = []
     for arm in study.config.arms:
         for task in study.tasks:
-            values = {m: mean(study.subjects(arm, m, task), -1) for m in study.measures(task)}
-            matched = mean(study.subjects(arm, "hungarian", task), -1)
+            values = {m: mean_defined(study.subjects(arm, m, task), -1) for m in study.measures(task)}
+            matched = mean_defined(study.subjects(arm, "hungarian", task), -1)
             for place, seed in enumerate(study.seeds(arm)):
                 for index, count in enumerate(study.counts):
                     row = {"arm": arm, "seed": int(seed["seed"]), "task": task, "candidates": count}
@@ -123,9 +122,9 @@ def interval(study: Study, arm: str, measure: str, task: str, less: str | None =
     Returns:
       None with fewer than ten subjects, where such intervals are too short.
     """
-    values = mean(study.subjects(arm, measure, task)[:, -1], 0)
+    values = mean_defined(study.subjects(arm, measure, task)[:, -1], 0)
     if less is not None:
-        values = values - mean(study.subjects(less, measure, task)[:, -1], 0)
+        values = values - mean_defined(study.subjects(less, measure, task)[:, -1], 0)
     values = values[~np.isnan(values)]
     if len(values) < statistics.FEWEST_UNITS_OF_A_BOOTSTRAP:
         return None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hyperlab.errors import ConfigError
-from hyperlab.studies.in_context.schema import check_data, check_files, data, measuring, training
+from hyperlab.in_context.settings import check_data, check_files, data, measuring, training
 from hyperlab.studies.stochastic.arms import ARMS
 from hyperlab.train import settings
 from hyperlab.train.fields import Flag, Number, Several, Whole
@@ -13,6 +13,8 @@ __all__ = ["CONTROL", "SCHEMA", "check", "check_files"]
 
 CONTROL = "universeg_noise"
 _SMALLEST = 32  # pixels along a side of ambiguous shapes
+
+__all__ = ["SCHEMA", "check", "check_files"]  # what `launch` asks of a study
 
 SCHEMA: Schema = {
     "the question": {

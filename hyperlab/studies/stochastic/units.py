@@ -15,7 +15,6 @@ from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Examples, Trial
 from hyperlab.in_context.stochastic import matching_scale
 from hyperlab.metrics.candidates import sample_diversity
-from hyperlab.studies.base import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.studies.episodic import Training
 from hyperlab.studies.stochastic.annotated import SHOWN, AnnotatedTarget
 from hyperlab.studies.stochastic.arms import ARMS, LEARNERS, Learner
@@ -23,6 +22,7 @@ from hyperlab.studies.stochastic.candidates import CandidateTrial, DropoutTrial,
 from hyperlab.studies.stochastic.scoring import judged, optimum
 from hyperlab.train import rngs
 from hyperlab.train.checkpoints import save_variables
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.units import Measurements, kept
 
 DIVERSITY = "development/diversity"

@@ -11,9 +11,9 @@ import pandas as pd
 from hyperlab.data.shifts import SHIFTS
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import report_seeds
 from hyperlab.studies.uncertainty import Point, find
 from hyperlab.studies.uncertainty.baselines import FLOORS
+from hyperlab.train.phases import report_seeds
 from hyperlab.train.units import Measurements
 from hyperlab.uncertainty import detection, selective
 

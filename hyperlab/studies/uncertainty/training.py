@@ -11,12 +11,13 @@ from hyperlab.data import batch_indices
 from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
 from hyperlab.nn.dropout import DROPOUTS
-from hyperlab.studies.base import REPORT, TUNE, StudyUnits
+from hyperlab.studies.base import StudyUnits
 from hyperlab.studies.uncertainty.arms import Point, find
 from hyperlab.studies.uncertainty.data import Material
 from hyperlab.studies.uncertainty.programs import Trial
 from hyperlab.train import durations
 from hyperlab.train.loop import fit
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.units import Measurements, kept
 
 

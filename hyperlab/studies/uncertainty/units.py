@@ -12,7 +12,6 @@ from hyperlab.errors import ConfigError
 from hyperlab.in_context.stochastic import matching_scale
 from hyperlab.metrics.candidates import sample_diversity
 from hyperlab.nn.dropout import DROPOUTS
-from hyperlab.studies.base import REPORT, TUNE
 from hyperlab.studies.uncertainty import costs
 from hyperlab.studies.uncertainty import scoring as judging
 from hyperlab.studies.uncertainty.arms import Point, find
@@ -20,6 +19,7 @@ from hyperlab.studies.uncertainty.data import Material
 from hyperlab.studies.uncertainty.networks import Bayesian
 from hyperlab.studies.uncertainty.programs import Maps, of_passes
 from hyperlab.studies.uncertainty.training import Training
+from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.units import Measurements
 
 MEMBER = 1000  # between the seeds of an ensemble's members

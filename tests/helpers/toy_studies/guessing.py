@@ -12,8 +12,9 @@ from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
 from hyperlab.studies import base as study
 from hyperlab.studies import tuning
-from hyperlab.studies.base import REPORT, TUNE, StudyUnits
+from hyperlab.studies.base import StudyUnits
 from hyperlab.train.checkpoints import save_variables
+from hyperlab.train.phases import REPORT, TUNE
 
 computed = []  # names of units, in order
 

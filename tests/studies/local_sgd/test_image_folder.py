@@ -13,8 +13,9 @@ import hyperlab as hl
 from hyperlab import launch
 from hyperlab.data.readers.image_folder import centre_view, crop_box, list_images, random_view
 from hyperlab.errors import ConfigError, DataError
-from hyperlab.studies.local_sgd import REPORT, Cell, Units, schedules
+from hyperlab.studies.local_sgd import Cell, Units, schedules
 from hyperlab.tasks import image_folder, load
+from hyperlab.train.phases import REPORT
 
 CLASSES = ("ant", "bee", "cat")
 SMALL = {

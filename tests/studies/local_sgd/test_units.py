@@ -8,8 +8,9 @@ import pytest
 
 from experiments import local_sgd as study
 from hyperlab import trees
-from hyperlab.studies.local_sgd import REPORT, TUNE, Cell, Units, find
+from hyperlab.studies.local_sgd import Cell, Units, find
 from hyperlab.tasks import load
+from hyperlab.train.phases import REPORT, TUNE
 
 
 def small(**changes):

@@ -10,9 +10,10 @@ import pytest
 from experiments import pruning as study
 from hyperlab import pruning, trees
 from hyperlab.data.splits import permutation
-from hyperlab.studies.pruning import METHODS, REPORT, TUNE, Units, masking
+from hyperlab.studies.pruning import METHODS, Units, masking
 from hyperlab.tasks import load
 from hyperlab.tasks.classification import shifted, true_rank
+from hyperlab.train.phases import REPORT, TUNE
 
 
 def small(**changes):

@@ -6,8 +6,9 @@ import hyperlab.studies.registration.units as module
 from experiments import registration
 from hyperlab.registration import load, relative_objective
 from hyperlab.registration.measurements import by_subject
-from hyperlab.studies.registration import ARMS, FIRST_REPORT_SEED, REPORT, TUNE, Units
+from hyperlab.studies.registration import ARMS, Units
 from hyperlab.sweep import apply
+from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 
 SMALL = {
     "data.size": (16, 16),

@@ -19,9 +19,10 @@ from hyperlab.registration.measurements import by_subject, mean_defined
 from hyperlab.registration.model import loss_function
 from hyperlab.studies.rescaling.programs import pooled
 from hyperlab.studies.rescaling.units import mean_dice
-from hyperlab.studies.stability import ARMS, TUNE, Run, tasks
+from hyperlab.studies.stability import ARMS, Run, tasks
 from hyperlab.studies.stability.tasks.registration import Registration
 from hyperlab.studies.stability.tasks.rescaling import Rescaling
+from hyperlab.train.phases import TUNE
 
 SEEDS = np.array([0, 7], np.uint32)
 FACTOR = {"task": "rescaling", "gamma.high": 0.5, "rescaling.widths": (2, 2), "batch_size": 3}

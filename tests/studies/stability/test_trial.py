@@ -11,8 +11,9 @@ from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet import as_primary, hypernetize, probes
 from hyperlab.models import MLP
-from hyperlab.studies.stability import ARMS, REPORT, TUNE, Run
+from hyperlab.studies.stability import ARMS, Run
 from hyperlab.studies.stability.tasks.classification import Classification
+from hyperlab.train.phases import REPORT, TUNE
 
 GAMMA = jnp.array([0.3, 0.8])
 

@@ -17,10 +17,8 @@ from hyperlab.models.voxelmorph import Registration as Field
 from hyperlab.registration import Study
 from hyperlab.registration import load as load_pairs
 from hyperlab.registration.losses import objective
-from hyperlab.registration.model import draw_weights, measure
-from hyperlab.studies.registration.arms import WITHOUT_FLOW
-from hyperlab.studies.registration.schema import check_network, check_pairs
-from hyperlab.studies.registration.units import criterion_of, network_of
+from hyperlab.registration.model import WITHOUT_FLOW, criterion_of, draw_weights, measure, network_of
+from hyperlab.registration.settings import check_network, check_pairs
 from hyperlab.studies.stability.tasks.dice import at_each, mean_dice
 from hyperlab.studies.stability.tasks.task import Gammas, Task, Wording, numbered
 

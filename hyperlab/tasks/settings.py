@@ -1,0 +1,118 @@
+"""The settings of the tasks: what is learnt, by which network, on which data, with which optimizer."""
+
+from typing import Any
+
+from hyperlab.data.datasets import check_source
+from hyperlab.data.factors import KINDS
+from hyperlab.errors import DataError
+from hyperlab.in_context.settings import check_data, check_store
+from hyperlab.models import cifar_resnet, resnet
+from hyperlab.models.backbones import NORMALIZATIONS
+from hyperlab.tasks import in_context_scales, scale_space
+from hyperlab.tasks.classification import NETWORKS
+from hyperlab.tasks.generated import NETWORKS as GENERATED
+from hyperlab.train import settings
+from hyperlab.train.fields import Choice, Field, Flag, Number, Several, Text, Whole
+from hyperlab.train.schema import under
+
+_FACTOR = Number("", above=0, high=1)
+
+
+def network() -> dict[str, Field]:
+    """The group `network`: a classifier."""
+    return under(
+        "network",
+        {
+            "kind": Choice("of a classifier", tuple(NETWORKS), "network"),
+            "depth": Whole("of the networks that come in several", low=1),
+            "width": Number("multiplier of the channels", above=0),
+            "normalization": Choice("of the convolutional networks", NORMALIZATIONS, "normalization"),
+        },
+    )
+
+
+def optimizer(schedules: tuple[str, ...]) -> dict[str, Field]:
+    """The group `optimizer`.
+
+    Args:
+      schedules: that the rate may follow.
+    """
+    return under(
+        "optimizer",
+        {
+            "name": settings.OPTIMIZER,
+            "schedule": Choice("of the rate", schedules, "schedule"),
+            "weight_decay": Number("added to the gradient; of adamw to the update", low=0),
+            "momentum": Number("of sgd", low=0, below=1),
+            "nesterov": Flag("the gradient is taken where momentum leads"),
+        },
+    )
+
+
+def tasks() -> dict[str, dict[str, Field]]:
+    """The groups of `compression.tasks.settings`, which some tasks read and the others ignore, by title."""
+    store = {
+        "store": Text("folder of a store of tasks; empty: tasks that are drawn"),
+        "size": settings.size("of all images"),
+        "queries": Whole("images of each task that are judged, at most", low=1),
+        "development": Several("data sets, whole, of the validation score", Text("")),
+        "held_out": Several("data sets, whole, of the test score", Text("")),
+        "widths": settings.widths("of UniverSeg's levels"),
+        "support": Whole("examples of a support set", low=1),
+        "network": Choice("theta from phi, or one theta ('in_context_scales')", GENERATED, "network"),
+        "factors": Several("phi, by which images are rescaled ('in_context_scales')", _FACTOR),
+    }
+    front = {
+        "network": Choice("theta from phi, or one theta for all phi", GENERATED, "network"),
+        "widths": settings.widths("of the U-Net's levels"),
+        "convs_per_block": settings.CONVS_PER_BLOCK,
+        "prior": Choice("of phi, or of the pixels that it leaves", KINDS, "prior"),
+        "low": Number("drawn phi are above it", low=0, high=1),
+        "high": Number("drawn phi are at most it", low=0, high=1),
+        "factors": Several("fixed phi that networks are measured at", _FACTOR),
+        "size": settings.size("of the images; (): their own", empty=True, dims=(2, 3)),
+        "count": Whole("images of the procedural shapes", low=1),
+        "difficulty": Number("of the procedural shapes, 0 easy to 1 hard", low=0, high=1),
+    }
+    return {
+        "tasks whose parameters are generated": settings.hypernet(),
+        "the tasks 'in_context' and 'in_context_scales'": under("tasks", store),
+        "the task 'scale_space'": under("scale_space", front),
+    }
+
+
+def check_task(config: Any) -> None:
+    """Refuses settings that the task of a config cannot use.
+
+    Raises:
+      ConfigError: the settings, and what was expected.
+    """
+    kind, depth = config.network.kind, config.network.depth
+    if config.task in ("in_context", "in_context_scales"):
+        check_data(config.tasks, "tasks")
+        if config.task == "in_context_scales":
+            in_context_scales.check_factors(config.tasks)
+    elif config.task == "scale_space":
+        scale_space.prior_of(config.scale_space)
+    elif kind == "resnet":
+        resnet.check_depth(depth)
+    elif kind == "cifar_resnet":
+        cifar_resnet.blocks_of(depth)
+
+
+def check_files(config: Any) -> None:
+    """What is asked of data sets, folders and stores, known before any is read.
+
+    Raises:
+      ConfigError: a set of another kind.
+      DataError: an unknown set; a folder or a store that is missing, or that the task does not read.
+    """
+    in_context = config.task in ("in_context", "in_context_scales")
+    if config.data.root and in_context:
+        raise DataError(f"data.root is {config.data.root!r}, but the task {config.task!r} reads tasks.store")
+    if config.tasks.store and not in_context:
+        raise DataError(f"tasks.store is {config.tasks.store!r}, but the task {config.task!r} reads data.root")
+    if in_context:
+        check_store(config.tasks.store, "tasks")
+    else:
+        check_source(config.data, "data", classified=config.task != "scale_space")
