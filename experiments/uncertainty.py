@@ -213,7 +213,7 @@ def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
 
 
 def _save(units: Units, chosen: dict[str, dict]) -> None:
-    """Keeps the network that draws, of the first seed, for `experiments.segment_uncertain`."""
+    """Keeps the network that draws, of the first seed, for `hyperlab segment-uncertain`."""
     for arm in ("spatial", *units.config.arms):
         if arm in units.config.arms and find(arm).drops and find(arm).answers == "draws":
             point = Point(arm, chosen[arm]["dropout_rate"])

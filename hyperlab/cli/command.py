@@ -225,12 +225,12 @@ COMMANDS = {
         _of("hyperlab.data.build"), "a store of tasks for in-context segmentation", "--source DIR ... --out STORE"
     ),
     "segment": Command(
-        _of("experiments.segment"),
+        _of("hyperlab.cli.segment"),
         "masks for images, from a few examples",
         "--support DIR --out DIR [--images DIR] [--params FILE]",
     ),
     "segment-uncertain": Command(
-        _of("experiments.segment_uncertain"),
+        _of("hyperlab.cli.segment_uncertain"),
         "masks with maps of where the network does not know",
         "--model RUN --images DIR --out DIR",
     ),

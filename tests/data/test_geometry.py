@@ -10,7 +10,7 @@ import struct
 import numpy as np
 import pytest
 
-from experiments import segment
+from hyperlab.cli import segment
 from hyperlab.data.readers.nifti import read_nifti
 from hyperlab.data.readers.scan import read_labels, read_scan
 from hyperlab.errors import DataError

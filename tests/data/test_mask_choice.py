@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import segmentation_files as files
 
-from experiments import segment
+from hyperlab.cli import segment
 from hyperlab.data import load
 from hyperlab.data.check import check, examine, main
 from hyperlab.data.layouts import detect, read_case

@@ -13,7 +13,7 @@ from experiments import registration
 from hyperlab import launch, sweep
 from hyperlab.errors import ConfigError, HyperlabError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES = sorted(path for path in (ROOT / "configs" / "registration").glob("*.py") if path.name != "__init__.py")
 SMALL = {
     "data.size": (16, 16),

@@ -16,7 +16,7 @@ import hyperlab as hl
 from hyperlab import launch, pareto
 from hyperlab.errors import ConfigError, DataError, HyperlabError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = {
     "data.size": (16, 16),
     "data.count": 20,

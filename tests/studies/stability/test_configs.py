@@ -8,7 +8,7 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch, sweep
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES = sorted(path for path in (ROOT / "configs" / "stability").glob("*.py") if path.name != "__init__.py")
 SMALL = {
     "tuning_seeds": 1,

@@ -13,9 +13,10 @@ from experiments import stability as study
 from hyperlab import registration as pairs
 from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import ConfigError
+from hyperlab.metrics.defined import mean_defined
 from hyperlab.models import MLP
 from hyperlab.nn import level_sizes
-from hyperlab.registration.measurements import by_subject, mean_defined
+from hyperlab.registration.measurements import by_subject
 from hyperlab.registration.model import loss_function
 from hyperlab.studies.rescaling.programs import pooled
 from hyperlab.studies.rescaling.units import mean_dice

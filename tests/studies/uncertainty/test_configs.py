@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import hyperlab as hl
-from experiments import segment_uncertain, uncertainty
+from experiments import uncertainty
 from hyperlab import launch
+from hyperlab.cli import segment_uncertain
 from hyperlab.data.readers.images import read_image
 from hyperlab.errors import ConfigError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import segment
+from hyperlab.cli import segment
 from hyperlab.data.readers.scan import read_labels
 from hyperlab.errors import DataError
 from hyperlab.in_context import network_of

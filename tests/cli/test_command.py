@@ -15,7 +15,7 @@ from hyperlab.studies import studies
 from hyperlab.studies.again import write_again
 from hyperlab.train.run_folder import RunFolder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def said(capsys, *words):
@@ -75,7 +75,7 @@ def test_words_are_those_of_the_modules(capsys, monkeypatch):
     code, out, _ = said(capsys, "run", "stability", "--config.seed=7", "--print_config")
     assert code == 0 and json.loads(out)["seed"] == 7
     for name, module in (("data check", "hyperlab.data.check"), ("sweep", "hyperlab.sweep"),
-                         ("segment-uncertain", "experiments.segment_uncertain")):  # fmt: skip
+                         ("segment-uncertain", "hyperlab.cli.segment_uncertain")):  # fmt: skip
         monkeypatch.setattr(f"{module}.main", lambda words: len(words))
         assert said(capsys, *name.split(), "--a", "b", "c")[0] == 3
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from experiments import segment_uncertain
+from hyperlab.cli import segment_uncertain
 from hyperlab.data import microscopy
 from hyperlab.data.parasites import parasites
 from hyperlab.inference import saved

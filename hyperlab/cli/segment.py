@@ -1,0 +1,428 @@
+"""Masks for a folder of images from a few examples.
+
+    python -m experiments.segment --support DIR --out DIR [--images DIR] [--params FILE]
+
+`--support` holds pairs of image and mask (`images/` beside `labels/`, or files such as a.png with a_mask.png); its
+images without a mask are segmented, or those of `--images`.
+Masks have the examples' label values and the form of their images: NIfTI with its geometry, TIFF, else PNG. Volumes are
+segmented slice by slice. An overlay of each image is written beside, as PNG.
+
+Without `--params` a U-Net is trained on the examples, and first on three quarters of them, to say what it is worth on
+the rest. With it nothing is trained: the network is shown the examples. The file is a `.npz` of
+`hyperlab.train.checkpoints.save_variables`, such as the in-context study keeps, or the `.pt` file of the published
+UniverSeg weights, which are not part of this library and have a licence of their own.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hyperlab import files, in_context, interop, launch, seeds
+from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
+from hyperlab.data.problems import colour_problems, scale_problems
+from hyperlab.data.readers.cases import Problem, visible
+from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture
+from hyperlab.data.readers.scan import Scan, is_readable, read_scan, stem_of, suffix_of
+from hyperlab.data.resample import unit_range
+from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError, require
+from hyperlab.in_context import Segmentation, network_of, segment
+from hyperlab.train.checkpoints import load_variables
+from hyperlab.train.progress import Progress
+
+FOR_PARAMS = ("support_size", "select", "ensemble", "average", "threshold")
+MOST_EXAMPLES = 64
+NORMALIZATIONS = ("auto", "min_max", "percentiles")
+_MOST_CLASSES = 32  # more values are instances
+_COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132, 145, 180), (255, 200, 60))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; bad input ends with one message before anything is computed, and code 2."""
+    options = _parser().parse_args(arguments)
+    launch.enable_compilation_cache()
+    try:
+        _run(options)
+    except (HyperlabError, MissingExtraError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.out.exists() and not options.out.is_dir():
+        raise ConfigError(f"--out {options.out} is a file, expected a folder")
+    network = _network(options)
+    which = {"masks": options.masks, "mask_suffix": options.mask_suffix}
+    paths = image_files(options.images) if options.images else without_mask(options.support, **which)
+    images, labels, values = load_support(options.support, options.normalize, options.binary, **which)
+    if options.normalize == "auto":
+        _check_depths(options.support, paths, **which)
+    classes = tuple(options.classes) if options.classes else values
+    missing = [value for value in classes if value not in values]
+    if missing:
+        raise ConfigError(f"--classes {missing[0]}: no mask of {options.support} has it; they hold {values}")
+    dims = images[0].ndim
+    for path in paths:  # each is opened before the first is segmented
+        image = load_image(path, options.normalize, dims)
+        if image.ndim != dims:
+            raise DataError(f"{path} has {image.ndim} dimensions, the examples have {dims}; segment each kind alone")
+    if options.slice_axis is not None and dims == 2:
+        raise ConfigError("--slice-axis is for volumes, and these are images")
+    slice_axis = (2 if options.slice_axis is None else options.slice_axis) if dims == 3 else None
+    targets = {path: outputs_of(options.out, path, classes) for path in paths}
+    refuse_foreign(options.out, targets.values())
+    settings = {"classes": classes, "size": options.size or None, "aspect": options.aspect, "seed": options.seed}
+    settings["slice_axis"] = slice_axis
+    if network is None:
+        answer = _fitted(options, images, labels, settings)
+    else:
+        answer = _shown(options, network, images, labels, settings)
+    print(f"{len(paths)} images, {len(images)} examples, classes {', '.join(map(str, classes))}, into {options.out}")
+    with Progress(len(paths), "segment", unit="image") as progress:
+        for done, path in enumerate(paths, 1):
+            image = load_image(path, options.normalize, dims)
+            result, (mask, overlay) = answer(image), targets[path]
+            write_mask(mask, path, result.masks[0])
+            write_overlay(overlay, image, result, classes, slice_axis)
+            files.seal(options.out, [str(written.relative_to(options.out)) for written in (mask, overlay)])
+            progress.update(done, foreground=float((result.masks[0] > 0).mean()))
+
+
+def _network(options: argparse.Namespace):
+    """Module and parameters of the file that was named, or None."""
+    if options.params is not None:
+        if options.steps is not None:
+            raise ConfigError("--steps is for training on the examples; with --params nothing is trained")
+        return load_network(options.params)
+    for name in FOR_PARAMS:
+        if getattr(options, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is for a network that is shown the examples, which --params names")
+    return None
+
+
+def _shown(options, network, images, labels, settings) -> Callable[[np.ndarray], Segmentation]:
+    """Answers of a network that sees the examples beside each image."""
+    module, params = network
+    classes, axis = settings["classes"], settings["slice_axis"]
+    pool = len(images) if axis is None else len(in_context.labelled_slices(images, labels, classes, axis)[0])
+    given = {name: getattr(options, name) for name in FOR_PARAMS if getattr(options, name) is not None}
+    given["support_size"] = min(given.get("support_size", MOST_EXAMPLES), pool)
+    return lambda image: segment([image], images, labels, params, module=module, **settings, **given)
+
+
+def _fitted(options, images, labels, settings) -> Callable[[np.ndarray], Segmentation]:
+    """Answers of a U-Net that is trained on the examples, after a word on what it is worth."""
+    steps = in_context.STEPS if options.steps is None else options.steps
+    if len(images) >= in_context.LEAST:
+        with Progress(steps, "try on some of the examples") as progress:
+            found = in_context.held_out(images, labels, steps=steps, progress=progress, **settings)
+        print(_worth(found, len(images), settings["classes"]))
+    else:
+        print(f"{len(images)} examples are too few to say what a network is worth: look at the overlays")
+    with Progress(steps, "train on all of them") as progress:
+        fitted = in_context.fit(images, labels, steps=steps, progress=progress, **settings)
+    return lambda image: fitted.segment([image])
+
+
+def _worth(found: in_context.HeldOut, count: int, classes: Sequence[int]) -> str:
+    aside = len(found.aside)
+    lines = [
+        f"Dice on {aside} of the {count} examples, by a network from the others, and by a copy of the nearest mask:"
+    ]
+    for value, dice, copied in zip(classes, found.dice.T, found.copied.T, strict=True):
+        dice, copied = dice[~np.isnan(dice)], copied[~np.isnan(copied)]
+        shown = f"{dice.mean():.2f} ({dice.min():.2f} to {dice.max():.2f})" if dice.size else "in none of them"
+        lines.append(f"  class {value}: {shown}" + (f"; copy {copied.mean():.2f}" if copied.size else ""))
+    return "\n".join(lines)
+
+
+def load_network(path: Path):
+    """Module and parameters of a file.
+
+    Raises:
+      ConfigError: its format is unknown.
+      HyperlabError: it cannot be read, or holds another network.
+    """
+    if not path.is_file():
+        raise DataError(f"--params {path} does not exist")
+    if path.suffix == ".npz":
+        params = load_variables(path)
+        params = params["params"] if set(params) == {"params"} else params
+        return network_of(params), params
+    if path.suffix in (".pt", ".pth"):
+        return interop.universeg_from_torch(interop.read_torch(path))
+    raise ConfigError(f"--params {path} is of no known format, expected .npz or .pt")
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder (or of `images` in it), by name.
+
+    Raises:
+      DataError: the folder is missing or holds none, or two have one name and would overwrite each other's mask.
+    """
+    folder = folder / "images" if (folder / "images").is_dir() else folder
+    if not folder.is_dir():
+        raise DataError(f"--images {folder} is no folder")
+    paths = [path for path in visible(folder) if is_readable(path)]
+    if not paths:
+        raise DataError(f"--images {folder} holds no images; readable are .nii, .nii.gz, .npy, {', '.join(SUFFIXES)}")
+    names = [stem_of(path) for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise DataError(f"--images {folder} holds several files named {twice!r}; are masks among them? move them away")
+    return paths
+
+
+def without_mask(folder: Path, masks: str | None = None, mask_suffix: str | None = None) -> list[Path]:
+    """The images of a folder of examples that have no mask yet, by name; `masks` and `mask_suffix` as for `detect`.
+
+    Raises:
+      DataError: there is none, or the folder holds no pairs, or it does not say which files are the masks.
+    """
+    layout = detect(folder, masks, mask_suffix)
+    paths = _without_mask(layout)
+    if not paths:
+        refuse(folder, [problem for problem in layout.problems if not problem.case])
+        raise DataError(f"--support {folder}: every image has a mask; say with --images DIR what to segment")
+    return paths
+
+
+def _without_mask(layout: Layout) -> list[Path]:
+    labelled = [case for case in layout.cases if case.label is not None]
+    known = {path for case in labelled for path in (*case.images, case.label, *case.more_labels)} | {*layout.aside}
+    beside = {path.parent for case in layout.cases for path in case.images}
+    return sorted(path for part in beside for path in visible(part) if is_readable(path) and path not in known)
+
+
+def load_image(path: Path, normalize: str, dims: int | None = None) -> np.ndarray:
+    """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images.
+
+    Among images (`dims` is 2), an array `[height, width, channel]` of a `.npy` file is one in colours.
+    """
+    scan = read_scan(path)
+    if dims == 2 and suffix_of(path) == ".npy" and scan.values.ndim == 4 and scan.values.shape[2] in (3, 4):
+        scan = replace(scan, values=scan.values[..., 0])
+    return _grey(scan, str(path), normalize)
+
+
+def load_support(
+    folder: Path, normalize: str, binary: bool, masks: str | None = None, mask_suffix: str | None = None
+):  # fmt: skip
+    """Images, label maps, and the label values that occur, background left out.
+
+    Raises:
+      DataError: no pairs, damaged files, or masks that look like instances.
+    """
+    cases = detect(folder, masks, mask_suffix)
+    coloured = []
+    # images without a mask are to be segmented, and no examples; those whose name another file has are a problem
+    unlabelled = {stem_of(path) for path in _without_mask(cases)} - {stem_of(path) for path in cases.aside}
+    problems: list[Problem] = [problem for problem in cases.problems if problem.case not in unlabelled]
+    images, labels, values_of = [], [], []
+    for case in cases.cases:
+        if case.label is None:
+            continue
+        found, image, mask = case_problems(case, cases.classes)
+        problems += found
+        if image is None or mask is None:
+            continue
+        values_of.append((case, np.unique(mask.values).tolist()))
+        coloured.append((case, mask.colours))
+        images.append(_grey(image, str(case.images[0]), normalize))
+        labels.append((mask.values > 0).astype(np.int32) if binary else mask.values)
+        labels[-1] = labels[-1].squeeze() if images[-1].ndim < labels[-1].ndim else labels[-1]
+    if cases.classes is None and not binary:
+        problems += scale_problems(values_of)
+    problems += [] if binary else colour_problems(coloured)
+    refuse(folder, problems)
+    if not images:
+        raise DataError(f"--support {folder} holds no image with a mask")
+    values = sorted({int(value) for label in labels for value in np.unique(label)} - {0})
+    if not values:
+        raise DataError(f"--support {folder}: all masks are empty; at least one must show what to segment")
+    if len(values) > _MOST_CLASSES:
+        raise DataError(
+            f"--support {folder}: the masks hold {len(values)} values; are they maps of instances? --binary makes "
+            "everything above 0 one class, --classes names a few"
+        )
+    return images, labels, tuple(values)
+
+
+def _check_depths(folder: Path, paths: Sequence[Path], **which: str | None) -> None:
+    """Refuses pictures of unlike depths: each would be divided by a white of its own. Colours are averaged anyway."""
+    examples = [path for case in detect(folder, **which).cases if case.label is not None for path in case.images]
+    pictures = [path for path in (*examples, *paths) if suffix_of(path) in SUFFIXES]
+    if found := mixture({path: depth_of(path)._replace(channels=1) for path in pictures}):
+        raise DataError(
+            f"--support {folder} and the images to segment are {found}; convert them to one depth, or give "
+            "--normalize percentiles, which stretches each image by itself"
+        )
+
+
+def outputs_of(out: Path, path: Path, classes: Sequence[int]) -> tuple[Path, Path]:
+    """Where the mask and the overlay of an image go.
+
+    A mask has the form of its image: NIfTI, npy, TIFF, or else PNG; PNG ends at 16 bits, so that with greater labels a
+    mask becomes a TIFF file.
+    """
+    suffix = suffix_of(path)
+    if suffix not in (".nii", ".nii.gz", ".npy", ".tif", ".tiff"):
+        suffix = ".png" if max(classes) < 2**16 else ".tif"
+    return out / "masks" / f"{stem_of(path)}{suffix}", out / "overlays" / f"{stem_of(path)}.png"
+
+
+def refuse_foreign(out: Path, targets: Iterable[tuple[Path, Path]]) -> None:
+    """Refuses to write over what this command did not write itself, or what was changed since.
+
+    Raises:
+      ConfigError: a file is in the way; two images would share an output.
+    """
+    targets = [target for pair in targets for target in pair]
+    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
+    if twice:
+        raise ConfigError(f"two images would share the output {twice}; give them different names")
+    ours = files.seals(out).get("files", {})
+    for target in targets:
+        known = ours.get(str(target.relative_to(out)))
+        content = files.read_bytes(target)
+        if content is None or files.checksum(content) == known:
+            continue
+        what = "was changed since this command wrote it" if known else "was not written by this command"
+        raise ConfigError(
+            f"{target} is there and {what}; nothing is written over: choose another folder than --out {out}"
+        )
+
+
+def write_mask(target: Path, path: Path, mask: np.ndarray) -> None:
+    """Writes a mask in the form that its name says, in the smallest of 8, 16 and 32 bits that holds its labels.
+
+    Args:
+      target: `.nii`, `.nii.gz`, `.npy`, `.tif`, `.tiff` or `.png`.
+      path: of its image, on whose grid a NIfTI mask lies.
+      mask: labels `[*spatial]`, for PNG below 2^16.
+    """
+    suffix, most = suffix_of(target), int(mask.max(initial=0))
+    mask = mask.astype(np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.int32)
+    with files.writing(target) as partial:
+        if suffix in (".nii", ".nii.gz"):
+            _write_nifti(partial, path, mask)
+        elif suffix == ".npy":
+            with partial.open("wb") as file:
+                np.save(file, mask)
+        elif suffix in (".tif", ".tiff"):
+            import tifffile
+
+            tifffile.imwrite(partial, mask, photometric="minisblack", metadata=None)
+        else:
+            from PIL import Image
+
+            Image.fromarray(mask).save(partial, format="PNG")
+
+
+def write_overlay(path: Path, image: np.ndarray, result: Segmentation, classes, slice_axis: int | None) -> None:
+    """The image beside itself with its classes in colour; of a volume, the slice with the most foreground."""
+    from PIL import Image
+
+    mask = result.masks[0]
+    if slice_axis is not None:
+        others = tuple(axis for axis in range(3) if axis != slice_axis)
+        best = int((mask > 0).sum(others).argmax())
+        image, mask = image.take(best, slice_axis), mask.take(best, slice_axis)
+    grey = np.repeat(np.round(255 * image)[..., None], 3, -1)
+    shown = grey.copy()
+    for index, value in enumerate(classes):
+        inside = mask == value
+        shown[inside] = 0.55 * grey[inside] + 0.45 * np.array(_COLOURS[index % len(_COLOURS)])
+    with files.writing(path) as partial:
+        Image.fromarray(np.concatenate([grey, shown], 1).astype(np.uint8)).save(partial, format="PNG")
+
+
+def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> None:
+    nibabel = require("nibabel", "medical", "writing NIfTI files")
+    image = nibabel.load(source)
+    mask = mask.reshape(mask.shape + (1,) * (min(len(image.shape), 3) - mask.ndim))
+    if len(image.shape) >= 3:
+        # the reader turned the axes; the mask goes back onto the voxels of the file
+        orientation = nibabel.orientations.io_orientation(image.affine)
+        canonical = nibabel.orientations.axcodes2ornt("RAS")
+        mask = nibabel.orientations.apply_orientation(mask, nibabel.orientations.ornt_transform(canonical, orientation))
+    written = nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine)
+    written.header["xyzt_units"] = image.header["xyzt_units"]
+    for form in ("sform", "qform"):  # other programs may go by the one that this library does not
+        with contextlib.suppress(ValueError):  # a qform that is no turn is not passed on
+            affine, code = getattr(image, f"get_{form}")(coded=True)
+            if affine is None or np.isfinite(affine).all():
+                getattr(written, f"set_{form}")(affine, code)
+    nibabel.save(written, target)
+
+
+def _grey(image: Scan, name: str, normalize: str) -> np.ndarray:
+    values = image.values
+    if not np.isfinite(values).all():
+        raise DataError(f"{name} holds values that are not finite (NaN or infinite); mend the file")
+    grey = values.astype(np.float32).mean(-1)
+    grey = grey[..., 0] if grey.ndim == 3 and grey.shape[-1] == 1 else grey
+    if normalize == "auto" and (white := picture_white(image)) is not None:
+        return grey / np.float32(white)
+    limits = (0, 100) if normalize == "min_max" else (0.5, 99.5)
+    return unit_range(grey[..., None], *limits)[..., 0]
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers from `least` on."""
+
+    def typed(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not least <= int(text[:12]) < 2**31:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return typed
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.segment", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--support", type=Path, required=True, help="folder of images with masks")
+    add("--images", type=Path, help="folder of images or volumes to segment; by default those without a mask")
+    add("--out", type=Path, required=True, help="folder for masks and overlays")
+    add("--params", type=Path, help="weights of an in-context network: .npz or .pt; by default one is trained")
+    add("--steps", type=whole(1), help=f"of training, without --params (default {in_context.STEPS})")
+    add("--classes", type=whole(1), nargs="+", help="label values to segment; by default all that occur")
+    add("--masks", metavar="NAME", help="folder of the masks in --support, where several pair with the images")
+    add("--mask-suffix", metavar="TAIL", help="of the masks that are meant, where images have several: _1stHO")
+    add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
+    add("--normalize", choices=NORMALIZATIONS, default="auto",
+        help="auto: 8-bit pictures divided by 255, all else as percentiles (.5 and 99.5 become 0 and 1)")  # fmt: skip
+    add("--size", type=whole(0), default=128, help="what the network works at; 0 keeps the images' own (default 128)")
+    add("--aspect", choices=("keep", "stretch"), default="keep", help="pad to the working proportions, or distort")
+    add("--slice-axis", type=int, choices=(0, 1, 2), help="of volumes; by default 2")
+    add("--seed", type=seeds.typed, default=0, help="of the training, or of the random examples")
+    shown = parser.add_argument_group("with --params")
+    add = shown.add_argument
+    add("--support-size", type=whole(1), help=f"examples a pass (default {MOST_EXAMPLES}, or all there are)")
+    add("--select", choices=("random", "similar"), help="which examples (default random)")
+    add("--ensemble", type=whole(1), help="passes with different random examples (default 1)")
+    add("--average", choices=("probabilities", "logits"), help="what an ensemble averages (default probabilities)")
+    add("--threshold", type=_share, help="probability above which a pixel is foreground (default 0.5)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
