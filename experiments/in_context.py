@@ -18,7 +18,7 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.in_context import benchmark as material
 from hyperlab.in_context import targets
-from hyperlab.studies import base as study
+from hyperlab.studies import conducted as study
 from hyperlab.studies import tuning
 from hyperlab.studies.in_context import ARMS, Units
 from hyperlab.studies.in_context.schema import SCHEMA, check, check_files

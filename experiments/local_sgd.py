@@ -17,7 +17,7 @@ import jax
 import ml_collections
 
 from hyperlab import launch, local_sgd, trees
-from hyperlab.studies import base as study
+from hyperlab.studies import conducted as study
 from hyperlab.studies import search
 from hyperlab.studies.local_sgd import Units, find, processes
 from hyperlab.studies.local_sgd.schema import SCHEMA, check, check_files

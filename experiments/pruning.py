@@ -14,7 +14,7 @@ import ml_collections
 
 from hyperlab import launch, trees
 from hyperlab.errors import ConfigError
-from hyperlab.studies import base as study
+from hyperlab.studies import conducted as study
 from hyperlab.studies import tuning
 from hyperlab.studies.pruning import DENSE, Units
 from hyperlab.studies.pruning.schema import SCHEMA, check, check_files, methods_of

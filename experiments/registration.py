@@ -14,7 +14,7 @@ import numpy as np
 
 from hyperlab import launch
 from hyperlab.registration import load
-from hyperlab.studies import base as study
+from hyperlab.studies import conducted as study
 from hyperlab.studies.registration import ARMS, Units, total_steps, tune
 from hyperlab.studies.registration.schema import SCHEMA, check, check_files, check_lengths
 from hyperlab.train.phases import REPORT

@@ -10,21 +10,17 @@ split, with the same grid for every arm; what is reported comes from fresh seeds
 """
 
 import ml_collections
-import numpy as np
 
 from hyperlab import launch
-from hyperlab.data.labelled_pixels import load_segmented, optional_keys
-from hyperlab.metrics.defined import mean_dice
-from hyperlab.studies import base as study
-from hyperlab.studies import tuning
-from hyperlab.studies.rescaling import ARMS, Units, cases, costs, deploy
-from hyperlab.studies.rescaling.schema import SCHEMA, check, check_files, check_levels
-from hyperlab.train.phases import REPORT, TUNE
-from hyperlab.train.writers import MultiWriter
+from hyperlab.data.labelled_pixels import optional_keys
+from hyperlab.studies.base import run_study
+from hyperlab.studies.rescaling.schema import SCHEMA, check, check_files
+from hyperlab.studies.rescaling.study import Rescaling
 
-__all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for
 
 OPTIONAL = optional_keys()
+write_page = Rescaling.write_page
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -66,76 +62,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: costs, tuning, then fresh seeds. A stopped study continues."""
-    splits = _load(config)
-    study.conduct(
-        config,
-        folder,
-        data=(config.data.name, splits.fingerprint),
-        units=lambda progress: Units(config, splits, folder, progress, stop),
-        planned=_planned,
-        tune=_tune,
-        report=_report,
-        finish=_finish,
-    )
-
-
-def _tune(units: Units) -> dict[str, dict] | None:
-    """The learning rate of each arm, from tuning seeds and the validation split; None after a stop."""
-    study.write_json(units.folder, "data.json", {"notes": list(units.splits.notes)})
-    cases.keep(units)
-    costs.measure(units)
-    config = units.config
-
-    def score(arm: str, rate: float, seed: int) -> float | None:
-        """Validation Dice in the end, mean over what the arm is compared at."""
-        measured = [units.measure(arm, job, rate, seed, TUNE) for job in ARMS[arm].jobs(config)]
-        return None if None in measured else np.mean([mean_dice(one["validation/dice"]) for one in measured])
-
-    grids = dict.fromkeys(config.arms, config.rates)
-    chosen = tuning.choose_rates(grids, units.tuning_seeds, score, units.in_parallel, widenings=config.widenings)
-    return chosen and {
-        arm: {"label": ARMS[arm].label, "definition": ARMS[arm].definition(), **choice.record()}
-        for arm, choice in chosen.items()
-    }
-
-
-def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
-    """Trains each arm at its rate on fresh seeds, measured on validation and test; False after a stop."""
-    config = units.config
-    tasks = [(arm, job, seed) for arm in config.arms for job in ARMS[arm].jobs(config) for seed in units.report_seeds]
-
-    def measure(task):
-        arm, job, seed = task
-        return units.measure(arm, job, chosen[arm]["learning_rate"], seed, REPORT)
-
-    for (arm, job, seed), result in zip(tasks, units.in_parallel(measure, tasks), strict=True):
-        if result is None:
-            return False
-        for step, dice in zip(result["curve/step"], result["curve/dice"], strict=True):
-            writer.scalars(int(step), {"dice": float(dice)}, split=f"{arm}/{job.name}/{seed}/validation")
-    return True
-
-
-def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.studies.rescaling import page as rescaling
-
-    deploy.write(units, chosen, writer)
-    rescaling.write(units.folder.path)
-
-
-def _load(config: ml_collections.ConfigDict):
-    """The data of a config; what the two cannot give each other is refused before anything is compiled."""
-    check(config)
-    splits = load_segmented(config.data)
-    check_levels(config, splits.image_shape[:-1])
-    return splits
-
-
-def _planned(units: Units) -> int:
-    """Training steps of the whole study, unless a grid is widened."""
-    config = units.config
-    networks = len(config.rates) * config.tuning_seeds + config.report_seeds
-    return sum(networks * len(ARMS[name].jobs(config)) * units.steps(ARMS[name]) for name in config.arms)
+    run_study(Rescaling, config, folder, stop)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.errors import ConfigError
-from hyperlab.studies import base as study
+from hyperlab.studies import conducted as study
 from hyperlab.studies import tuning
 from hyperlab.studies.stability import ARMS, Run, Task, Units, tasks, total_steps
 from hyperlab.studies.stability.schema import SCHEMA, check, check_files, check_lengths

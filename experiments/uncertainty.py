@@ -17,7 +17,7 @@ import numpy as np
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.inference import saved
-from hyperlab.studies import base as study
+from hyperlab.studies import conducted as study
 from hyperlab.studies import tuning
 from hyperlab.studies.uncertainty import Point, Units, find
 from hyperlab.studies.uncertainty import baselines as floors

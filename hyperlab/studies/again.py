@@ -7,7 +7,7 @@ from pathlib import Path
 from hyperlab import studies
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest
 from hyperlab.report.finished import Finished
-from hyperlab.studies.base import sealing
+from hyperlab.studies.record import sealing
 from hyperlab.train import heartbeat
 
 

@@ -1,142 +1,82 @@
-"""What all studies share: their course, the record, where units are kept, how often the test was read.
+"""What a study is: its cells, how each is tuned, trained, scored and kept, in one course for all studies.
 
-A study is tuned on the validation split with tuning seeds, which count from 0, and reported on fresh seeds.
+A study is tuned on the validation split with tuning seeds, which count from 0, and reported on fresh seeds. Every
+choice is on disk before what is held out is read for the first time. What was trained and measured is a file, a unit,
+so whatever stops a study, another start goes on from there.
 """
 
 import collections
-import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import jax
 
 from hyperlab import files
-from hyperlab.train import basis, rngs
+from hyperlab.studies import tuning
+from hyperlab.studies.record import recording, sealing, write_json
+from hyperlab.train import basis, loop, rngs
 from hyperlab.train import config as configs
-from hyperlab.train.phases import CHOICES, MADE_BY, REPORT, report_seeds
+from hyperlab.train.phases import CHOICES, FIRST_REPORT_SEED, MADE_BY, REPORT, TUNE, report_seeds
 from hyperlab.train.progress import Progress
-from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
-from hyperlab.train.writers import JsonLines, MultiWriter
+from hyperlab.train.writers import MultiWriter
+
+Chosen = dict[str, Any]  # what `choices.json` holds
 
 
-def conduct(
-    config: Any,
-    folder: Any,
-    *,
-    data: tuple[str, str],
-    units: Callable[[Progress], "StudyUnits"],
-    planned: Callable[[Any], int],
-    tune: Callable[[Any], dict | None],
-    report: Callable[[Any, dict, MultiWriter], bool],
-    finish: Callable[[Any, dict, MultiWriter], None],
-    counted: str = "step",
-) -> None:
-    """Runs a study in its folder: every choice is on disk before what is held out is read for the first time.
+class Cell(Protocol):
+    """What is trained and reported: an arm, and whatever else tells its networks apart. It names its units."""
 
-    Whatever stops it, finished units stay, and another start goes on from there. Units that were made with other
-    settings, of other data or by other code are computed again, and how many is said.
+    @property
+    def key(self) -> str:
+        """Under which its choice stands in `choices.json`."""
+
+    def unit_name(self, phase: str, setting: Any, seed: Any) -> str:
+        """The name of the unit of one training, for the study that writes it and the report that reads it."""
+
+
+CellT = TypeVar("CellT", bound=Cell)
+
+
+def run_study(study: "type[Study]", config: Any, folder: Any, stop: Any) -> None:
+    """Reads a study's data and runs it in its folder; a stopped study continues.
 
     Args:
-      config: the study's config.
+      study: its class.
+      config: of it, checked.
       folder: the run's folder.
-      data: their name and fingerprint; a folder of other data is refused.
-      units: makes the study's units.
-      planned: `units -> ` how much there is to do, in what is counted, unless a grid is widened.
-      tune: `units -> ` what was chosen on tuning seeds and validation data, for `choices.json`; None after a stop.
-      report: `(units, chosen, writer) -> ` whether all fresh seeds are trained and judged; False after a stop.
-      finish: `(units, chosen, writer)`: writes the report of a complete study.
-      counted: the unit of the progress.
+      stop: an object with `.requested`.
     """
-    folder.check_fingerprint(*data)
-    with _recording(folder, config) as writer:
-        with Progress(1, config.study, unit=counted) as progress:
-            made = units(progress)
-            made.rest_on(data)
-            progress.total = planned(made)
-            chosen, complete = tune(made), False
-            if chosen is not None:
-                write_json(folder, CHOICES, chosen)
-                files.seal(folder.path, [], **{MADE_BY: configs.digest(config)})
-                complete = report(made, chosen, writer)
-        folder.note(test_reads=made.test_reads)
-        if complete:
-            with sealing(folder.path):
-                finish(made, chosen, writer)
+    study(config, study.load(config, folder.path), folder, stop).run()
 
 
-def write_json(folder: Any, name: str, content: Any) -> None:
-    """Writes what the report has to know as a file of the run's folder, and notes its checksum."""
-    files.write_json(folder.path / name, content)
-    files.seal(folder.path, [name])
-
-
-@contextlib.contextmanager
-def sealing(path: Path) -> Iterator[None]:
-    """Notes the checksums of what a report read and wrote in a run folder, so that damage to it is seen.
-
-    Args:
-      path: the run folder.
-    """
-    files.unseal(path, (".csv", ".html"))  # while they are written again, the checksums of before say nothing
-    yield
-    apart = ("run.json", "config.json", files.SEALS)
-    found = [*path.glob("*.csv"), *path.glob("*.html"), *path.glob("*.json")]
-    files.seal(path, sorted(one.name for one in found if one.name not in apart))
-
-
-def open_record(folder: Any, config: Any) -> MultiWriter:
-    """The record of a study: `metrics.jsonl`, and a view of it for TensorBoard.
-
-    It is empty at every start: rows of finished units are written again, from their files.
-
-    Args:
-      folder: the run's folder.
-      config: the study's config, whose leaves are kept as hyperparameters.
-    """
-    writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
-    writer.truncate_after(-1)
-    writer.hparams(configs.flat(config))
-    return writer
-
-
-@contextlib.contextmanager
-def _recording(folder: Any, config: Any) -> Iterator[MultiWriter]:
-    """The record inside the block; where an error ended it, one of closing the record does not take its place."""
-    writer = open_record(folder, config)
-    try:
-        yield writer
-    except BaseException:
-        with contextlib.suppress(Exception):
-            writer.close()
-        raise
-    writer.close()
-
-
-class StudyUnits:
-    """The base of a study's units of work.
+class Study(Generic[CellT]):
+    """The base of a study. A study says which cells there are, how one is trained and scored, and what stands beside.
 
     Attributes:
       lists: keys of the config, or groups of them, that say which units there are or what is said of them: other
         values leave the numbers of a unit as they are. What a unit is given of such a key is in its name, or in
         `further`. All other keys count, see `train.basis`.
       version: of the code that computes the study's units; a change of it that changes numbers raises it by one.
+      counted: the unit of the progress.
 
     Args:
-      config: the study's config, with `seed` and `workers`.
+      config: the study's config, with `seed`.
+      data: what `load` read, with `name` and `fingerprint`.
       folder: the run's folder.
-      progress: a `train.progress.Progress` over training steps.
       stop: an object with `.requested`.
     """
 
-    lists: Sequence[str] = ()
-    version = 1
+    lists: ClassVar[Sequence[str]] = ()
+    version: ClassVar[int] = 1
+    counted: ClassVar[str] = "step"
 
-    def __init__(self, config: Any, folder: Any, progress: Any, stop: Any):
-        self.config, self.folder, self.progress, self.stop = config, folder, progress, stop
+    def __init__(self, config: Any, data: Any, folder: Any, stop: Any):
+        self.config, self.data, self.folder, self.stop = config, data, folder, stop
+        self.progress: Progress | None = None  # while the study runs
         self.files = UnitFiles(folder.path / "units")
         self.root = jax.random.key(config.seed)
         self.done = 0  # training steps, of all units
@@ -144,6 +84,131 @@ class StudyUnits:
         self._lock = threading.Lock()  # units may be computed in several threads
         self._counted: set[str] = set()  # units that the progress knows of
         self._working: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)  # on one unit, one thread
+
+    # -- what a study says -------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, config: Any, folder: Path) -> Any:
+        """The data of a config; what the two cannot give each other is refused before anything is compiled."""
+        raise NotImplementedError
+
+    @staticmethod
+    def write_page(folder: Path) -> Path:
+        """Writes the tables, the figures and the page of a complete run, from its folder alone."""
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> tuple[str, str]:
+        """Name and fingerprint of the data; a folder of other data is refused."""
+        return self.data.name, self.data.fingerprint
+
+    def cells(self) -> Sequence[CellT]:
+        """All that is reported, in order."""
+        raise NotImplementedError
+
+    def tuned(self) -> Sequence[CellT]:
+        """The cells that are trained to choose by; several of one key are scored together, by their mean."""
+        return self.cells()
+
+    def grid(self, key: str) -> Sequence[float]:
+        """The learning rates to try, increasing."""
+        return self.config.rates
+
+    def describe(self, key: str) -> Mapping[str, Any]:
+        """What `choices.json` says of a key beside the choice: its label, its definition."""
+        raise NotImplementedError
+
+    def steps(self, cell: CellT, phase: str) -> int:
+        """Training steps of all networks of a cell under one seed."""
+        raise NotImplementedError
+
+    def train(self, cell: CellT, setting: Any, seed: Any, phase: str) -> Measurements | None:
+        """Trains a cell and measures it, or reads what is known of it; None after a stop.
+
+        Args:
+          cell: what is trained.
+          setting: what was chosen for it: a learning rate, in most studies.
+          seed: of everything that is drawn.
+          phase: `TUNE` or `REPORT`.
+        """
+        raise NotImplementedError
+
+    def score(self, measured: Measurements) -> float:
+        """What a training is chosen by, larger is better; NaN is a failed one."""
+        raise NotImplementedError
+
+    def curve(self, cell: CellT, seed: Any, measured: Measurements) -> Iterable[tuple[int, dict[str, float], str]]:
+        """Rows of the record: `(step, {name: value}, split)`."""
+        return ()
+
+    def prepare(self) -> None:
+        """What is measured and written before the first training."""
+
+    def finish(self, chosen: Chosen, writer: MultiWriter) -> None:
+        """What stands beside the cells of a complete study, before the page is written."""
+
+    # -- the course of every study -----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Runs the study in its folder: tuning, then fresh seeds, then the page."""
+        self.folder.check_fingerprint(*self.fingerprint)
+        with recording(self.folder, self.config) as writer:
+            with Progress(1, self.config.study, unit=self.counted) as self.progress:
+                self.rest_on(self.fingerprint)
+                self.progress.total = self.planned()
+                self.prepare()
+                chosen, complete = self.tune(), False
+                if chosen is not None:
+                    write_json(self.folder, CHOICES, chosen)
+                    files.seal(self.folder.path, [], **{MADE_BY: configs.digest(self.config)})
+                    complete = self.report(chosen, writer)
+            self.folder.note(test_reads=self.test_reads)
+            if complete:
+                with sealing(self.folder.path):
+                    self.finish(chosen, writer)
+                    self.write_page(self.folder.path)
+
+    def tune(self) -> Chosen | None:
+        """What is chosen for each key on tuning seeds and validation data, for `choices.json`; None after a stop."""
+        choices = self.choose({cell.key: self.grid(cell.key) for cell in self.tuned()}, self._mean_score)
+        return choices and {key: {**self.describe(key), **choice.record()} for key, choice in choices.items()}
+
+    def choose(
+        self, grids: Mapping[Any, Sequence[float]], score: Callable[[Any, float, int], float | None]
+    ) -> dict[Any, tuning.Choice] | None:
+        """The best rate of each grid by the mean over tuning seeds; see `tuning.choose_rates`."""
+        return tuning.choose_rates(grids, self.tuning_seeds, score, self.in_parallel, widenings=self.config.widenings)
+
+    def setting(self, chosen: Chosen, cell: CellT) -> Any:
+        """What was chosen for a cell."""
+        return chosen[cell.key]["learning_rate"]
+
+    def jobs(self, chosen: Chosen) -> list[tuple[CellT, Any, Any]]:
+        """The trainings that are reported: cell, setting, seed."""
+        return [(cell, self.setting(chosen, cell), seed) for cell in self.cells() for seed in self.report_seeds]
+
+    def report(self, chosen: Chosen, writer: MultiWriter) -> bool:
+        """Trains and measures every cell as it was chosen, on fresh seeds; False after a stop."""
+        jobs = self.jobs(chosen)
+        results = self.in_parallel(lambda job: self.train(*job, REPORT), jobs)
+        for (cell, _, seed), result in zip(jobs, results, strict=True):
+            if result is None:
+                return False
+            for step, shown, split in self.curve(cell, seed, result):
+                writer.scalars(step, shown, split=split)
+        return True
+
+    def planned(self) -> int:
+        """Training steps of the whole study, unless a grid is widened."""
+        tried = sum(len(self.grid(cell.key)) * self.steps(cell, TUNE) for cell in self.tuned())
+        reported = sum(self.steps(cell, REPORT) for cell in self.cells())
+        return tried * len(self.tuning_seeds) + reported * len(self.report_seeds)
+
+    def _mean_score(self, key: str, rate: float, seed: int) -> float | None:
+        results = [self.train(cell, rate, seed, TUNE) for cell in self.tuned() if cell.key == key]
+        return None if None in results else sum(map(self.score, results)) / len(results)
+
+    # -- units -------------------------------------------------------------------------------------------------
 
     def rest_on(self, data: Iterable[str]) -> None:
         """Says what units are made of from now on, and how many of those that are there are of use.
@@ -155,16 +220,6 @@ class StudyUnits:
         self.files.basis = basis.of(self.config, data, lists=self.lists, version=self.version, trusted=trusted)
         if survey := self.files.survey():
             print(survey, file=sys.stderr)
-
-    @property
-    def tuning_seeds(self) -> range:
-        """The seeds that choices are made on."""
-        return range(self.config.tuning_seeds)
-
-    @property
-    def report_seeds(self) -> range:
-        """The fresh seeds that are reported."""
-        return report_seeds(self.config)
 
     def unit(
         self,
@@ -195,13 +250,69 @@ class StudyUnits:
             self._counted.add(name)
             return known
 
-    def in_parallel(self, measure: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """Applies `measure` to every item, several trainings at a time."""
-        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+    def keeps(self, seed: int, phase: str) -> bool:
+        """Whether the network of a training is kept: those of the first report seeds are."""
+        return phase == REPORT and seed < FIRST_REPORT_SEED + self.config.keep_networks
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        start: Any,
+        step: Callable,
+        batches: Callable[[int], Any],
+        *,
+        steps: int,
+        key: jax.Array,
+        runs: int = 1,
+        place: Callable[[Any], Any] = lambda drawn: drawn,
+        **options: Any,
+    ) -> Any | None:
+        """The one call of the training loop: the trained state, or None after a stop.
+
+        Args:
+          start: the state before the first step.
+          step: `(state, batch, key) -> (state, metrics)`.
+          batches: `step -> batch`.
+          steps: how many.
+          key: the root of all keys of the steps.
+          runs: how many trainings run side by side in the state.
+          place: puts a batch where the step wants it.
+          **options: of `train.loop.fit`: `evaluate` with `evaluate_every`, `steps_per_call`, checkpoints.
+        """
+        if self.stop.requested:
+            return None
+        trained = loop.fit(
+            start,
+            step,
+            batches,
+            total_steps=steps,
+            root_key=key,
+            place=place,
+            stop=self.stop,
+            progress=self.counter(runs),
+            on_nonfinite="ignore",  # failures are part of what is measured
+            **options,
+        )
+        return None if self.stop.requested else trained
+
+    @property
+    def tuning_seeds(self) -> range:
+        """The seeds that choices are made on."""
+        return range(self.config.tuning_seeds)
+
+    @property
+    def report_seeds(self) -> range:
+        """The fresh seeds that are reported."""
+        return report_seeds(self.config)
 
     def key(self, stream: str, seed: int) -> jax.Array:
         """A random key, a function of the study's seed, of what it is for, and of the run's seed."""
         return jax.random.fold_in(rngs.stream(self.root, stream), seed)
+
+    def in_parallel(self, measure: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """Applies `measure` to every item, several trainings at a time."""
+        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
 
     def counter(self, runs: int = 1) -> Counter:
         """The progress of one training, of so many runs side by side."""
@@ -211,7 +322,8 @@ class StudyUnits:
         """Tells the progress of steps that were done."""
         with self._lock:
             self.done += steps
-            self.progress.update(self.done)
+            if self.progress is not None:
+                self.progress.update(self.done)
 
     def reads_test(self, phase: str, networks: int = 1) -> None:
         """Counts networks that are measured on what is held out."""

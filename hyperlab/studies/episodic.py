@@ -8,7 +8,7 @@ import jax
 from hyperlab.data.in_context import Pool, Sampler, Sampling, StoredTask
 from hyperlab.in_context.benchmark import Material
 from hyperlab.in_context.programs import Trial
-from hyperlab.studies.base import StudyUnits
+from hyperlab.studies.conducted import StudyUnits
 from hyperlab.train import durations
 from hyperlab.train.loop import fit
 from hyperlab.train.phases import REPORT, TUNE

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from hyperlab.studies.base import StudyUnits, conduct
+from hyperlab.studies.conducted import StudyUnits, conduct
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 
 pytestmark = pytest.mark.fast

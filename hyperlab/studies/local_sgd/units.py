@@ -11,7 +11,7 @@ from hyperlab import local_sgd
 from hyperlab.data import batch_indices
 from hyperlab.data.partitions import partition
 from hyperlab.errors import ConfigError
-from hyperlab.studies.base import StudyUnits
+from hyperlab.studies.conducted import StudyUnits
 from hyperlab.studies.local_sgd import schedules
 from hyperlab.studies.local_sgd.arms import Arm, find
 from hyperlab.studies.local_sgd.programs import Trial

@@ -11,7 +11,7 @@ from hyperlab import pruning, trees
 from hyperlab.data.splits import fingerprint
 from hyperlab.metrics.compression import measure
 from hyperlab.metrics.operations import macs, macs_per_kernel
-from hyperlab.studies.base import StudyUnits
+from hyperlab.studies.conducted import StudyUnits
 from hyperlab.studies.pruning import masking
 from hyperlab.studies.pruning.arms import Method, find
 from hyperlab.studies.pruning.programs import Trial, with_masks

@@ -25,7 +25,7 @@ from hyperlab.registration.model import (
     optimize_pairs,
 )
 from hyperlab.registration.pairs import Part, Study
-from hyperlab.studies.base import StudyUnits
+from hyperlab.studies.conducted import StudyUnits
 from hyperlab.studies.registration.arms import INITIALIZERS, Arm
 from hyperlab.train import compiler, durations, optimizers, state
 from hyperlab.train.loop import fit

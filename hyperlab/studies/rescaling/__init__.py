@@ -1,8 +1,5 @@
-"""The rescaling study's own room: the prior, its arms, their networks, and units of training on disk."""
+"""The rescaling study, from a config to its page: arms, networks, training, costs, results, figures."""
 
-from hyperlab.data.factors import Prior
-from hyperlab.studies.rescaling.arms import ARMS, Arm, Job
-from hyperlab.studies.rescaling.units import Units
-from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.studies.rescaling.arms import ARMS, Arm, Cell
 
-__all__ = ["ARMS", "REPORT", "TUNE", "Arm", "Job", "Prior", "Units"]
+__all__ = ["ARMS", "Arm", "Cell"]

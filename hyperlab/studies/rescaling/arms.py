@@ -9,22 +9,53 @@ from typing import Any, NamedTuple
 NETWORKS = ("plain", "film", "hypernet")
 
 
-class Job(NamedTuple):
-    """One network that an arm trains.
+class Cell(NamedTuple):
+    """One network that an arm trains under a seed.
 
     Attributes:
+      arm: in `ARMS`.
       factor: the rescaling factor that it is trained for; None for all of the prior.
       width: multiplies the channels of the primary.
+
+    >>> Cell("fixed", 0.3).unit_name("tune", 0.003, 0)
+    'fixed/0.3/tune/0.003/0'
     """
 
-    factor: float | None
+    arm: str
+    factor: float | None = None
     width: float = 1.0
 
     @property
-    def name(self) -> str:
-        """For files."""
+    def key(self) -> str:
+        """One learning rate is chosen for all networks of an arm."""
+        return self.arm
+
+    @property
+    def trained_at(self) -> str:
+        """The factor and the width, for names."""
         factor = "prior" if self.factor is None else f"{self.factor:g}"
         return factor if self.width == 1 else f"{factor}_width_{self.width:g}"
+
+    def unit_name(self, phase: str, rate: float, seed: int) -> str:
+        """Of one training."""
+        return f"{self.arm}/{self.trained_at}/{phase}/{rate:.3g}/{seed}"
+
+    @property
+    def cost_name(self) -> str:
+        """Of the unit that holds what training it costs."""
+        return f"cost/{self.arm}/{self.trained_at}"
+
+    def network_file(self, seed: int) -> str:
+        """The file of its parameters, from the run folder."""
+        return f"networks/{self.arm}_{self.trained_at}_{seed}.npz"
+
+
+CASES = "cases"  # the unit that holds the names of the test images
+
+
+def inference_name(width: float) -> str:
+    """The unit that holds what the primary costs to run, at every factor."""
+    return f"inference/{width:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +86,6 @@ class Arm:
     zoom: float = 1.0
     stream: int = 0
     rate_factor: float = 1.0
-
-    def jobs(self, config: Any) -> list[Job]:
-        """The networks that the arm trains under one seed."""
-        if self.trains == "prior":
-            return [Job(None)]
-        if self.trains == "widths":
-            return [Job(max(config.factors), width) for width in config.widths]
-        return [Job(factor) for factor in config.factors]
 
     def definition(self) -> str:
         """Everything in one line, for tables."""
@@ -111,3 +134,13 @@ ARMS: dict[str, Arm] = {
     "sshn_again": Arm("SSHN, other draws", network="hypernet", stream=1),
     "sshn_slowed": Arm("SSHN, a tenth of the rate", network="hypernet", rate_factor=0.1),
 }
+
+
+def cells_of(arm: str, config: Any) -> list[Cell]:
+    """The networks that an arm trains under one seed."""
+    trains = ARMS[arm].trains
+    if trains == "prior":
+        return [Cell(arm)]
+    if trains == "widths":
+        return [Cell(arm, max(config.factors), width) for width in config.widths]
+    return [Cell(arm, factor) for factor in config.factors]

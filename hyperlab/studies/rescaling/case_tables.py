@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import per_case
-from hyperlab.studies.rescaling.cases import CASES
+from hyperlab.studies.rescaling.arms import CASES
 from hyperlab.studies.rescaling.results import Study
 from hyperlab.train.units import UnitFiles
 
@@ -23,14 +23,14 @@ def table(folder: Path, study: Study) -> pd.DataFrame:
     _, cases = UnitFiles(Path(folder) / "units").finished(CASES)
     names, classes = cases["names"].tolist(), cases["classes"].tolist()
     parts = []
-    for arm, jobs in study.runs.items():
-        for job, seeds in jobs.items():
+    for arm, cells in study.runs.items():
+        for cell, seeds in cells.items():
             for one in seeds:
                 for place, factor in enumerate(one["factors"].tolist()):
-                    if not np.isclose(factor, study.config.factors).any():
+                    if factor not in study.config.factors:
                         continue
                     values = {metric: one[f"test/{key}"][place] for metric, key in METRICS.items()}
-                    run = f"{arm}/{job.name}/{int(one['seed'])}/{factor:g}"
+                    run = f"{arm}/{cell.trained_at}/{int(one['seed'])}/{factor:g}"
                     parts.append(per_case.table(run, names, classes, values))
     return pd.concat(parts, ignore_index=True)
 
@@ -38,11 +38,11 @@ def table(folder: Path, study: Study) -> pd.DataFrame:
 def distances(study: Study) -> pd.DataFrame:
     """Each arm over the compared factors: mean over cases where defined, then classes, factors and seeds."""
     rows = []
-    for arm, jobs in study.runs.items():
+    for arm, cells in study.runs.items():
         found: dict[str, list[float]] = {name: [] for name in (*DISTANCES, "undefined")}
-        for seeds in jobs.values():
+        for seeds in cells.values():
             for one in seeds:
-                places = [k for k, f in enumerate(one["factors"]) if np.isclose(f, study.config.factors).any()]
+                places = [k for k, f in enumerate(one["factors"]) if f in study.config.factors]
                 for name in DISTANCES:
                     found[name] += [_mean(one[f"test/{name}"][place]) for place in places]
                 found["undefined"] += [float(np.isnan(one["test/assd"][place]).mean()) for place in places]

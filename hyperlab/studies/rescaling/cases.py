@@ -5,32 +5,30 @@ from typing import Any
 import numpy as np
 
 from hyperlab.metrics import per_case, surface
-from hyperlab.studies.rescaling.units import Units
+from hyperlab.studies.rescaling.arms import CASES
 from hyperlab.train.units import Measurements
 
-CASES = "cases"
 
-
-def names(units: Units) -> list[str]:
+def names(study: Any) -> list[str]:
     """Names of the test images; where the source has none, their places in it."""
-    test = units.splits.test
+    test = study.data.test
     return [str(name) for name in (test.index if test.names is None else test.names)]
 
 
-def keep(units: Units) -> None:
+def keep(study: Any) -> None:
     """Writes down the names of test images and classes, once."""
 
     def cases() -> Measurements:
-        return {"names": np.array(names(units)), "classes": np.array(units.splits.classes)}
+        return {"names": np.array(names(study)), "classes": np.array(study.data.classes)}
 
-    units.files.measure(CASES, cases)
+    study.files.measure(CASES, cases)
 
 
-def summary(units: Units, trial: Any, theta: Any, factor: float) -> dict[str, Any]:
+def summary(study: Any, programs: Any, theta: Any, factor: float) -> dict[str, Any]:
     """What a network at a factor does on every test image, see `hyperlab.metrics.per_case.summary`."""
-    test, classes = units.splits.test, units.splits.classes
-    labels = trial.labels(theta, factor, test)
+    test, classes = study.data.test, study.data.classes
+    labels = programs.labels(theta, factor, test)
     far = surface.per_class(
-        labels, test.labels, len(classes), spacing=test.spacing, tolerance=units.config.surface_tolerance
+        labels, test.labels, len(classes), spacing=test.spacing, tolerance=study.config.surface_tolerance
     )
-    return per_case.summary(trial.count(labels, test.labels), names(units), classes, extra=far._asdict())
+    return per_case.summary(programs.count(labels, test.labels), names(study), classes, extra=far._asdict())

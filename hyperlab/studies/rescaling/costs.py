@@ -7,43 +7,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import pareto
-from hyperlab.studies.rescaling.arms import ARMS
-from hyperlab.studies.rescaling.units import Units
+from hyperlab.studies.rescaling.arms import Cell, cells_of, inference_name
 from hyperlab.train import compiler
 from hyperlab.train.units import Measurements
 
-INFERENCE, TRAINING = "inference", "cost"
 
-
-def measure(units: Units) -> None:
+def measure(study: Any) -> None:
     """Measures all costs, alone on the machine: before anything is trained, one after the other."""
-    config = units.config
-    widths = {job.width for name in config.arms for job in ARMS[name].jobs(config)}
-    for width in sorted(widths):
-        units.files.measure(f"{INFERENCE}/{width:g}", lambda width=width: inference(units, width))
-    for name in config.arms:
-        for job in ARMS[name].jobs(config):
-            units.files.measure(
-                f"{TRAINING}/{name}/{job.name}",
-                lambda name=name, job=job: training(units, name, job),
-                further={"factor": job.factor, "width": job.width},
-            )
+    for width in sorted({cell.width for cell in study.cells()}):
+        study.files.measure(inference_name(width), lambda width=width: inference(study, width))
+    for cell in study.cells():
+        further = {"factor": cell.factor, "width": cell.width}
+        study.files.measure(cell.cost_name, lambda cell=cell: training(study, cell), further=further)
 
 
-def inference(units: Units, width: float) -> Measurements:
+def inference(study: Any, width: float) -> Measurements:
     """Costs of the primary on one image at every factor of the study; latency at those that are compared.
 
     Every arm runs this very network in the end (FiLM scales and shifts its features beside), with the exact sizes of
     the factor: where its parameters came from makes no difference.
     """
-    config, primary = units.config, units.primary(width)
-    images = jnp.zeros((1, *units.splits.image_shape))
+    config, primary = study.config, study.primary(width)
+    images = jnp.zeros((1, *study.data.image_shape))
     variables = jax.jit(primary.init, compiler_options=compiler.options_once())(jax.random.key(0), images)
-    trial = units.trial(ARMS["fixed"], next(iter(ARMS["fixed"].jobs(config))))
+    programs = study.programs(cells_of("fixed", config)[0])
     factors = sorted({*config.factors, *config.front, *config.outside})
     rows: dict[str, list[float]] = {"rescaling_factor": factors}
     for factor in factors:
-        sizes = trial.sizes(factor)
+        sizes = programs.sizes(factor)
 
         def apply(variables, images, sizes=sizes):
             return primary.apply(variables, images, sizes)
@@ -65,28 +56,28 @@ def inference(units: Units, width: float) -> Measurements:
 _COLUMNS = ("macs", "other_macs", "parameters", "flops", "peak_memory", "latency", "latency_low", "latency_high")
 
 
-def training(units: Units, arm_name: str, job: Any) -> Measurements:
+def training(study: Any, cell: Cell) -> Measurements:
     """What training one network costs: seconds of compilation, and of a step, alone on the machine.
 
     For a network of the prior the step is the mean over its buckets, each with its share of the draws.
     """
-    arm, trial = ARMS[arm_name], units.trial(ARMS[arm_name], job)
-    indices = np.arange(units.config.batch_size, dtype=np.int32) % len(units.splits.train)
-    if job.factor is not None:
-        wheres = [(job.factor, job.factor, 1.0)]
+    programs = study.programs(cell)
+    indices = np.arange(study.config.batch_size, dtype=np.int32) % len(study.data.train)
+    if cell.factor is not None:
+        wheres = [(cell.factor, cell.factor, 1.0)]
     else:
-        prior = units.prior
-        trained = [bucket for bucket in units.buckets if bucket.high <= prior.high + 1e-9]
+        prior = study.prior
+        trained = [bucket for bucket in study.buckets if bucket.high <= prior.high + 1e-9]
         wheres = [(b, b.high, prior.cumulative(b.high) - prior.cumulative(b.low)) for b in trained]
     step = sum(
-        share * trial.step_seconds(where, units.examples, trial.batch(factor, indices))
+        share * programs.step_seconds(where, study.examples, programs.batch(factor, indices))
         for where, factor, share in wheres
     )
-    compiling = sum(trial.compile_seconds["step", where] for where, _, _ in wheres)
+    compiling = sum(programs.compile_seconds["step", where] for where, _, _ in wheres)
     return {
         "compile_seconds": compiling,
         "programs": len(wheres),
         "step_seconds": step,
-        "train_seconds": compiling + units.steps(arm) * step,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trial.start(jax.random.key(0), 0.0).params)),
+        "train_seconds": compiling + study.steps(cell) * step,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(programs.start(jax.random.key(0), 0.0).params)),
     }

@@ -13,9 +13,7 @@ from hyperlab.errors import ConfigError
 from hyperlab.files import write_json
 from hyperlab.metrics import per_case
 from hyperlab.studies.rescaling import cases
-from hyperlab.studies.rescaling.arms import ARMS, Job
-from hyperlab.studies.rescaling.costs import INFERENCE
-from hyperlab.studies.rescaling.units import Units
+from hyperlab.studies.rescaling.arms import ARMS, Cell, inference_name
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT
 
@@ -23,12 +21,12 @@ MADE_OF = "digest_of_variables"  # of the card: a digest of the exported variabl
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)
 
 
-def frame(units: Units, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
+def frame(study: Any, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
     """One row for each split, seed, subject and factor of an arm of the prior: what `pareto.select` reads."""
-    rows, costs = [], units.files.read(f"{INFERENCE}/1")
+    rows, costs = [], study.files.read(inference_name(1))
     macs = dict(zip(costs["rescaling_factor"].tolist(), costs["macs"].tolist(), strict=True))
-    for seed in units.report_seeds:
-        result = units.measure(arm, Job(None), chosen[arm]["learning_rate"], seed, REPORT)
+    for seed in study.report_seeds:
+        result = study.train(Cell(arm), chosen[arm]["learning_rate"], seed, REPORT)
         for split in ("validation", "test"):
             with np.errstate(invalid="ignore"):
                 dice = np.nanmean(result[f"{split}/dice"], -1)  # over classes
@@ -40,46 +38,46 @@ def frame(units: Units, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write(units: Units, chosen: dict[str, dict], writer: Any) -> None:
+def write(study: Any, chosen: dict[str, dict], writer: Any) -> None:
     """Writes `selection.json`, `network/`, its `summary.json`, and overlays, for the first SSHN arm of the study."""
     arm = next(
-        (name for name in units.config.arms if ARMS[name].network == "hypernet" and ARMS[name].trains == "prior"), None
+        (name for name in study.config.arms if ARMS[name].network == "hypernet" and ARMS[name].trains == "prior"), None
     )
-    if arm is None or not units.config.keep_networks:
+    if arm is None or not study.config.keep_networks:
         return
     try:
-        selection = pareto.select(frame(units, chosen, arm), tolerance=units.config.tolerance)
+        selection = pareto.select(frame(study, chosen, arm), tolerance=study.config.tolerance)
     except ConfigError:
         return
     record = {
         "arm": arm,
-        "tolerance": units.config.tolerance,
+        "tolerance": study.config.tolerance,
         **{key: value._asdict() if hasattr(value, "_asdict") else value for key, value in selection._asdict().items()},
     }
-    write_json(units.folder.path / "selection.json", record)
-    trial = units.trial(ARMS[arm], Job(None))
-    name = f"{arm}_prior_{FIRST_REPORT_SEED}.npz"
-    params = jax.tree.map(jax.numpy.asarray, load_variables(units.folder.path / "networks" / name)["params"])
+    write_json(study.folder.path / "selection.json", record)
+    programs = study.programs(Cell(arm))
+    kept = load_variables(study.folder.path / Cell(arm).network_file(FIRST_REPORT_SEED))
+    params = jax.tree.map(jax.numpy.asarray, kept["params"])
     factor = selection.rescaling_factor
-    sizes, theta = trial.sizes(factor), trial.prepare(params, np.array([factor], np.float32))
-    folder, made_of = units.folder.path / "network", fingerprint(*map(np.asarray, jax.tree.leaves(theta)))
+    sizes, theta = programs.sizes(factor), programs.prepare(params, np.array([factor], np.float32))
+    folder, made_of = study.folder.path / "network", fingerprint(*map(np.asarray, jax.tree.leaves(theta)))
     if not _is_of(folder, made_of):
         shutil.rmtree(folder, ignore_errors=True)
         pareto.export(
             folder,
-            lambda variables, images: trial.network.primary.apply(variables, images, sizes),
+            lambda variables, images: programs.network.primary.apply(variables, images, sizes),
             {"params": theta},
-            jax.ShapeDtypeStruct((1, *units.splits.image_shape), np.float32),
+            jax.ShapeDtypeStruct((1, *study.data.image_shape), np.float32),
             {
                 "rescaling_factor": factor,
                 "sizes": [list(size) for size in sizes],
-                "class_names": list(units.splits.classes),
+                "class_names": list(study.data.classes),
                 MADE_OF: made_of,
             },
             formats=_formats(),
         )
-    per_case.write_summary(units.folder.path / "summary.json", cases.summary(units, trial, theta, factor))
-    overlays(units, trial, params, writer)
+    per_case.write_summary(study.folder.path / "summary.json", cases.summary(study, programs, theta, factor))
+    overlays(study, programs, params, writer)
 
 
 def _is_of(folder: Any, made_of: str) -> bool:
@@ -90,13 +88,13 @@ def _is_of(folder: Any, made_of: str) -> bool:
         return False
 
 
-def overlays(units: Units, trial: Any, params: Any, writer: Any) -> None:
+def overlays(study: Any, programs: Any, params: Any, writer: Any) -> None:
     """Input, truth, prediction and error of some test images at the compared factors, for TensorBoard and report."""
-    split = units.splits.test
+    split = study.data.test
     images, labels = split.images[:3], split.labels[:3]
     strips = {}
-    for factor in units.config.factors:
-        logits = trial.logits(trial.prepare(params, np.array([factor], np.float32)), factor, images)
+    for factor in study.config.factors:
+        logits = programs.logits(programs.prepare(params, np.array([factor], np.float32)), factor, images)
         predicted = logits.argmax(-1)
         strips[f"factor_{factor:g}"] = np.concatenate(
             [
@@ -105,7 +103,7 @@ def overlays(units: Units, trial: Any, params: Any, writer: Any) -> None:
             ]
         )
     writer.images(0, strips, split="overlay")
-    units.files.write("overlays", strips)
+    study.files.write("overlays", strips)
 
 
 def strip(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

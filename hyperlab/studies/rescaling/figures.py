@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.report import figures
-from hyperlab.studies.rescaling import ARMS, Job
 from hyperlab.studies.rescaling import results as measured
+from hyperlab.studies.rescaling.arms import ARMS, Cell
 
 
 def all_figures(folder: Path, study: measured.Study) -> dict[str, tuple[Path, str]]:
@@ -83,7 +83,7 @@ def _outside(study):
     figure, (axes,) = figures.grid(1, 1, width=5.2, height=3.6)
     colours = _colours(study)
     for arm in arms:
-        seeds = study.runs[arm][Job(None)]
+        seeds = study.runs[arm][Cell(arm)]
         inside = np.array([[np.nanmean(np.nanmean(d, 0)) for d in run["validation/dice"]] for run in seeds])
         x = np.concatenate([seeds[0]["factors"], study.config.outside])
         figures.band(axes, x, np.concatenate([inside, [run["outside/dice"] for run in seeds]], 1), colours[arm],

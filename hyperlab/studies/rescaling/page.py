@@ -11,10 +11,10 @@ from hyperlab.report import sections
 from hyperlab.report.finished import AGAIN
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
-from hyperlab.studies.rescaling import ARMS
 from hyperlab.studies.rescaling import case_tables as cases
 from hyperlab.studies.rescaling import figures as draw
 from hyperlab.studies.rescaling import results as measured
+from hyperlab.studies.rescaling.arms import ARMS
 from hyperlab.train.units import UnitFiles
 
 PUBLISHED_COST = 1.8  # times the training of one U-Net, as its authors state (arXiv 2304.05448, author discussion)
@@ -179,9 +179,7 @@ def _table(study: measured.Study) -> pd.DataFrame:
     for factor in study.config.factors:
         row = {"phi": f"{factor:g}", "MACs": f"{study.macs(factor):,.0f}"}
         row["relative"] = f"{study.macs(factor) / study.macs(study.reference):.2f}"
-        table = study.inference[1.0]
-        latency = table.loc[np.isclose(table["rescaling_factor"], factor)].iloc[0]
-        row["latency, ms"] = f"{1e3 * latency['latency']:.2f}"
+        row["latency, ms"] = f"{1e3 * study.inference[1.0].loc[factor, 'latency']:.2f}"
         for arm in study.config.arms:
             scores = study.scores(arm, factor)
             if len(scores):

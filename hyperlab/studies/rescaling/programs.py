@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trial:
+class Programs:
     """One network with its programs.
 
     Attributes:

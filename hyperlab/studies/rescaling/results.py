@@ -12,8 +12,7 @@ from hyperlab import pareto
 from hyperlab.metrics import statistics
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.report.finished import Finished
-from hyperlab.studies.rescaling import ARMS, Job
-from hyperlab.studies.rescaling.costs import INFERENCE, TRAINING
+from hyperlab.studies.rescaling.arms import ARMS, Cell, cells_of, inference_name
 from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
@@ -27,17 +26,17 @@ class Study:
     Attributes:
       config: as it ran.
       choices: what tuning chose, by arm.
-      runs: `{arm: {job: [measurements of each seed]}}`.
-      inference: `{width: costs of the primary, one row a factor}`.
-      training: `{arm: {job: what training one such network costs}}`.
+      runs: `{arm: {cell: [measurements of each seed]}}`.
+      inference: `{width: costs of the primary, one row a factor, which is its index}`.
+      training: `{arm: {cell: what training one such network costs}}`.
       notes: what was done to the data, in sentences.
     """
 
     config: Any
     choices: dict[str, Any]
-    runs: dict[str, dict[Job, list[Measurements]]]
+    runs: dict[str, dict[Cell, list[Measurements]]]
     inference: dict[float, pd.DataFrame]
-    training: dict[str, dict[Job, dict[str, float]]]
+    training: dict[str, dict[Cell, dict[str, float]]]
     notes: list[str]
 
     @property
@@ -51,15 +50,14 @@ class Study:
 
     def macs(self, factor: float, width: float = 1.0) -> float:
         """Multiply-accumulates of the primary on one image."""
-        table = self.inference[width]
-        return float(table.loc[np.isclose(table["rescaling_factor"], factor), "macs"].iloc[0])
+        return float(self.inference[width].loc[factor, "macs"])
 
     def scores(self, arm: str, factor: float, split: str = "test") -> np.ndarray:
         """Dice of each seed at a factor: mean over subjects, then classes."""
-        for job, seeds in self.runs[arm].items():
-            places = np.flatnonzero(np.isclose(seeds[0]["factors"], factor)) if job.width == 1 else ()
-            if len(places):
-                return np.array([mean_dice(one[f"{split}/dice"][places[0]]) for one in seeds])
+        for cell, seeds in self.runs[arm].items():
+            factors = seeds[0]["factors"].tolist()
+            if cell.width == 1 and factor in factors:
+                return np.array([mean_dice(one[f"{split}/dice"][factors.index(factor)]) for one in seeds])
         return np.array([])
 
     def compared(self, arm: str) -> np.ndarray:
@@ -68,8 +66,8 @@ class Study:
 
     def curve(self, arm: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps, and `[seeds, steps]` validation Dice along training: mean over an arm's networks."""
-        jobs = list(self.runs[arm].values())
-        return jobs[0][0]["curve/step"], np.mean([[one["curve/dice"] for one in seeds] for seeds in jobs], 0)
+        cells = list(self.runs[arm].values())
+        return cells[0][0]["curve/step"], np.mean([[one["curve/dice"] for one in seeds] for seeds in cells], 0)
 
     def train_seconds(self, arm: str) -> float:
         """Seconds that training one network of an arm takes, compilation counted; the dearest of its networks."""
@@ -93,34 +91,35 @@ def read(folder: Path) -> Study:
     seeds = report_seeds(config)
     for arm in config.arms:
         rate = choices[arm]["learning_rate"]
-        jobs = ARMS[arm].jobs(config)
-        runs[arm] = {job: [known(f"{arm}/{job.name}/{REPORT}/{rate:.3g}/{seed}") for seed in seeds] for job in jobs}
-        costs = {job: known(f"{TRAINING}/{arm}/{job.name}") for job in jobs}
-        training[arm] = {job: {key: float(value) for key, value in cost.items()} for job, cost in costs.items()}
-        widths |= {job.width for job in jobs}
-    inference = {width: pd.DataFrame(known(f"{INFERENCE}/{width:g}")) for width in widths}
+        cells = cells_of(arm, config)
+        runs[arm] = {cell: [known(cell.unit_name(REPORT, rate, seed)) for seed in seeds] for cell in cells}
+        costs = {cell: known(cell.cost_name) for cell in cells}
+        training[arm] = {cell: {key: float(value) for key, value in cost.items()} for cell, cost in costs.items()}
+        widths |= {cell.width for cell in cells}
+    tables = {width: pd.DataFrame(known(inference_name(width))) for width in widths}
+    inference = {width: table.set_index("rescaling_factor") for width, table in tables.items()}
     return Study(config, choices, runs, inference, training, finished.notes)
 
 
 def results(study: Study) -> pd.DataFrame:
     """Tidy: one row for each arm, network, seed, split, factor and class; `dice` is the mean over subjects."""
     rows = []
-    for arm, jobs in study.runs.items():
-        for job, seeds in jobs.items():
+    for arm, cells in study.runs.items():
+        for cell, seeds in cells.items():
             for one in seeds:
                 for split in ("validation", "test"):
                     for place, factor in enumerate(one["factors"].tolist()):
                         dice = one[f"{split}/dice"][place]
                         common = {
                             "arm": arm,
-                            "trained_at": "prior" if job.factor is None else job.factor,
-                            "width": job.width,
+                            "trained_at": "prior" if cell.factor is None else cell.factor,
+                            "width": cell.width,
                             "learning_rate": float(one["learning_rate"]),
                             "seed": int(one["seed"]),
                             "split": split,
                             "rescaling_factor": factor,
-                            "macs": study.macs(factor, job.width),
-                            "train_seconds": study.training[arm][job]["train_seconds"],
+                            "macs": study.macs(factor, cell.width),
+                            "train_seconds": study.training[arm][cell]["train_seconds"],
                             "subjects": len(dice),
                         }
                         values = {"mean": mean_dice(dice)}

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from hyperlab.data import batch_indices
 from hyperlab.hypernet import as_primary
-from hyperlab.studies.base import StudyUnits
+from hyperlab.studies.conducted import StudyUnits
 from hyperlab.studies.stability.arms import INITIALIZERS, Arm
 from hyperlab.studies.stability.programs import Batches, Data, Trial
 from hyperlab.studies.stability.tasks import Task

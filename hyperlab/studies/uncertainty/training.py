@@ -11,7 +11,7 @@ from hyperlab.data import batch_indices
 from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
 from hyperlab.nn.dropout import DROPOUTS
-from hyperlab.studies.base import StudyUnits
+from hyperlab.studies.conducted import StudyUnits
 from hyperlab.studies.uncertainty.arms import Point, find
 from hyperlab.studies.uncertainty.data import Material
 from hyperlab.studies.uncertainty.programs import Trial

@@ -10,9 +10,9 @@ from hyperlab.report import figures
 from hyperlab.report.finished import Finished
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
-from hyperlab.studies import base as study
+from hyperlab.studies import conducted as study
 from hyperlab.studies import tuning
-from hyperlab.studies.base import StudyUnits
+from hyperlab.studies.conducted import StudyUnits
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.phases import REPORT, TUNE
 

@@ -8,20 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperlab import trees
+from hyperlab.data.factors import Prior
 from hyperlab.data.splits import Split
 from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
+from hyperlab.metrics.defined import mean_dice
 from hyperlab.models import UNet
 from hyperlab.nn import plan
-from hyperlab.studies.rescaling import ARMS, Job, Prior, networks
-from hyperlab.studies.rescaling import programs as trial
-from hyperlab.studies.rescaling.units import mean_dice
+from hyperlab.studies.rescaling import ARMS, Cell, networks, programs
+from hyperlab.studies.rescaling.arms import cells_of
 
 SHAPE = (12, 11)
 PRIMARY = UNet((2, 3, 2), 3, convs_per_block=1)
 IMAGES = jax.random.normal(jax.random.key(1), (6, *SHAPE, 1))
 LABELS = jax.random.randint(jax.random.key(2), (6, *SHAPE), 0, 3)
-EXAMPLES = trial.Examples(IMAGES, LABELS)
+EXAMPLES = programs.Examples(IMAGES, LABELS)
 BUCKETS = plan(SHAPE, 3, 0.0, 0.5, programs=2)
 SSHN = ARMS["sshn"]
 
@@ -33,7 +34,7 @@ def build(arm, **options):
 
 
 def made(arm):
-    return trial.Trial(build(arm), "adam", BUCKETS, classes=3, evaluation_batch=4)
+    return programs.Programs(build(arm), "adam", BUCKETS, classes=3, evaluation_batch=4)
 
 
 # -- prior --------------------------------------------------------------------------------------------------------
@@ -83,11 +84,11 @@ def test_every_kind_of_network_runs_at_any_factor_and_trains(name):
     )
 
 
-def test_jobs_are_one_a_factor_one_a_width_or_one():
+def test_cells_are_one_a_factor_one_a_width_or_one():
     config = type("Config", (), {"factors": (0.2, 0.5), "widths": (0.25,)})
-    assert ARMS["fixed"].jobs(config) == [Job(0.2), Job(0.5)]
-    assert ARMS["width"].jobs(config) == [Job(0.5, 0.25)] and ARMS["sshn"].jobs(config) == [Job(None)]
-    assert len({job.name for arm in ARMS.values() for job in arm.jobs(config)}) == 4
+    assert cells_of("fixed", config) == [Cell("fixed", 0.2), Cell("fixed", 0.5)]
+    assert cells_of("width", config) == [Cell("width", 0.5, 0.25)] and cells_of("sshn", config) == [Cell("sshn")]
+    assert len({cell.trained_at for arm in ARMS for cell in cells_of(arm, config)}) == 4
 
 
 # -- steps --------------------------------------------------------------------------------------------------------
@@ -130,11 +131,11 @@ def test_the_learning_rate_is_a_number_in_the_state():
 
 def test_magnifying_by_one_changes_nothing_and_by_two_shows_the_middle_half():
     ones = jnp.ones(6)
-    same, labels = trial.magnified(IMAGES, LABELS, ones)
+    same, labels = programs.magnified(IMAGES, LABELS, ones)
     np.testing.assert_allclose(same, IMAGES, atol=1e-5)
     assert jnp.array_equal(labels, LABELS)
     square = jnp.zeros((1, 16, 16)).at[:, 6:10, 6:10].set(1)
-    image, label = trial.magnified(square[..., None], square.astype(jnp.int32), jnp.array([2.0]))
+    image, label = programs.magnified(square[..., None], square.astype(jnp.int32), jnp.array([2.0]))
     assert label.sum() == 64 and label[0, 4:12, 4:12].all() and float(image[0, 8, 8, 0]) == 1
 
 

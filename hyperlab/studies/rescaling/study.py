@@ -1,0 +1,273 @@
+"""The rescaling study: networks of arms at one learning rate, trained and measured at every factor."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hyperlab.data import batch_indices
+from hyperlab.data.factors import Prior
+from hyperlab.data.labelled_pixels import load_segmented
+from hyperlab.data.splits import Splits, philox, stratified_subset
+from hyperlab.metrics import segmentation, surface
+from hyperlab.metrics.defined import mean_dice
+from hyperlab.models import UNet
+from hyperlab.nn import plan
+from hyperlab.studies.base import Chosen, Study
+from hyperlab.studies.record import write_json
+from hyperlab.studies.rescaling import cases, costs, deploy
+from hyperlab.studies.rescaling.arms import ARMS, Arm, Cell, cells_of
+from hyperlab.studies.rescaling.networks import build
+from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
+from hyperlab.studies.rescaling.schema import check, check_levels
+from hyperlab.train import durations
+from hyperlab.train.checkpoints import save_variables
+from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.units import Measurements, kept
+from hyperlab.train.writers import MultiWriter
+
+
+class Rescaling(Study[Cell]):
+    """Trains the networks of the study; the data are images with a label for every pixel."""
+
+    lists = ("arms", "widths", "rates", "tuning_seeds", "widenings", "report_seeds", "margin", "tolerance")
+    data: Splits
+
+    def __init__(self, config: Any, data: Splits, folder: Any, stop: Any):
+        super().__init__(config, data, folder, stop)
+        self.prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
+        self.shape = data.image_shape[:-1]
+        self.levels = len(config.primary.widths)
+        weights = self.primary(1.0).pixel_costs(len(self.shape), data.image_shape[-1])
+        self.buckets = plan(
+            self.shape, self.levels, self.prior.low, self.prior.high, config.programs, self.prior.cumulative, weights
+        )
+        if self.prior.high < 1:  # for evaluation beyond the prior
+            self.buckets += plan(self.shape, self.levels, self.prior.high, 1.0, 1)
+        self.examples = Examples(jnp.asarray(data.train.images), jnp.asarray(data.train.labels))
+        validation = data.validation
+        if config.curve_examples and config.curve_examples < len(validation):
+            validation = validation.take(stratified_subset(validation.strata, config.curve_examples, 0))
+        self.curve_split = validation
+
+    @classmethod
+    def load(cls, config: Any, folder: Path) -> Splits:
+        """Images, whose size leaves every level some pixels."""
+        check(config)
+        splits = load_segmented(config.data)
+        check_levels(config, splits.image_shape[:-1])
+        return splits
+
+    @staticmethod
+    def write_page(folder: Path) -> Path:
+        """See `page.write`."""
+        from hyperlab.studies.rescaling import page
+
+        return page.write(folder)
+
+    # -- what there is to do -----------------------------------------------------------------------------------
+
+    @property
+    def fingerprint(self) -> tuple[str, str]:
+        """Of the data, which the config names."""
+        return self.config.data.name, self.data.fingerprint
+
+    def cells(self) -> list[Cell]:
+        """The networks of all arms."""
+        return [cell for arm in self.config.arms for cell in cells_of(arm, self.config)]
+
+    def describe(self, key: str) -> dict[str, Any]:
+        """Of an arm."""
+        return {"label": ARMS[key].label, "definition": ARMS[key].definition()}
+
+    def steps(self, cell: Cell, phase: str = REPORT) -> int:
+        """Training steps of a network."""
+        base = durations.steps(
+            self.config.train_length, batch_size=self.config.batch_size, examples=len(self.data.train)
+        )
+        return round(base * ARMS[cell.arm].length)
+
+    def factors(self, cell: Cell) -> list[float]:
+        """The compared factors that a network is measured at."""
+        return list(self.config.factors) if cell.factor is None else [cell.factor]
+
+    def front(self, cell: Cell) -> list[float]:
+        """All factors within the prior that a network is measured at in the end."""
+        return sorted({*self.config.factors, *self.config.front}) if cell.factor is None else [cell.factor]
+
+    def prepare(self) -> None:
+        """Notes on the data, names of the test cases, and all costs, alone on the machine."""
+        write_json(self.folder, "data.json", {"notes": list(self.data.notes)})
+        cases.keep(self)
+        costs.measure(self)
+
+    def score(self, measured: Measurements) -> float:
+        """Validation Dice in the end, mean over what the network is compared at."""
+        return mean_dice(measured["validation/dice"])
+
+    def curve(self, cell: Cell, seed: int, measured: Measurements) -> Iterable[tuple[int, dict[str, float], str]]:
+        """Validation Dice along training."""
+        for step, dice in zip(measured["curve/step"], measured["curve/dice"], strict=True):
+            yield int(step), {"dice": float(dice)}, f"{cell.arm}/{cell.trained_at}/{seed}/validation"
+
+    def finish(self, chosen: Chosen, writer: MultiWriter) -> None:
+        """The chosen factor, and the network at it."""
+        deploy.write(self, chosen, writer)
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def train(self, cell: Cell, setting: float, seed: int, phase: str) -> Measurements | None:
+        """Trains one network, or reads what is known of it.
+
+        Returns:
+          `curve/step`, `curve/dice` (validation, mean over the compared factors), `curve/loss`; at all `factors`,
+          per subject and class: `validation/dice`, and in the report phase `test/...`, see `tested`; for networks of
+          the prior in the report phase `transfer/dice [from, to]` and `outside/dice` (validation means). None after a
+          stop.
+        """
+        compute = lambda: self._train(cell, setting, seed, phase)  # noqa: E731
+        further = {"rate": setting, "factor": cell.factor, "width": cell.width}
+        beside = [cell.network_file(seed)] if self.keeps(seed, phase) else []
+        name = cell.unit_name(phase, setting, seed)
+        return self.unit(name, self.steps(cell, phase), compute, further=further, beside=beside)
+
+    def _train(self, cell: Cell, rate: float, seed: int, phase: str) -> Measurements | None:
+        if self.stop.requested:
+            return None
+        arm, programs, steps = ARMS[cell.arm], self.programs(cell), self.steps(cell, phase)
+        draws = seed + 10_000 * arm.stream
+        key = self.key("initial", draws)
+        losses: list[Any] = []
+        curve: list[tuple[int, float]] = []
+
+        def batch(step: int):
+            indices = batch_indices(draws, step, len(self.data.train), self.config.batch_size)
+            factor = self.prior.draw(draws, step) if cell.factor is None else cell.factor
+            zoom = None
+            if arm.zoom != 1:
+                words = np.random.Generator(philox(draws, step, stream=3))
+                zoom = arm.zoom ** words.uniform(-1, 1, len(indices))
+            return programs.batch(factor, indices, zoom)
+
+        def step(state, drawn, root_key):
+            state, metrics = programs.step(state, self.examples, drawn, cell.factor, root_key)
+            losses.append(metrics["loss"].total)
+            return state, metrics
+
+        def evaluate(state, step, stop):
+            values = [
+                mean_dice(programs.dice(programs.prepare(state.params, _gamma(factor)), factor, self.curve_split))
+                for factor in self.factors(cell)
+            ]
+            curve.append((step, float(np.mean(values))))
+
+        state = self.fit(
+            programs.start(key, rate * (arm.rate_factor if phase == REPORT else 1.0)),
+            step,
+            batch,
+            steps=steps,
+            key=jax.random.clone(key),
+            evaluate=evaluate,
+            evaluate_every=max(1, steps // self.config.curve_points),
+        )
+        if state is None:
+            return None
+        return {
+            "curve/step": np.array([step for step, _ in curve]),
+            "curve/dice": np.array([value for _, value in curve]),
+            "curve/loss": np.array(jax.device_get(losses), np.float32),
+            "seed": np.array(seed),
+            "learning_rate": np.array(rate),
+            **self._measured(cell, programs, state.params, seed, phase),
+        }
+
+    # -- measuring ---------------------------------------------------------------------------------------------
+
+    def _measured(self, cell: Cell, programs: Programs, params: Any, seed: int, phase: str) -> Measurements:
+        factors = self.factors(cell) if phase == TUNE else self.front(cell)
+        prepared = {factor: programs.prepare(params, _gamma(factor)) for factor in factors}
+        dice = [programs.dice(prepared[f], f, self.data.validation) for f in factors]
+        result = {"factors": np.array(factors), "validation/dice": np.stack(dice)}
+        if phase == TUNE:
+            return result
+        self.reads_test(phase)
+        tested = [self.tested(programs, prepared[f], f) for f in factors]
+        result |= {f"test/{name}": np.stack([one[name] for one in tested]) for name in tested[0]}
+        if cell.factor is None:
+            result |= self._beyond(programs, params)
+        if self.keeps(seed, phase):
+            save_variables(self.folder.path / cell.network_file(seed), {"params": params})
+        return result
+
+    def tested(self, programs: Programs, prepared: Any, factor: float) -> Measurements:
+        """What a network is worth on the test split.
+
+        Returns:
+          `dice` `[subjects, classes - 1]`, images of a subject pooled; and of every image, `[n, classes - 1]`:
+          `case_dice`, and `hd95_pooled`, `hd95_max`, `assd` (mm where the spacing is known, else pixels), `nsd`.
+        """
+        split, classes = self.data.test, len(self.data.classes)
+        labels = programs.labels(prepared, factor, split)
+        counts = programs.count(labels, split.labels)
+        far = surface.per_class(
+            labels, split.labels, classes, spacing=split.spacing, tolerance=self.config.surface_tolerance
+        )
+        return {
+            "dice": np.asarray(segmentation.dice_of(pooled(counts, split.groups))),
+            "case_dice": np.asarray(segmentation.dice_of(counts)),
+            **far._asdict(),
+        }
+
+    def _beyond(self, programs: Programs, params: Any) -> Measurements:
+        """Weights of one factor used at another, and factors outside of the prior; validation split."""
+        factors, split = list(self.config.factors), self.curve_split
+        prepared = {f: programs.prepare(params, _gamma(f)) for f in (*factors, *self.config.outside)}
+        transfer = [[mean_dice(programs.dice(prepared[a], b, split)) for b in factors] for a in factors]
+        outside = [mean_dice(programs.dice(prepared[f], f, split)) for f in self.config.outside]
+        return {"transfer/dice": np.array(transfer), "outside/dice": np.array(outside)}
+
+    # -- networks ----------------------------------------------------------------------------------------------
+
+    def primary(self, width: float) -> UNet:
+        """The primary, with its channels multiplied."""
+        given = self.config.primary
+        return UNet(
+            tuple(given.widths),
+            len(self.data.classes),
+            convs_per_block=given.convs_per_block,
+            normalization=given.normalization or None,
+            activation=given.activation,
+            skip=given.skip,
+            width_multiplier=width,
+        )
+
+    def programs(self, cell: Cell) -> Programs:
+        """The programs of a network; arms that differ in draws, rates or length alone share them."""
+        arm = ARMS[cell.arm]
+        kind = (arm.network, "", "", "")
+        if arm.network == "hypernet":
+            kind = (arm.network, arm.encoding, arm.parametrization, arm.initializer)
+        return self._programs(kind, cell.width, arm.zoom != 1)
+
+    @kept
+    def _programs(self, kind: tuple[str, str, str, str], width: float, zooming: bool) -> Programs:
+        network, encoding, parametrization, initializer = kind
+        arm = Arm("", network, encoding=encoding, parametrization=parametrization, initializer=initializer)
+        options = dict(self.config.hypernet) if network == "hypernet" else {}
+        example = jax.ShapeDtypeStruct((1, *self.data.image_shape), jnp.float32)
+        built = build(arm, self.primary(width), example, low=self.prior.low, high=self.prior.high, **options)
+        return Programs(
+            built,
+            self.config.optimizer,
+            self.buckets,
+            len(self.data.classes),
+            evaluation_batch=self.config.evaluation_batch,
+            zooming=zooming,
+        )
+
+
+def _gamma(factor: float) -> np.ndarray:
+    return np.array([factor], np.float32)
