@@ -40,7 +40,7 @@ def write_again(folder: str | os.PathLike) -> Path:
         )
     try:
         with sealing(folder):
-            return importlib.import_module(f"hyperlab.studies.{study}.page").write(folder)
+            return importlib.import_module(f"experiments.{study}").write_page(folder)
     except (AttributeError, KeyError) as error:  # a key of the config or a measure of a unit, newer than the run
         raise WorkdirError(
             f"{folder} lacks what a report of this version reads ({str(error).splitlines()[0]}); write it with the "

@@ -93,9 +93,8 @@ class Study(Generic[CellT]):
         raise NotImplementedError
 
     @staticmethod
-    def write_page(folder: Path) -> Path:
+    def write_page(folder: Path) -> Path | None:
         """Writes the tables, the figures and the page of a complete run, from its folder alone."""
-        raise NotImplementedError
 
     @property
     def fingerprint(self) -> tuple[str, str]:
@@ -116,7 +115,7 @@ class Study(Generic[CellT]):
 
     def describe(self, key: str) -> Mapping[str, Any]:
         """What `choices.json` says of a key beside the choice: its label, its definition."""
-        raise NotImplementedError
+        return {}
 
     def steps(self, cell: CellT, phase: str) -> int:
         """Training steps of all networks of a cell under one seed."""
@@ -177,7 +176,8 @@ class Study(Generic[CellT]):
         self, grids: Mapping[Any, Sequence[float]], score: Callable[[Any, float, int], float | None]
     ) -> dict[Any, tuning.Choice] | None:
         """The best rate of each grid by the mean over tuning seeds; see `tuning.choose_rates`."""
-        return tuning.choose_rates(grids, self.tuning_seeds, score, self.in_parallel, widenings=self.config.widenings)
+        widenings = self.config.get("widenings", 0)
+        return tuning.choose_rates(grids, self.tuning_seeds, score, self.in_parallel, widenings=widenings)
 
     def setting(self, chosen: Chosen, cell: CellT) -> Any:
         """What was chosen for a cell."""

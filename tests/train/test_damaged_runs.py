@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import experiments
-import hyperlab.report
 from hyperlab import files, launch
 from hyperlab.errors import DamagedError, DataError, HyperlabError, WorkdirError
 from hyperlab.report.finished import Finished
@@ -32,10 +31,8 @@ STUDIES = Path(__file__).parents[1] / "helpers" / "toy_studies"
 def guessing():
     """The toy study, which is found as those of the library are, and its report."""
     experiments.__path__.append(str(STUDIES))
-    hyperlab.report.__path__.append(str(STUDIES))
     yield launch.load_study("guessing")
     experiments.__path__.remove(str(STUDIES))
-    hyperlab.report.__path__.remove(str(STUDIES))
 
 
 def config(**changes):

@@ -1,4 +1,6 @@
-"""A study without training that has all that studies have: tuned arms, fresh seeds, a kept network, a report."""
+"""A study without training that has all that studies have: tuned arms, fresh seeds, a kept network, a page."""
+
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -10,11 +12,10 @@ from hyperlab.report import figures
 from hyperlab.report.finished import Finished
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
-from hyperlab.studies import conducted as study
-from hyperlab.studies import tuning
-from hyperlab.studies.conducted import StudyUnits
+from hyperlab.studies.base import Study, run_study
+from hyperlab.studies.record import write_json
 from hyperlab.train.checkpoints import save_variables
-from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.phases import REPORT, report_seeds
 
 computed = []  # names of units, in order
 
@@ -25,67 +26,75 @@ def get_config():
     return ml_collections.ConfigDict(config | {"data": {"name": "numbers", "root": "/numbers", "contents": "1 2 3"}})
 
 
-class Units(StudyUnits):
+class Cell(NamedTuple):
+    key: str
+
+    def unit_name(self, phase, rate, seed):
+        return f"{self.key}/{phase}/{rate:.3g}/{seed}"
+
+    def network_file(self, seed):
+        return f"networks/{self.key}_{seed}.npz"
+
+
+class Guessing(Study[Cell]):
     lists = ("arms", "rates", "tuning_seeds", "report_seeds")
 
-    def measure(self, arm, rate, seed, phase):
-        unit, network = f"{arm}/{phase}/{rate:.3g}/{seed}", f"networks/{arm}_{seed}.npz"
-        keeps = phase == REPORT and seed < study.FIRST_REPORT_SEED + self.config.keep_networks
+    @classmethod
+    def load(cls, config, folder):
+        if not config.data.root.startswith("/numbers"):
+            raise DataError(f"{config.data.root} holds no numbers")
+        return config.data
+
+    @property
+    def fingerprint(self):
+        return self.data.name, self.data.contents
+
+    def cells(self):
+        return [Cell(arm) for arm in self.config.arms]
+
+    def steps(self, cell, phase):
+        return self.config.length
+
+    def prepare(self):
+        write_json(self.folder, "data.json", {"notes": ["some numbers"]})
+
+    def train(self, cell, rate, seed, phase):
+        name = cell.unit_name(phase, rate, seed)
 
         def compute():
             if self.stop.requested:
                 return None
-            computed.append(unit)
+            computed.append(name)
             self.reads_test(phase)
             self.counter().update(self.config.length)
-            drawn = np.random.default_rng([self.config.seed, seed, len(arm)]).normal(size=self.config.length)
-            if keeps:
-                save_variables(self.folder.path / network, {"guess": drawn})
+            drawn = np.random.default_rng([self.config.seed, seed, len(cell.key)]).normal(size=self.config.length)
+            if self.keeps(seed, phase):
+                save_variables(self.folder.path / cell.network_file(seed), {"guess": drawn})
             return {"score": rate * np.cumsum(drawn), "seed": np.array(seed)}
 
-        beside = [network] if keeps else []
-        return self.unit(unit, self.config.length, compute, further={"rate": rate}, beside=beside)
+        beside = [cell.network_file(seed)] if self.keeps(seed, phase) else []
+        return self.unit(name, self.config.length, compute, further={"rate": rate}, beside=beside)
+
+    def score(self, measured):
+        return float(measured["score"][-1])
+
+    def curve(self, cell, seed, measured):
+        yield seed, {"score": float(measured["score"][-1])}, f"{cell.key}/test"
+
+    @staticmethod
+    def write_page(folder):
+        return write_page(folder)
 
 
 def run(config, folder, stop):
-    if not config.data.root.startswith("/numbers"):
-        raise DataError(f"{config.data.root} holds no numbers")
-
-    def tune(units):
-        def score(arm, rate, seed):
-            known = units.measure(arm, rate, seed, TUNE)
-            return None if known is None else float(known["score"][-1])
-
-        grids = dict.fromkeys(config.arms, config.rates)
-        study.write_json(folder, "data.json", {"notes": ["some numbers"]})
-        found = tuning.choose_rates(grids, units.tuning_seeds, score, units.in_parallel)
-        return found and {arm: choice.record() for arm, choice in found.items()}
-
-    def report(units, chosen, writer):
-        for arm, seed in [(arm, seed) for arm in chosen for seed in units.report_seeds]:
-            measured = units.measure(arm, chosen[arm]["learning_rate"], seed, REPORT)
-            if measured is None:
-                return False
-            writer.scalars(seed, {"score": float(measured["score"][-1])}, split=f"{arm}/test")
-        return True
-
-    study.conduct(
-        config,
-        folder,
-        data=(config.data.name, config.data.contents),
-        units=lambda progress: Units(config, folder, progress, stop),
-        planned=lambda units: config.length * (len(config.rates) + config.report_seeds) * len(config.arms),
-        tune=tune,
-        report=report,
-        finish=lambda units, chosen, writer: write(folder.path),
-    )
+    run_study(Guessing, config, folder, stop)
 
 
-def write(folder):
+def write_page(folder):
     finished, rows = Finished(folder), []
     for arm, choice in finished.choices.items():
-        for seed in study.report_seeds(finished.config):
-            unit = finished.unit(f"{arm}/{REPORT}/{choice['learning_rate']:.3g}/{seed}")
+        for seed in report_seeds(finished.config):
+            unit = finished.unit(Cell(arm).unit_name(REPORT, choice["learning_rate"], seed))
             rows.append({"arm": arm, "seed": seed, "split": "test", "metric": "score", "value": unit["score"][-1]})
     table = pd.DataFrame(rows)
     write_table(folder / "results.csv", table)
