@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).parent.parent
-# From the ground up; rooms of one floor may use each other unless they are apart.
+# From the ground up; packages of one floor may use each other unless they are apart.
 FLOORS = [
     {"errors", "files", "seeds", "trees", "roles"},
     {"losses", "metrics", "data", "nn"},
@@ -34,8 +34,8 @@ READERS = ("results", "page", "figures")
 WORKERS = ("units", "programs", "training")
 
 
-def floor(room):
-    return next(index for index, rooms in enumerate(FLOORS) if room in rooms)
+def floor(package):
+    return next(index for index, packages in enumerate(FLOORS) if package in packages)
 
 
 def modules(path):
@@ -53,19 +53,19 @@ def imports(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "hyperlab").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_down(path):
-    room = path.relative_to(ROOT / "hyperlab").parts[0].removesuffix(".py")
-    if room in ("__init__", "__main__"):
+    package = path.relative_to(ROOT / "hyperlab").parts[0].removesuffix(".py")
+    if package in ("__init__", "__main__"):
         return
     for used in imports(path):
-        if used in ("__version__", room):
+        if used in ("__version__", package):
             continue
-        assert floor(used) <= floor(room), f"{path.name} of {room} imports {used}, which is above it"
-        assert (room, used) not in APART, f"{room} does not know {used}"
+        assert floor(used) <= floor(package), f"{path.name} of {package} imports {used}, which is above it"
+        assert (package, used) not in APART, f"{package} does not know {used}"
 
 
 def test_every_room_has_a_floor():
-    rooms = {p.name.removesuffix(".py") for p in (ROOT / "hyperlab").iterdir() if p.suffix == ".py" or p.is_dir()}
-    assert {room for room in rooms if not room.startswith("__")} == set().union(*FLOORS)
+    packages = {p.name.removesuffix(".py") for p in (ROOT / "hyperlab").iterdir() if p.suffix == ".py" or p.is_dir()}
+    assert {package for package in packages if not package.startswith("__")} == set().union(*FLOORS)
 
 
 def studies():

@@ -6,7 +6,7 @@ Time:     100 min (Intel Xeon, most of it taken by other work; about 45 on a qui
 Expect:   test Dice at phi .1 to .5, mean of 5 seeds: Fixed .936, .933, .937, .938, .940; Stochastic .922, .922, .925,
           .925, .921; FiLM .924, .923, .922, .919, .910; SSHN .922, .928, .926, .924, .917. SSHN - Fixed -.0135
           [-.0197, -.0073]: worse; SSHN - Stochastic .0000 [-.0042, .0042], not separable. Training one SSHN takes
-          62 s, one Fixed 33 s (phi .1) to 49 s (phi .5), compilation counted: 1.28 times the dearest, 1.55 the mean
+          62 s, one Fixed 33 s (phi .1) to 49 s (phi .5), compilation counted: 1.28 times the costliest, 1.55 the mean
 """
 
 from experiments import rescaling

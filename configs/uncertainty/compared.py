@@ -1,4 +1,4 @@
-"""Four sources of doubt on the same images by the same metrics: dropout, an ensemble, a Bayesian hypernetwork, Tyche.
+"""Four sources of uncertainty on the same images: dropout, an ensemble, a Bayesian hypernetwork, Tyche.
 
 Beside them one pass without dropout, and the control for Tyche: smooth noise on the logit of that pass, as diverse on
 the validation split as Tyche's candidates, which knows nothing.

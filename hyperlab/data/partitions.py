@@ -1,4 +1,4 @@
-"""Who trains on what: examples dealt out to replicas, alike or unlike.
+"""Who trains on what: IID and non-IID partitions of the examples over replicas.
 
 | kind | a replica's examples | source |
 |---|---|---|

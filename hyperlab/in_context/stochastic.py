@@ -191,7 +191,7 @@ def noise_candidates(
 ) -> jax.Array:  # fmt: skip
     """Candidates of one probability map and smooth noise: probabilities `[B, count, H, W, 1]`.
 
-    candidate = sigmoid(logit(p) + scale * noise): a border moves where the network was in doubt, and stays where it was
+    candidate = sigmoid(logit(p) + scale * noise): a border moves where the network was uncertain, else it stays
     sure. A scale of 0 gives `p` each time.
 
     Args:

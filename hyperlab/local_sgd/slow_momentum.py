@@ -1,6 +1,6 @@
 """SlowMo's outer step, and the table of outer optimizers by kind of method.
 
-Every method of the room moves the anchor by an optax transformation of the pseudo-gradient, the anchor minus the mean
+Every method here moves the anchor by an optax transformation of the pseudo-gradient, the anchor minus the mean
 of the replicas: a descent direction, so plain SGD with rate 1 puts the anchor on the mean.
 """
 

@@ -272,7 +272,7 @@ def _same_rank(outside, inside) -> bool:
 
 
 def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[list[_Product], list[_Origin]]:
-    """The dearest branch: one of them runs; those of a platform choice count the same."""
+    """The most expensive branch: one of them runs; those of a platform choice count the same."""
     branches = [_walk(inner, given[1:], live) for inner in _functions(equation)]
     out = [
         functools.reduce(_Origin.__or__, origins) | given[0]._replace(kernel=origins[0].kernel)

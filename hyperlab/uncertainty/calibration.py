@@ -5,7 +5,7 @@
 - `average_calibration_error`: the mean of |accuracy_k - confidence_k| over the bins that hold something, each with
   the same weight. MONAI calls this ACE; elsewhere ACE is the expected error over bins of equal mass;
 - `maximum_calibration_error`: the largest of them;
-- `debiased_l2_calibration_error`: the rms error less what chance adds to it.
+- `debiased_l2_calibration_error`: the rms error, corrected for the bias of finite bins.
 
 All but the last are biased upwards, the more the fewer pixels there are in a bin. Background, of which most pixels
 are and which is easy, hides the rest, so they are also to be shown for a region without it.
@@ -73,7 +73,7 @@ def maximum_calibration_error(sums: Reliability) -> jax.Array:
 
 
 def debiased_l2_calibration_error(sums: Reliability) -> jax.Array:
-    """The rms error less what chance adds to it.
+    """The rms error, corrected for its upward bias in finite bins.
 
     The root of sum_k (n_k / n) [gap_k^2 - accuracy_k (1 - accuracy_k) / (n_k - 1)], gap_k = accuracy_k - confidence_k.
 

@@ -66,7 +66,7 @@ class Acceptance(NamedTuple):
       oracle_coverage: the largest share with a mean Dice of the target if images were ordered by their Dice.
       oracle_mean_dice: of as many images as are accepted, taken by their Dice: the best there is at this coverage.
       oracle_below: the share under the target of these.
-      random_mean_dice: of images that are accepted by lot: the mean of all.
+      random_mean_dice: of images that are accepted at random: the mean of all.
       random_below: the share under the target of these.
       excluded: images without a Dice (NaN), which are left out of everything.
     """

@@ -130,7 +130,7 @@ ARMS: dict[str, Arm] = {
     "fixed_4x": Arm("Fixed, 4x steps", trains="factors", length=4.0),
     "fixed_zoom": Arm("Fixed, magnified images", trains="factors", zoom=1.5),
     "width": Arm("Fixed, narrower", trains="widths"),
-    # tests of the instrument
+    # A/A and sensitivity checks
     "sshn_again": Arm("SSHN, other draws", network="hypernet", stream=1),
     "sshn_slowed": Arm("SSHN, a tenth of the rate", network="hypernet", rate_factor=0.1),
 }

@@ -210,19 +210,19 @@ def _distances_note(study: measured.Study) -> str:
 def _training(study: measured.Study) -> pd.DataFrame:
     rows, one = [], study.train_seconds("fixed") if "fixed" in study.runs else None
     for arm, jobs in study.training.items():
-        dearest = max(jobs.values(), key=lambda cost: cost["train_seconds"])
+        costliest = max(jobs.values(), key=lambda cost: cost["train_seconds"])
         total = sum(cost["train_seconds"] for cost in jobs.values())
         rows.append(
             {
                 "arm": study.label(arm),
                 "networks": str(len(jobs)),
-                "trained parameters": f"{int(dearest['parameters']):,}",
-                "programs": f"{int(dearest['programs'])}",
-                "compiling, s": f"{dearest['compile_seconds']:.1f}",
-                "step, ms": f"{1e3 * dearest['step_seconds']:.1f}",
-                "one network, s": f"{dearest['train_seconds']:.1f}",
+                "trained parameters": f"{int(costliest['parameters']):,}",
+                "programs": f"{int(costliest['programs'])}",
+                "compiling, s": f"{costliest['compile_seconds']:.1f}",
+                "step, ms": f"{1e3 * costliest['step_seconds']:.1f}",
+                "one network, s": f"{costliest['train_seconds']:.1f}",
                 "all of them, s": f"{total:.1f}",
-                "to one Fixed": "-" if one is None else f"{dearest['train_seconds'] / one:.2f}",
+                "to one Fixed": "-" if one is None else f"{costliest['train_seconds'] / one:.2f}",
             }
         )
     return pd.DataFrame(rows)
@@ -232,7 +232,7 @@ def _training_note(study: measured.Study) -> str:
     return (
         "Measured before the study, alone on the machine: seconds of tracing and compiling the training programs, plus "
         "the steps at the median time of a step (over the prior: the mean over buckets, each at its largest factor). "
-        f"Of an arm with several networks, the dearest. {study.config.programs} programs for the prior at most."
+        f"Of several networks, the most expensive one. {study.config.programs} programs for the prior at most."
     )
 
 

@@ -70,11 +70,11 @@ class Study:
         return cells[0][0]["curve/step"], np.mean([[one["curve/dice"] for one in seeds] for seeds in cells], 0)
 
     def train_seconds(self, arm: str) -> float:
-        """Seconds that training one network of an arm takes, compilation counted; the dearest of its networks."""
+        """Seconds of training the most expensive network of an arm, compilation counted."""
         return max(cost["train_seconds"] for cost in self.training[arm].values())
 
     def seconds_at(self, arm: str, steps: np.ndarray) -> np.ndarray:
-        """Seconds of training after so many steps, the dearest of an arm's networks."""
+        """Seconds of training after so many steps, the most expensive of an arm's networks."""
         cost = max(self.training[arm].values(), key=lambda cost: cost["train_seconds"])
         return cost["compile_seconds"] + np.asarray(steps) * cost["step_seconds"]
 

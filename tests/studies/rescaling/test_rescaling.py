@@ -1,4 +1,4 @@
-"""The rescaling study's room: priors, networks of the arms, steps on canvases, scores by subject."""
+"""The rescaling study: priors, networks of the arms, steps on canvases, scores by subject."""
 
 import jax
 import jax.numpy as jnp
