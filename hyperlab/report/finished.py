@@ -39,6 +39,12 @@ class Finished:
         self._files = UnitFiles(self.folder / "units")
 
     @property
+    def code(self) -> tuple[str | None, str | None]:
+        """Version and commit of the code that ran last, see `train.provenance.code`."""
+        last = (self._record.get("starts") or [{}])[-1]
+        return last.get("hyperlab"), (last.get("git") or {}).get("commit")
+
+    @property
     def notes(self) -> list[str]:
         """What was done to the data before the study saw them, in sentences; of an older run nothing is known."""
         return self.json("data.json")["notes"] if (self.folder / "data.json").exists() else []

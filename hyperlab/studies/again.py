@@ -8,7 +8,7 @@ from hyperlab import studies
 from hyperlab.errors import ConfigError, DataError, WorkdirError, nearest
 from hyperlab.report.finished import Finished
 from hyperlab.studies.record import sealing
-from hyperlab.train import heartbeat
+from hyperlab.train import heartbeat, provenance
 
 
 def write_again(folder: str | os.PathLike) -> Path:
@@ -32,7 +32,8 @@ def write_again(folder: str | os.PathLike) -> Path:
         raise DataError(f"{folder} is no run folder: it has no config.json")
     if heartbeat.is_alive(folder):
         raise WorkdirError(f"{folder} is in use by another process, which writes the report when it has finished")
-    study = Finished(folder).config.get("study")
+    finished = Finished(folder)
+    study = finished.config.get("study")
     names = studies.studies()
     if study not in names:
         raise ConfigError(
@@ -42,6 +43,8 @@ def write_again(folder: str | os.PathLike) -> Path:
         with sealing(folder):
             return importlib.import_module(f"experiments.{study}").write_page(folder)
     except (AttributeError, KeyError) as error:  # a key of the config or a measure of a unit, newer than the run
+        if finished.code == provenance.code():
+            raise  # the page is wrong, not the run
         raise WorkdirError(
             f"{folder} lacks what a report of this version reads ({str(error).splitlines()[0]}); write it with the "
             "version of the run, which its run.json names, or run the study again"

@@ -44,6 +44,13 @@ def collect() -> dict[str, Any]:
     }
 
 
+def code() -> tuple[str, str | None]:
+    """The version of this code, and its commit; None for an installed wheel."""
+    from hyperlab import __version__
+
+    return __version__, _git()[0].get("commit")
+
+
 def now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -209,10 +209,28 @@ def test_units_of_an_older_version_are_taken_while_the_config_is_the_same(copy):
     assert len(again) == 9  # from now on nobody knows what they were made of, but for the one that was made since
 
 
+@pytest.mark.parametrize("commit", ["this one", "another"])
+def test_what_an_older_run_lacks_is_told_from_a_fault_of_the_page(copy, monkeypatch, commit):
+    run(copy, report_seeds=2)
+    record = json.loads((copy / "run.json").read_text())
+    if commit == "another":
+        record["starts"][-1]["git"] = {"commit": "0" * 40}
+    record.pop("checksum")
+    (copy / "run.json").write_text(json.dumps(record))
+
+    def page(folder):
+        raise KeyError("score_of_tomorrow")
+
+    monkeypatch.setattr(launch.load_study("guessing"), "write_page", page)
+    error, message = (KeyError, "score_of_tomorrow") if commit == "this one" else (WorkdirError, "lacks what a report")
+    with pytest.raises(error, match=message):
+        write_again(copy)
+
+
 def test_a_report_of_a_run_that_stopped_after_a_change_is_refused(copy, monkeypatch):
     module = launch.load_study("guessing")
     with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patched:
-        patched.setattr(module.Units, "measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(module.Guessing, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         run(copy, allow=True, seed=1)
     with pytest.raises(WorkdirError, match=r"choices\.json was made with another config; run the study to its end"):
         Finished(copy)
