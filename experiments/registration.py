@@ -10,17 +10,15 @@ trials; what is reported comes from fresh seeds and the test split. The report s
 """
 
 import ml_collections
-import numpy as np
 
 from hyperlab import launch
-from hyperlab.registration import load
-from hyperlab.studies import conducted as study
-from hyperlab.studies.registration import ARMS, Units, total_steps, tune
-from hyperlab.studies.registration.schema import SCHEMA, check, check_files, check_lengths
-from hyperlab.train.phases import REPORT
-from hyperlab.train.writers import MultiWriter
+from hyperlab.studies.base import run_study
+from hyperlab.studies.registration.schema import SCHEMA, check, check_files
+from hyperlab.studies.registration.study import Registration
 
-__all__ = ["SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for
+
+write_page = Registration.write_page
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -67,75 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
-    data = _load(config)
-    described = {"classes": data.classes, "notes": data.notes, "name": data.name}
-    study.conduct(
-        config,
-        folder,
-        data=(config.data.name, data.fingerprint),
-        units=lambda progress: Units(config, data, folder, progress, stop),
-        planned=lambda units: _planned(config, data),
-        tune=lambda units: (chosen := tune(units)) and {"data": described, "arms": chosen},
-        report=lambda units, chosen, writer: _report(units, chosen["arms"], writer),
-        finish=_finish,
-    )
-
-
-def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
-    """Trains each arm as it was chosen on fresh seeds, measured on the test split; False after a stop."""
-    config = units.config
-    if units.identity(REPORT) is None:
-        return False
-    if units.optimize(f"pairwise/{REPORT}", chosen["pairwise"]["learning_rate"], REPORT) is None:
-        return False
-    for name in config.arms:
-        variant, rate = ARMS[name].variants(config.initializers)[chosen[name]["variant"]], chosen[name]["learning_rate"]
-        runs = [(None, rate)] if ARMS[name].hypernetwork else list(zip(config.weights, rate, strict=True))
-        for seed in units.report_seeds:
-            for weight, rate in runs:
-                unit = f"{name}/{REPORT}/{seed}" if weight is None else f"{name}/{weight:g}/{REPORT}/{seed}"
-                result = units.train(unit, variant, rate, seed, REPORT, weight)
-                if result is None:
-                    return False
-                _write(writer, unit, config, result)
-    return True
-
-
-def _finish(units: Units, chosen: dict, writer: MultiWriter) -> None:
-    from hyperlab.studies.registration import page as registration
-
-    registration.write(units.folder.path)
-
-
-def _write(writer: MultiWriter, unit: str, config, result: dict[str, np.ndarray]) -> None:
-    for index, loss in enumerate(result["loss"]):
-        writer.scalars(index * config.steps_per_call, {"loss": float(loss)}, split=unit)
-    if "example/moved" not in result:
-        return
-    fixed, moving = result["example/fixed"], result["example/moving"]
-    writer.images(0, {"input": moving, "truth": fixed}, split=unit)
-    for weight, moved in zip(result["weight"], result["example/moved"], strict=True):
-        images = {f"prediction_{weight:g}": moved, f"error_{weight:g}": np.abs(moved - fixed)}
-        writer.images(len(result["loss"]) * config.steps_per_call, images, split=unit)
-
-
-def _load(config: ml_collections.ConfigDict):
-    """The data of a config; what the two cannot give each other is refused before anything is compiled."""
-    check(config)
-    study = load(config.data)
-    check_lengths(config, total_steps(config, study))
-    return study
-
-
-def _planned(config: ml_collections.ConfigDict, study) -> int:
-    """Training steps of the whole study, unless a grid is widened."""
-    total = 0
-    for arm in (ARMS[name] for name in config.arms):
-        networks = 1 if arm.hypernetwork else len(config.weights)
-        trials = len(arm.variants(config.initializers)) * len(config.rates) * config.tuning_seeds
-        tuned = config.tuning_seeds if arm.tuned_as in config.arms else trials
-        total += networks * (tuned + config.report_seeds) * arm.length_factor
-    return total * total_steps(config, study)
+    run_study(Registration, config, folder, stop)
 
 
 if __name__ == "__main__":

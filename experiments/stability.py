@@ -12,21 +12,17 @@ split. The report says what came out, either way.
 """
 
 import ml_collections
-import numpy as np
 
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
-from hyperlab.errors import ConfigError
-from hyperlab.studies import conducted as study
-from hyperlab.studies import tuning
-from hyperlab.studies.stability import ARMS, Run, Task, Units, tasks, total_steps
-from hyperlab.studies.stability.schema import SCHEMA, check, check_files, check_lengths
-from hyperlab.train.phases import REPORT, TUNE
-from hyperlab.train.writers import MultiWriter
+from hyperlab.studies.base import run_study
+from hyperlab.studies.stability.schema import SCHEMA, check, check_files
+from hyperlab.studies.stability.study import Stability
 
-__all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run"]  # what `launch` asks of a study
+__all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for
 
 OPTIONAL = optional_keys("rescaling.data")
+write_page = Stability.write_page
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -81,95 +77,7 @@ def _registration() -> dict:
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
-    task = _load(config)
-    study.conduct(
-        config,
-        folder,
-        data=(task.name, task.fingerprint),
-        units=lambda progress: Units(config, task, folder, progress, stop),
-        planned=lambda units: _planned(config, task),
-        tune=_tune,
-        report=_report,
-        finish=_finish,
-        counted="run-step",
-    )
-
-
-def _tune(units: Units) -> dict[str, dict] | None:
-    """The variant and learning rate of each arm, from tuning seeds and the validation split; None after a stop."""
-    study.write_json(units.folder, "task.json", units.task.wording._asdict())
-    names = [f"{optimizer}/{arm}" for optimizer in units.config.optimizers for arm in units.config.arms]
-    choices = units.in_parallel(lambda name: _tune_arm(units, *name.split("/")), names)
-    return None if None in choices else dict(zip(names, choices, strict=True))
-
-
-def _tune_arm(units: Units, optimizer: str, name: str) -> dict | None:
-    config, variants = units.config, ARMS[name].variants()
-
-    def measure(index: int, pairs: list[tuple[float, int]]) -> np.ndarray | None:
-        rates = "_".join(f"{rate:.3g}" for rate in sorted({rate for rate, _ in pairs}))
-        unit = f"{optimizer}/{name}/{TUNE}/{variants[index].initializer}/{rates}"
-        result = units.measure(unit, variants[index], optimizer, [Run(*pair) for pair in pairs], TUNE)
-        # Mean score along the run: it rewards speed as well as the end, and every run has one.
-        return None if result is None else result["curve/score"].mean(1)
-
-    rates = config.rates[optimizer]
-    choice = tuning.choose(len(variants), rates, units.tuning_seeds, measure, widenings=config.widenings)
-    if choice is None:
-        return None
-    variant = variants[choice.variant]
-    return choice.record([one.initializer for one in variants]) | {
-        "label": variant.label,
-        "definition": variant.definition(),
-        "learning_rate": choice.rate * variant.rate_factor,
-    }
-
-
-def _report(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> bool:
-    """Runs each arm as it was chosen on fresh seeds, measured on the test split; False after a stop."""
-
-    def measure(name: str):
-        optimizer, arm = name.split("/")
-        variant = ARMS[arm].variants()[chosen[name]["variant"]]
-        runs = [Run(chosen[name]["learning_rate"], seed) for seed in units.report_seeds]
-        return units.measure(f"{name}/{REPORT}", variant, optimizer, runs, REPORT)
-
-    for name, result in zip(chosen, units.in_parallel(measure, chosen), strict=True):
-        if result is None:
-            return False
-        for index, score in enumerate(np.median(result["curve/score"], 0)):
-            shown = {units.task.wording.score.lower(): score}
-            writer.scalars(index * units.config.evaluate_every, shown, split=f"{name}/test")
-        for step, norm in enumerate(np.median(result["curve/gradient_theta"], 0)):
-            writer.scalars(step, {"gradient_norm": norm}, split=f"{name}/train")
-    return True
-
-
-def _finish(units: Units, chosen: dict[str, dict], writer: MultiWriter) -> None:
-    from hyperlab.studies.stability import page as stability
-
-    stability.write(units.folder.path)
-
-
-def _load(config: ml_collections.ConfigDict) -> Task:
-    """The task of a config, with its data; what the two cannot give each other is an error before any compilation."""
-    check(config)
-    task = tasks.load(config)
-    for name in config.arms:
-        if ARMS[name].per_sample and not task.per_sample:
-            raise ConfigError(f"arms: {name!r} has one gamma per sample, which {config.task} cannot have in a batch")
-    check_lengths(config, total_steps(config, task))
-    return task
-
-
-def _planned(config: ml_collections.ConfigDict, task: Task) -> int:
-    """Run-steps of the whole study, unless a grid is widened."""
-    runs = sum(
-        len(ARMS[name].initializers) * len(config.rates[optimizer]) * config.tuning_seeds + config.report_seeds
-        for optimizer in config.optimizers
-        for name in config.arms
-    )
-    return runs * total_steps(config, task)
+    run_study(Stability, config, folder, stop)
 
 
 if __name__ == "__main__":

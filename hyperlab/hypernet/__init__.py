@@ -5,7 +5,7 @@ from hyperlab.hypernet.diagnose import Diagnosis, diagnose
 from hyperlab.hypernet.hypernetize import hypernetize
 from hyperlab.hypernet.model import HyperModel
 from hyperlab.hypernet.network import HyperNetwork
-from hyperlab.hypernet.primary import Primary, as_primary
+from hyperlab.hypernet.primary import Primary, as_primary, own_start
 from hyperlab.hypernet.spec import ParamSpec, Record
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "decayed",
     "diagnose",
     "hypernetize",
+    "own_start",
 ]

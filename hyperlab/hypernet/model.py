@@ -20,7 +20,7 @@ from hyperlab.hypernet.layout import Layout
 from hyperlab.hypernet.memory import guard
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.parametrizations import Parametrization
-from hyperlab.hypernet.primary import Primary
+from hyperlab.hypernet.primary import Primary, start_keys
 from hyperlab.hypernet.spec import ParamSpec
 
 Variables = dict[str, Any]
@@ -94,8 +94,8 @@ class HyperModel:
         """Fresh variables.
 
         Args:
-          key: a PRNG key. The primary's part depends on `key` alone as `primary.init(split(key)[0])`, so that
-            arms of a study that share a key share theta0.
+          key: a PRNG key. The primary's part depends on `key` alone, see `hypernet.own_start`, so that arms of a
+            study that share a key share theta0.
           pretrained: the primary's own variables (or bare parameters) to start theta0 and the ordinary leaves
             from, in its own structure or as `load_variables` reads them, or the NNX module (or `nnx.State`) that
             has them; other collections are taken from it where it has them.
@@ -105,7 +105,7 @@ class HyperModel:
           MemoryGuardError: the head would not fit in memory.
         """
         self._guard_head()
-        primary_key, network_key = jax.random.split(key)
+        primary_key, network_key = start_keys(key)
         variables = self.primary.init(primary_key, *concrete(self.example_inputs), **self.example_kwargs)
         own = self.layout.read(variables.get("params", {}))
         if pretrained is not None:

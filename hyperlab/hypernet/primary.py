@@ -17,7 +17,7 @@ from hyperlab.hypernet import nnx_modules, pairs
 from hyperlab.hypernet.contract import SWITCHES, Primary, bound, parameters_of, switches_of
 from hyperlab.hypernet.layout import is_equinox
 
-__all__ = ["Primary", "as_primary", "tied_paths"]
+__all__ = ["Primary", "as_primary", "own_start", "start_keys", "tied_paths"]
 
 
 def as_primary(primary: Any) -> Primary:
@@ -53,6 +53,49 @@ def as_primary(primary: Any) -> Primary:
         f"cannot use a {type(primary).__name__} as a primary network; expected a Linen module, an NNX factory "
         "(lambda rngs: Module(..., rngs=rngs)) or a pair (init, apply)"
     )
+
+
+def start_keys(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What the key of a run becomes: the key of its primary, and that of what generates or modulates parameters.
+
+    Args:
+      key: a PRNG key, which is used up.
+
+    >>> own, other = start_keys(jax.random.key(0))
+    >>> bool((jax.random.key_data(own) == jax.random.key_data(other)).all())
+    False
+    """
+    own, other = jax.random.split(key)
+    return own, other
+
+
+def own_start(primary: Any, key: jax.Array, *inputs: Any, **kwargs: Any) -> Any:
+    """The variables that a primary starts from under the key of a run, with a hypernetwork or without.
+
+    `HyperModel.init` starts theta0 and the ordinary leaves from the same ones, so arms that share a key share them.
+
+    Args:
+      primary: what `as_primary` takes.
+      key: of the run; it is used up.
+      *inputs: examples of what the primary is called with.
+      **kwargs: passed to the primary.
+
+    Returns:
+      `{"params": ..., other collections}`.
+
+    Raises:
+      HyperlabError: it is no primary.
+
+    >>> import jax.numpy as jnp
+    >>> from hyperlab import hypernetize, models
+    >>> x = jnp.ones((1, 3))
+    >>> own = own_start(models.MLP((4,), 2), jax.random.key(0), x)
+    >>> theta0 = hypernetize(models.MLP((4,), 2), x).init(jax.random.key(0))["params"]["theta0"]
+    >>> jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), own["params"], theta0))
+    True
+    """
+    own, _ = start_keys(key)
+    return as_primary(primary).init(own, *inputs, **kwargs)
 
 
 def tied_paths(primary: Primary, *inputs: Any, **kwargs: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The data of the registration study by name: synthetic shapes, brain slices, hippocampus volumes."""
+"""Pairs to register, by name: synthetic shapes, brain slices, hippocampus volumes."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from hyperlab.data.segmentation import children_of
 from hyperlab.data.splits import permutation
 from hyperlab.errors import DataError, nearest, require
 from hyperlab.registration import synthetic
-from hyperlab.registration.pairs import Study, build
+from hyperlab.registration.pairs import PairDataset, build
 
 BRAIN_CLASSES = ("background", "cerebrospinal fluid", "grey matter", "white matter", "deep grey matter")
 HIPPOCAMPUS_CLASSES = ("background", "anterior", "posterior")
@@ -19,7 +19,7 @@ _BRAIN_PARTS = {"train": (1, 40), "validation": (41, 50), "test": (51, 60)}
 _SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 
-def load(settings: Any) -> Study:
+def load(settings: Any) -> PairDataset:
     """The data that a study's config describes.
 
     Args:
@@ -87,7 +87,7 @@ def evened(images: np.ndarray, percentile: float = 95.0, level: float = 0.85) ->
     return np.clip(images * (level / np.maximum(top, 1e-6)), 0, 1).astype(np.float32)
 
 
-def _synthetic(settings: Any) -> Study:
+def _synthetic(settings: Any) -> PairDataset:
     if settings.task != "warps":
         raise DataError("data.task of the synthetic set is 'warps': its shapes have no counterpart in one another")
     train, held_out = settings.subjects or 64, max(10, (settings.subjects or 64) // 4)
@@ -99,7 +99,7 @@ def _synthetic(settings: Any) -> Study:
     return build("synthetic", images, labels, numbers, np.zeros(count, int), parts, synthetic.CLASSES, settings, notes)
 
 
-def _brain(settings: Any) -> Study:
+def _brain(settings: Any) -> PairDataset:
     path = _root(settings) / "slices.npz"
     if not path.is_file():
         raise DataError(f"{path} does not exist; data.root names the folder of brain_t1_ptbp, which holds slices.npz")
@@ -144,7 +144,7 @@ def _brain(settings: Any) -> Study:
     )
 
 
-def _hippocampus(settings: Any) -> Study:
+def _hippocampus(settings: Any) -> PairDataset:
     nibabel = require("nibabel", "medical", "reading NIfTI volumes")
     root = _root(settings)
     paths = sorted((root / "images").glob("hippocampus_*.nii.gz"))

@@ -9,7 +9,7 @@ def by_subject(per_pair: dict[str, np.ndarray], groups: np.ndarray) -> Measureme
     """Measurements of subjects from those of pairs: voxels are pooled before Dice is taken, the rest is averaged.
 
     Args:
-      per_pair: `[weights, pairs, ...]`, as `trial.measure` gives them.
+      per_pair: `[weights, pairs, ...]`, as `model.measure` gives them.
       groups: `[pairs]`, the subject of each.
 
     Returns:

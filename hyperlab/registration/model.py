@@ -1,4 +1,4 @@
-"""One trial of the registration study as pure functions: the loss of a step, a registration, and what it is worth."""
+"""Registration by a network, as pure functions: the loss of a step, a registration, and what it is worth."""
 
 import dataclasses
 import functools
@@ -94,7 +94,7 @@ def measure(
     """What registrations are worth, one value a pair.
 
     Args:
-      criterion: of the study.
+      criterion: the loss.
       classes: number of label values.
       result: of a network, or of an optimisation.
       pairs: `moving`, `fixed` images `[n, *spatial, 1]`; `moving_labels`, `fixed_labels` int `[n, *spatial]`;

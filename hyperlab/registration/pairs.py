@@ -1,8 +1,9 @@
 """Pairs of images to register, with labels to judge the result by: of different subjects, or of a known warp.
 
-A `Part` holds images once and a table of pairs; a study's three parts share no subject.
+A `PairSplit` holds images once and a table of pairs; the three splits of a `PairDataset` share no subject.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,8 @@ from hyperlab.registration.synthetic import known_warps
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """One split of a registration study.
+class PairSplit:
+    """One split of the pairs.
 
     Attributes:
       images: float32 `[images, *spatial, 1]` in 0..1.
@@ -49,27 +50,27 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
-    """The data of a registration study.
+class PairDataset:
+    """Pairs of images in three splits.
 
     Attributes:
       name: of the data and the task.
-      train, validation, test: the parts. Choices are made on `validation`; `test` is read once.
+      train, validation, test: the splits. Choices are made on `validation`; `test` is read once.
       classes: names of the label values, the background first.
       fingerprint: of contents and split.
       notes: in sentences, for the report.
     """
 
     name: str
-    train: Part
-    validation: Part
-    test: Part
+    train: PairSplit
+    validation: PairSplit
+    test: PairSplit
     classes: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = field(default=())
 
-    def parts(self) -> dict[str, Part]:
-        """The three parts by name."""
+    def parts(self) -> dict[str, PairSplit]:
+        """The three splits by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
@@ -88,8 +89,8 @@ def build(
     classes: tuple[str, ...],
     settings: Any,
     notes: tuple[str, ...] = (),
-) -> Study:
-    """A study from images of several subjects.
+) -> PairDataset:
+    """Pairs in three splits from images of several subjects.
 
     Args:
       name: of the data set.
@@ -118,12 +119,12 @@ def build(
             made[part] = warped(*arrays, settings, stream=index)
         else:
             table = subject_pairs(subjects[rows], slots[rows], 0 if part == "train" else settings.partners)
-            made[part] = Part(*arrays[:2], table, arrays[2])
+            made[part] = PairSplit(*arrays[:2], table, arrays[2])
         if not len(made[part]):
             raise DataError(f"{name}: no pairs in the {part} part, of {len(members)} subjects; two are needed")
     # Of the source and the split: random warps are a function of both and of the config.
     digest = fingerprint(np.round(images * 255).astype(np.uint8), labels, *parts.values())
-    return Study(f"{name}, {settings.task}", **made, classes=classes, fingerprint=digest, notes=notes)
+    return PairDataset(f"{name}, {settings.task}", **made, classes=classes, fingerprint=digest, notes=notes)
 
 
 def subject_pairs(subjects: np.ndarray, slots: np.ndarray, partners: int) -> np.ndarray:
@@ -149,7 +150,7 @@ def subject_pairs(subjects: np.ndarray, slots: np.ndarray, partners: int) -> np.
     return np.array(pairs, np.int32).reshape(-1, 2)
 
 
-def warped(images: np.ndarray, labels: np.ndarray, subjects: np.ndarray, settings: Any, stream: int) -> Part:
+def warped(images: np.ndarray, labels: np.ndarray, subjects: np.ndarray, settings: Any, stream: int) -> PairSplit:
     """Every image as the moving one of pairs whose fixed image is itself, warped by a known field, with new noise."""
     copies = 1 if stream else settings.warps_per_image
     source = np.tile(np.arange(len(images)), copies)
@@ -163,10 +164,21 @@ def warped(images: np.ndarray, labels: np.ndarray, subjects: np.ndarray, setting
         stream=stream,
     )
     pairs = np.stack([source, len(images) + np.arange(len(source))], 1).astype(np.int32)
-    return Part(
+    return PairSplit(
         np.concatenate([images, fixed]),
         np.concatenate([labels, fixed_labels]).astype(np.int32),
         pairs,
         np.concatenate([subjects, subjects[source]]).astype(np.int32),
         fields,
     )
+
+
+_RENAMED = {"Study": PairDataset, "Part": PairSplit}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(f"registration.{name} is called {new.__name__} now", FutureWarning, stacklevel=2)
+        return new
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,7 +46,7 @@ def velocities(count: int, shape: tuple[int, ...], *, amplitude: float, smoothne
       amplitude: root mean square of a field's length, in voxels.
       smoothness: standard deviation of the filter, in voxels.
       seed: field `i` is a function of seed, stream and `i`.
-      stream: of the draws; the parts of a study have different ones.
+      stream: of the draws; the splits of a data set have different ones.
 
     Returns:
       float32 `[count, *shape, dims]`, in voxels.

@@ -15,14 +15,20 @@ from hyperlab.report.page import Page
 Contrasts = Mapping[str, Mapping[str, statistics.Contrast]]
 
 
-def contrast_rows(compared: Contrasts, group: str = "optimizer") -> pd.DataFrame:
-    """One row for each contrast of each family `group/metric`, for instance `sgd/accuracy`; what a group is called."""
+def contrast_rows(compared: Contrasts, group: str | None = "optimizer") -> pd.DataFrame:
+    """One row for each contrast of each family `group/metric`, for instance `sgd/accuracy`.
+
+    Args:
+      compared: `{family: {contrast: Contrast}}`.
+      group: what a group is called; None where families are metrics alone.
+    """
     rows = []
     for family, named in compared.items():
         of, _, metric = family.rpartition("/")
         for name, c in named.items():
             values = {"mean": c.mean, "low": c.low, "high": c.high, "p": c.p, "n": c.n, "verdict": c.verdict}
-            rows.append({group: of, "metric": metric, "contrast": name, **values, "label": c.label})
+            grouped = {} if group is None else {group: of}
+            rows.append({**grouped, "metric": metric, "contrast": name, **values, "label": c.label})
     return pd.DataFrame(rows)
 
 

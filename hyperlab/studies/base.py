@@ -113,6 +113,10 @@ class Study(Generic[CellT]):
         """The learning rates to try, increasing."""
         return self.config.rates
 
+    def trials(self, cell: CellT) -> int:
+        """Trainings of a tuned cell under one tuning seed, unless its grid is widened."""
+        return len(self.grid(cell.key))
+
     def describe(self, key: str) -> Mapping[str, Any]:
         """What `choices.json` says of a key beside the choice: its label, its definition."""
         return {}
@@ -194,13 +198,17 @@ class Study(Generic[CellT]):
         for (cell, _, seed), result in zip(jobs, results, strict=True):
             if result is None:
                 return False
-            for step, shown, split in self.curve(cell, seed, result):
-                writer.scalars(step, shown, split=split)
+            self.record(cell, seed, result, writer)
         return True
+
+    def record(self, cell: CellT, seed: Any, measured: Measurements, writer: MultiWriter) -> None:
+        """Writes what the record shows of a reported training: its curve."""
+        for step, shown, split in self.curve(cell, seed, measured):
+            writer.scalars(step, shown, split=split)
 
     def planned(self) -> int:
         """Training steps of the whole study, unless a grid is widened."""
-        tried = sum(len(self.grid(cell.key)) * self.steps(cell, TUNE) for cell in self.tuned())
+        tried = sum(self.trials(cell) * self.steps(cell, TUNE) for cell in self.tuned())
         reported = sum(self.steps(cell, REPORT) for cell in self.cells())
         return tried * len(self.tuning_seeds) + reported * len(self.report_seeds)
 

@@ -1,9 +1,9 @@
-"""Units of the stability study on a small task, without a run folder."""
+"""The stability study on a small task, without a run folder."""
 
 from types import SimpleNamespace
 
 from experiments import stability
-from hyperlab.studies.stability import Units
+from hyperlab.studies.stability.study import Stability
 from hyperlab.sweep import apply
 
 SMALL = {
@@ -22,10 +22,9 @@ def config(**changes):
     return apply(stability.get_config(), {**SMALL, **changes})
 
 
-def units(folder, task_of, **changes):
-    """Units that keep their files in `folder`; `task_of` makes the task from the config."""
+def study(folder, task_of, **changes):
+    """A study that keeps its units in `folder`; `task_of` makes the task from the config."""
     settings = config(**changes)
-    progress = SimpleNamespace(update=lambda *a, **k: None)
     run_folder = SimpleNamespace(path=folder, checkpoints=folder / "checkpoints", mark=lambda event: None)
     stop = SimpleNamespace(requested=False, request=lambda reason: None)
-    return Units(settings, task_of(settings), run_folder, progress, stop)
+    return Stability(settings, task_of(settings), run_folder, stop)

@@ -10,7 +10,7 @@ from hyperlab.nn.spatial_transformer import warp_labels
 from hyperlab.registration import synthetic
 from hyperlab.registration.losses import gradient_penalty, mean_squared_error
 from hyperlab.registration.model import Criterion, coarse_shape, draw_weights, loss_function, measure, optimize_pairs
-from hyperlab.studies.registration.arms import ARMS, EVERYTHING
+from hyperlab.studies.registration import ARMS, networks
 
 NETWORK = VoxelMorph(encoder=(2,), decoder=(3,), integration_steps=2)
 CRITERION = Criterion(mean_squared_error, functools.partial(gradient_penalty, field_downsize=2))
@@ -117,14 +117,14 @@ def test_pairs_are_optimised_each_on_its_own():
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_is_complete_and_builds(name):
     arm, images = ARMS[name], jnp.zeros((1, 8, 8, 1))
-    for variant in arm.variants(()) if name == "separate" else arm.variants():
-        built = variant.build(NETWORK, images, images, hidden=(4,), activation="relu")
+    for variant in map(arm.variant, arm.initializers):
+        built = networks.build(variant, NETWORK, images, images, hidden=(4,), activation="relu")
         assert (built is None) == (name == "separate")
         if built is not None:
             paths = {record.path.split("/")[0] for record in built.spec}
-            assert ("flow" in paths) == (arm.select == EVERYTHING)
+            assert ("flow" in paths) == arm.generates_flow
             assert variant.initializer in variant.definition() and "no head bias" in variant.definition()
-    assert len(arm.variants(("fan_in",))) == 1
+    assert arm.tried(()) == arm.initializers and len(arm.tried(("fan_in",))) == 1
 
 
 def test_no_gradient_flows_to_the_moving_image():

@@ -207,3 +207,13 @@ def test_the_real_pairs_overlap_as_published(name, size, identity):
             pair.append(2 * (a & b).sum() / (a.sum() + b.sum()) if (a | b).any() else np.nan)
         scores.append(np.nanmean(pair))
     assert identity[0] < np.mean(scores) < identity[1]
+
+
+def test_names_of_before_are_known_with_a_warning():
+    from hyperlab import registration
+
+    for old, new in (("Study", registration.PairDataset), ("Part", registration.PairSplit)):
+        with pytest.warns(FutureWarning, match=f"registration.{old} is called {new.__name__}"):
+            assert getattr(registration, old) is new
+    with pytest.raises(AttributeError):
+        _ = registration.Studies

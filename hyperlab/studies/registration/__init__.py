@@ -1,8 +1,5 @@
-"""The registration study: arms, units of training, tuning, results, figures and the page."""
+"""The registration study, from a config to its page: arms, networks, tuning, training, results, figures."""
 
-from hyperlab.studies.registration.arms import ARMS, INITIALIZERS, Arm
-from hyperlab.studies.registration.tuning import tune
-from hyperlab.studies.registration.units import Units, total_steps
-from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies.registration.arms import ARMS, INITIALIZERS, Arm, Cell
 
-__all__ = ["ARMS", "FIRST_REPORT_SEED", "INITIALIZERS", "REPORT", "TUNE", "Arm", "Units", "total_steps", "tune"]
+__all__ = ["ARMS", "INITIALIZERS", "Arm", "Cell"]

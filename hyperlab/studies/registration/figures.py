@@ -103,7 +103,7 @@ def _example(config, data, arms):
     axes[1, 0].contour(first["fixed_labels"], levels, colors="white", linewidths=0.6)
     for row, (_, arm) in zip(axes, shown, strict=False):
         for column, weight in enumerate(weights):
-            at = int(np.argmin(np.abs(arm.weight - weight)))
+            at = arm.weight.tolist().index(weight)
             image, error = row[1 + 2 * column], row[2 + 2 * column]
             moved = arm.example["moved"][at]
             _image(image, moved, f"{arm.label}" if not column else f"weight {weight:g}")

@@ -12,7 +12,6 @@ from hyperlab.report.tables import write_table
 from hyperlab.studies.registration import figures as draw
 from hyperlab.studies.registration.results import (
     ArmResult,
-    contrast_rows,
     contrasts,
     hypermorphs,
     per_subject,
@@ -29,7 +28,7 @@ def write(folder: Path) -> Path:
     write_table(folder / "results.csv", results(config, arms))
     write_table(folder / "per_subject.csv", per_subject(data, arms))
     compared = contrasts(config, arms)
-    write_table(folder / "contrasts.csv", contrast_rows(compared))
+    write_table(folder / "contrasts.csv", sections.contrast_rows(compared, group=None))
     figures = draw.all_figures(folder / "figures", config, data, arms, compared)
     return _page(folder, config, data, arms, compared, figures).write(folder / "report.html")
 
@@ -112,7 +111,7 @@ def _findings(config, arms: dict[str, ArmResult], compared) -> list[str]:
     sentences.append(f"Largest folding share over the weights: {'; '.join(folds)}.")
     for family, named in compared.items():
         verdicts = [
-            f"{' against '.join(arms[one].label for one in name.split(' - '))}: {c.mean:+.3f} "
+            f"{' against '.join(arms[one].label for one in statistics.names_of(name))}: {c.mean:+.3f} "
             f"[{c.low:+.3f}, {c.high:+.3f}], {c.verdict}{f' ({c.label})' if c.label else ''}"
             for name, c in named.items()
         ]

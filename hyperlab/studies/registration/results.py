@@ -12,11 +12,18 @@ from hyperlab.metrics import statistics
 from hyperlab.metrics.defined import mean_defined
 from hyperlab.registration import relative_objective
 from hyperlab.report.finished import Finished
-from hyperlab.studies.registration import ARMS
+from hyperlab.studies.registration.arms import (
+    ARMS,
+    cells_of,
+    chosen_setting,
+    identity_name,
+    pairwise_name,
+    settings_tried,
+)
 from hyperlab.train.phases import REPORT, TUNE, report_seeds
+from hyperlab.train.units import Measurements
 
 BY_WEIGHT = ("moved", "moved_labels", "displacement")  # the parts of an example that there are for each weight
-FAMILIES = {"Dice at the chosen weight": "higher", "loss over the identity's, mean over weights": "lower"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +76,17 @@ class ArmResult:
 
     def at(self, values: np.ndarray, weight: float) -> np.ndarray:
         """`values` `[seeds, weights, ...]` at one weight: `[seeds, ...]`."""
-        return values[:, int(np.argmin(np.abs(self.weight - weight)))]
+        return values[:, self.weight.tolist().index(weight)]
+
+    @property
+    def chosen_dice(self) -> np.ndarray:
+        """`[seeds]`, at the weight that was chosen on validation."""
+        return self.at(self.mean_dice, self.choice["weight"])
+
+    def mean_loss(self, weights: Sequence[float]) -> np.ndarray:
+        """`[seeds]`, mean over some weights. A run that went non-finite has none: it counts as no registration."""
+        given = np.isin(self.weight[: self.loss.shape[1]], weights)
+        return np.nan_to_num(self.loss[:, given].mean(1), nan=1.0, posinf=1.0)
 
     def worse(self, weights: Sequence[float]) -> int:
         """How many losses, over seeds and some weights, are above the identity's: worse than no registration."""
@@ -86,21 +103,29 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, ArmRes
     Raises:
       WorkdirError: the study is not finished there.
     """
-    folder = Path(folder)
     finished = Finished(folder)
     config, content, unit = finished.config, finished.choices, finished.unit
-    identity = unit(f"identity/{REPORT}")
-    seeds = report_seeds(config)
-    arms = {"identity": _arm(folder, config, "identity", {"label": "identity"}, identity, (0,), [[identity]])}
+    identity, start = unit(identity_name(REPORT)), {"label": "identity", "weight": config["weights"][0]}
+    arms = {"identity": _arm(config, "identity", start, identity, (0,), [[identity]], [])}
+    seeds = tuple(report_seeds(config))
     for name, choice in content["arms"].items():
         if name == "pairwise":
-            runs, its_seeds = [[unit(f"pairwise/{REPORT}")]], (0,)
-        elif ARMS[name].hypernetwork:
-            runs, its_seeds = [[unit(f"{name}/{REPORT}/{seed}")] for seed in seeds], tuple(seeds)
-        else:
-            runs = [[unit(f"{name}/{w:g}/{REPORT}/{seed}") for w in config["weights"]] for seed in seeds]
-            its_seeds = tuple(seeds)
-        arms[name] = _arm(folder, config, name, choice, identity, its_seeds, runs)
+            tuned = [unit(pairwise_name(TUNE, one["learning_rate"])) for one in choice["tuning"]]
+            runs = [[unit(pairwise_name(REPORT, choice["learning_rate"]))]]
+            arms[name] = _arm(config, name, choice, identity, (0,), runs, tuned)
+            continue
+        cells = cells_of(name, config)
+        runs = [
+            [unit(cell.unit_name(REPORT, chosen_setting(cell, choice, config), seed)) for cell in cells]
+            for seed in seeds
+        ]
+        tuned = [
+            unit(cell.unit_name(TUNE, setting, seed))
+            for cell in cells
+            for setting in settings_tried(cell, choice, config)
+            for seed in range(config["tuning_seeds"])
+        ]
+        arms[name] = _arm(config, name, choice, identity, seeds, runs, tuned)
     return config, content["data"], arms
 
 
@@ -134,41 +159,33 @@ def per_subject(data: dict[str, Any], arms: dict[str, ArmResult]) -> pd.DataFram
 
 def contrasts(config: dict[str, Any], arms: dict[str, ArmResult]) -> dict[str, dict[str, statistics.Contrast]]:
     """The contrasts that the config names, paired by seed, in two families: `{family: {contrast: Contrast}}`."""
-
-    def value(arm: ArmResult, family: str) -> np.ndarray:
-        if family.startswith("Dice"):
-            return arm.at(arm.mean_dice, arm.choice["weight"])
-        shared = np.isclose(arm.weight[:, None], config["weights"]).any(1)[: arm.loss.shape[1]]
-        # A run that went non-finite has no loss: it counts as no registration, and is counted apart.
-        return np.nan_to_num(arm.loss[:, shared].mean(1), nan=1.0, posinf=1.0)
-
-    return {
-        family: statistics.contrasts(
-            {name: tuple(value(arms[arm], family) for arm in name.split(" - ")) for name in config["contrasts"]},
-            better=better,
-        )
-        for family, better in FAMILIES.items()
-    }
-
-
-def contrast_rows(compared: dict[str, dict[str, statistics.Contrast]]) -> pd.DataFrame:
-    """One row for each family and contrast."""
-    return pd.DataFrame(
-        {"metric": family, "contrast": name}
-        | {key: getattr(c, key) for key in ("mean", "low", "high", "p", "n", "verdict", "label")}
-        for family, named in compared.items()
-        for name, c in named.items()
+    pairs = {name: [arms[arm] for arm in statistics.names_of(name)] for name in config["contrasts"]}
+    families = (
+        ("Dice at the chosen weight", "higher", lambda arm: arm.chosen_dice),
+        ("loss over the identity's, mean over weights", "lower", lambda arm: arm.mean_loss(config["weights"])),
     )
+    return {
+        family: statistics.contrasts({name: tuple(map(value, pair)) for name, pair in pairs.items()}, better=better)
+        for family, better, value in families
+    }
 
 
 def subject_gain(arm: ArmResult, other: ArmResult) -> np.ndarray:
     """`[subjects]`: mean over seeds of the Dice of an arm minus another's, each at the weight that it chose."""
-    own, its = (mean_defined(a.at(a.dice, a.choice.get("weight", 0.0)), -1).mean(0) for a in (arm, other))
+    own, its = (mean_defined(a.at(a.dice, a.choice["weight"]), -1).mean(0) for a in (arm, other))
     return own - its
 
 
-def _arm(folder, config, name, choice, identity, seeds, runs) -> ArmResult:
-    """An arm from its units: `runs[seed]` is one unit, or one for each weight."""
+def _arm(
+    config: dict[str, Any],
+    name: str,
+    choice: dict[str, Any],
+    identity: Measurements,
+    seeds: tuple[int, ...],
+    runs: list[list[Measurements]],
+    tuned: list[Measurements],
+) -> ArmResult:
+    """An arm from its units: `runs[seed]` is one unit, or one for each weight; `tuned` are those of its tuning."""
 
     def gathered(key: str) -> np.ndarray:
         return np.stack([np.concatenate([unit[key] for unit in units]) for units in runs])
@@ -178,8 +195,6 @@ def _arm(folder, config, name, choice, identity, seeds, runs) -> ArmResult:
     examples = {key.removeprefix("example/") for key in first if key.startswith("example/")}
     both = {key: np.concatenate([unit[f"example/{key}"] for unit in runs[0]]) for key in examples & set(BY_WEIGHT)}
     both |= {key: first[f"example/{key}"] for key in examples - set(BY_WEIGHT)}
-    # "mip--tune--..." but not "mip_long--...": a unit's name begins with that of its arm.
-    tuned = [np.load(path) for path in (folder / "units").glob(f"{name}--*.npz") if f"--{TUNE}--" in path.name]
     return ArmResult(
         name=name,
         choice=choice,

@@ -9,82 +9,74 @@ from typing import Any
 import numpy as np
 
 from hyperlab.metrics.defined import mean_defined
-from hyperlab.registration.measurements import relative_objective
 from hyperlab.studies import tuning
-from hyperlab.studies.registration.arms import ARMS, Arm
-from hyperlab.studies.registration.units import Units
+from hyperlab.studies.registration.arms import ARMS, Arm, Cell, Setting, cells_of, chosen_setting, taken_over
 from hyperlab.train.phases import TUNE
 
 
-def tune(units: Units) -> dict[str, dict] | None:
+def tune(study: Any) -> dict[str, dict] | None:
     """Tunes every arm of a study, and the optimisation of pairs.
-
-    Args:
-      units: of the study; its config names arms, rates, initialisers and tuning seeds.
 
     Returns:
       For each arm and for `pairwise` what `choices.json` holds: label, definition, initialiser, learning rate (one for
       each weight where networks are separate), trials, every score, the validation Dice at each weight, and the
       `weight` where it is best. None after a stop.
     """
-    if units.identity(TUNE) is None:
+    if study.identity(TUNE) is None:
         return None
     chosen: dict[str, Any] = {}
-    for name in units.config.arms:
-        arm = ARMS[name]
-        if arm.tuned_as in chosen:
-            chosen[name] = _taken_over(units, name, arm, chosen[arm.tuned_as])
+    for name in study.config.arms:
+        arm, cells = ARMS[name], cells_of(name, study.config)
+        if other := taken_over(name, study.config.arms):
+            chosen[name] = _as_tuned(study, cells[0], chosen[other])
         elif arm.hypernetwork:
-            chosen[name] = _tune_network(units, name, arm, None)
+            chosen[name] = _network(study, cells[0])
         else:
             # A network of its own for each weight, tuned as the one HyperMorph is.
-            single = [_tune_network(units, name, arm, weight) for weight in units.config.weights]
+            single = [_network(study, cell) for cell in cells]
             chosen[name] = None if None in single else _together(arm, single)
         if chosen[name] is None:
             return None
-        chosen[name] |= _weight_of(units.config.weights, chosen[name]["validation_dice"])
-    pairwise = _tune_pairwise(units)
+        chosen[name] |= _weight_of(study.config.weights, chosen[name]["validation_dice"])
+    pairwise = _pairwise(study)
     return None if pairwise is None else chosen | {"pairwise": pairwise}
 
 
-def _tune_network(units: Units, name: str, arm: Arm, weight: float | None) -> dict | None:
-    config, variants, identity = units.config, arm.variants(units.config.initializers), units.identity(TUNE)
+def _network(study: Any, cell: Cell) -> dict | None:
+    """The choice of an initialiser and a rate for one network."""
+    config, arm = study.config, ARMS[cell.arm]
+    initializers = arm.tried(config.initializers)
     dice: dict[tuple[int, float], list] = {}
 
     def measure(index: int, runs: list[tuple[float, int]]) -> np.ndarray | None:
         scores = []
         for rate, seed in runs:
-            at = "" if weight is None else f"/{weight:g}"
-            unit = f"{name}{at}/{TUNE}/{variants[index].initializer}/{rate:.3g}/{seed}"
-            result = units.train(unit, variants[index], rate, seed, TUNE, weight)
+            result = study.train(cell, Setting(initializers[index], rate), seed, TUNE)
             if result is None:
                 return None
             dice.setdefault((index, rate), []).append(mean_defined(result["dice"], (1, 2)))
-            # What training minimises, as a share of where it started: one scale for all weights.
-            scores.append(-relative_objective(result, identity).mean())
+            scores.append(study.score(result))
         return np.array(scores)
 
-    choice = tuning.choose(len(variants), config.rates, units.tuning_seeds, measure, widenings=config.widenings)
+    choice = tuning.choose(len(initializers), config.rates, study.tuning_seeds, measure, widenings=config.widenings)
     if choice is None:
         return None
-    return choice.record([one.initializer for one in variants]) | {
+    return choice.record(initializers) | {
         "label": arm.label,
-        "definition": variants[choice.variant].definition(),
+        "definition": arm.variant(initializers[choice.variant]).definition(),
         "validation_dice": np.mean(dice[choice.variant, choice.rate], 0).tolist(),
     }
 
 
-def _taken_over(units: Units, name: str, arm: Arm, choice: dict) -> dict | None:
-    """Another arm's choices, without trials; the validation Dice, and with it the weight, is the arm's own."""
-    variant = arm.variants(units.config.initializers)[choice["variant"]]
-    dice = []
-    for seed in units.tuning_seeds:
-        unit = f"{name}/{TUNE}/{variant.initializer}/{choice['learning_rate']:.3g}/{seed}"
-        result = units.train(unit, variant, choice["learning_rate"], seed, TUNE)
-        if result is None:
-            return None
-        dice.append(mean_defined(result["dice"], (1, 2)))
-    own = {"label": arm.label, "definition": f"{variant.definition()}, tuned as {arm.tuned_as}", "trials": 0}
+def _as_tuned(study: Any, cell: Cell, choice: dict) -> dict | None:
+    """Another arm's choice, without trials; the validation Dice, and with it the weight, is the arm's own."""
+    arm, setting = ARMS[cell.arm], chosen_setting(cell, choice, study.config)
+    results = [study.train(cell, setting, seed, TUNE) for seed in study.tuning_seeds]
+    if None in results:
+        return None
+    dice = [mean_defined(result["dice"], (1, 2)) for result in results]
+    definition = f"{arm.variant(setting.initializer).definition()}, tuned as {arm.tuned_as}"
+    own = {"label": arm.label, "definition": definition, "trials": 0}
     return choice | own | {"validation_dice": np.mean(dice, 0).tolist()}
 
 
@@ -103,26 +95,28 @@ def _together(arm: Arm, single: list[dict]) -> dict:
     }
 
 
-def _tune_pairwise(units: Units) -> dict | None:
-    identity, dice = units.identity(TUNE), {}
+def _pairwise(study: Any) -> dict | None:
+    """The choice of a rate for the optimisation of pairs, which has no seeds."""
+    dice = {}
 
-    def measure(_: int, runs: list[tuple[float, int]]) -> np.ndarray | None:
-        results = [units.optimize(f"pairwise/{TUNE}/{rate:.3g}", rate, TUNE) for rate, _ in runs]
-        if None in results:
+    def score(_: str, rate: float, seed: int) -> float | None:
+        result = study.optimize(rate, TUNE)
+        if result is None:
             return None
-        dice.update({rate: mean_defined(r["dice"], (1, 2)) for (rate, _), r in zip(runs, results, strict=True)})
-        return np.array([-relative_objective(result, identity).mean() for result in results])
+        dice[rate] = mean_defined(result["dice"], (1, 2))
+        return study.score(result)
 
-    rates = units.config.pairwise.rates
-    choice = tuning.choose(1, rates, [0], measure, widenings=units.config.widenings)
-    if choice is None:
+    grids, widenings = {"pairwise": study.config.pairwise.rates}, study.config.widenings
+    choices = tuning.choose_rates(grids, [0], score, study.in_parallel, widenings=widenings)
+    if choices is None:
         return None
+    choice = choices["pairwise"]
     own = {
         "label": "every pair optimised",
-        "definition": f"{units.config.pairwise.steps} steps of Adam on the velocity of each pair",
+        "definition": f"{study.config.pairwise.steps} steps of Adam on the velocity of each pair",
         "validation_dice": dice[choice.rate].tolist(),
     }
-    return choice.record() | own | _weight_of(units.config.weights, dice[choice.rate])
+    return choice.record() | own | _weight_of(study.config.weights, dice[choice.rate])
 
 
 def _weight_of(weights, dice) -> dict[str, float]:

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hyperlab.hypernet import as_primary, hypernetize
+from hyperlab.hypernet import hypernetize, own_start
 from hyperlab.hypernet.encodings import ENCODINGS, Rescaled
+from hyperlab.hypernet.primary import start_keys
 from hyperlab.models import FilmUNet, UNet
 from hyperlab.studies.rescaling.arms import Arm
 
@@ -56,7 +57,7 @@ def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **o
         return primary.apply({"params": params}, images, sizes, canvases=canvases)
 
     def init_primary(key):
-        return as_primary(primary).init(jax.random.split(key)[0], _concrete(example))["params"]  # as `hypernetize` does
+        return own_start(primary, key, _concrete(example))["params"]
 
     if arm.network == "plain":
         return Network(init_primary, lambda params, factor: params, run, primary)
@@ -64,7 +65,8 @@ def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **o
         module = FilmUNet(primary)
 
         def init_film(key):
-            params = module.init(jax.random.split(key)[1], jnp.zeros(1), _concrete(example))["params"]
+            _, film_key = start_keys(key)
+            params = module.init(film_key, jnp.zeros(1), _concrete(example))["params"]
             return {**params, "unet": init_primary(jax.random.clone(key))}
 
         def run_film(prepared, images, sizes, canvases):

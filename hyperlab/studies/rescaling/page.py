@@ -171,7 +171,7 @@ def _pair(study: measured.Study) -> tuple[str, str] | None:
 
 
 def _words(contrast: str, study: measured.Study) -> str:
-    return " against ".join(study.label(arm) for arm in contrast.split(" - "))
+    return " against ".join(map(study.label, statistics.names_of(contrast)))
 
 
 def _table(study: measured.Study) -> pd.DataFrame:

@@ -144,7 +144,7 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     """The contrasts that the config names, on test Dice, mean over the compared factors; paired by seed."""
     pairs = {}
     for name in study.config.contrasts:
-        first, second = name.split(" - ")
+        first, second = statistics.names_of(name)
         pairs[name] = (study.compared(first), study.compared(second))
     return {f"{study.config.optimizer}/Dice": statistics.contrasts(pairs)}
 

@@ -1,12 +1,5 @@
-"""The stability study's own room: arms, tasks, one trial of an arm as pure functions, and units of runs on disk."""
+"""The stability study, from a config to its page: arms, tasks, networks, training, results, figures."""
 
-from hyperlab.studies.stability.arms import ARMS, Arm
-from hyperlab.studies.stability.programs import Data, State, Trial
-from hyperlab.studies.stability.tasks import TASKS, Gammas, Task
-from hyperlab.studies.stability.units import Run, Units, total_steps
-from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.studies.stability.arms import ARMS, Arm, Cell
 
-__all__ = [
-    "ARMS", "REPORT", "TASKS", "TUNE",
-    "Arm", "Data", "Gammas", "Run", "State", "Task", "Trial", "Units", "total_steps",
-]  # fmt: skip
+__all__ = ["ARMS", "Arm", "Cell"]

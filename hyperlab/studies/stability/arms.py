@@ -9,13 +9,66 @@ Adding an arm is one line in `ARMS`.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from hyperlab.hypernet import HyperModel, hypernetize
-from hyperlab.hypernet.encodings import ENCODINGS, GaussianCdf, Rescaled
+from hyperlab.train.phases import TUNE
 
 # Each hypernetwork is tried with these; `scale_matched` starts direct arms where the primary's own init would.
 INITIALIZERS = ("fan_out", "fan_in", "hyperfan_in", "scale_matched")
+
+
+class Setting(NamedTuple):
+    """What an arm is trained with, under some seeds.
+
+    Attributes:
+      initializer: of the head: the variant.
+      rates: learning rates, each of which is tried under every seed.
+    """
+
+    initializer: str
+    rates: tuple[float, ...]
+
+
+class Run(NamedTuple):
+    """One training of a unit, which holds several."""
+
+    learning_rate: float
+    seed: int
+
+
+class Cell(NamedTuple):
+    """An arm, trained with an optimizer.
+
+    >>> Cell("sgd", "mip").unit_name("tune", Setting("fan_out", (0.01, 0.1)), range(2))
+    'sgd/mip/tune/fan_out/0.01_0.1'
+    >>> Cell("sgd", "mip").unit_name("report", Setting("fan_out", (0.1,)), range(100, 102))
+    'sgd/mip/report'
+    """
+
+    optimizer: str
+    arm: str
+
+    @property
+    def key(self) -> str:
+        """Initialiser and rate are chosen for each."""
+        return f"{self.optimizer}/{self.arm}"
+
+    def unit_name(self, phase: str, setting: Setting, seed: Sequence[int]) -> str:
+        """Of all rates of a setting under all seeds of a phase, which lie in one file."""
+        if phase != TUNE:
+            return f"{self.key}/{phase}"
+        return f"{self.key}/{phase}/{setting.initializer}/{'_'.join(f'{rate:.3g}' for rate in sorted(setting.rates))}"
+
+
+def cells_of(config: Any) -> list[Cell]:
+    """All that a config compares, in order."""
+    return [Cell(optimizer, arm) for optimizer in config["optimizers"] for arm in config["arms"]]
+
+
+def chosen_setting(choice: Any) -> Setting:
+    """What an arm's entry of `choices.json` says that it is trained with."""
+    return Setting(choice["initializer"], (choice["learning_rate"],))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +105,13 @@ class Arm:
         (initializer,) = self.initializers
         return initializer
 
+    def variant(self, initializer: str) -> "Arm":
+        """The arm with one initialiser alone."""
+        return dataclasses.replace(self, initializers=(initializer,))
+
     def variants(self) -> list["Arm"]:
         """The arm once for each initialiser."""
-        return [dataclasses.replace(self, initializers=(name,)) for name in self.initializers]
+        return [self.variant(initializer) for initializer in self.initializers]
 
     def definition(self) -> str:
         """Encoding, parametrisation and the rest in one line, for tables."""
@@ -65,41 +122,6 @@ class Arm:
         parts += [self.normalization] if self.normalization else []
         parts += ["one gamma per sample"] if self.per_sample else []
         return ", ".join(parts)
-
-    def build(
-        self,
-        primary: Any,
-        *example: Any,
-        gamma_range: tuple[float, float] | None,
-        standardized: bool = False,
-        **options: Any,
-    ) -> HyperModel | None:
-        """The model of a variant; None without a hypernetwork.
-
-        Args:
-          primary: the network whose parameters are generated.
-          *example: its inputs.
-          gamma_range: `(low, high)` of gamma; None for values from N(0, 1).
-          standardized: bring gamma to 0..1 for every encoding, not for those alone that are made for it.
-          **options: of `hypernetize`.
-        """
-        if not self.hypernetwork:
-            return None
-        encoding = ENCODINGS.get(self.encoding)
-        if gamma_range is None and encoding.domain is not None:
-            encoding = GaussianCdf(encoding)
-        elif gamma_range is not None and (standardized or encoding.domain is not None):
-            encoding = Rescaled(*gamma_range, encoding)
-        return hypernetize(
-            primary,
-            *example,
-            encoding=encoding,
-            parametrization=self.parametrization,
-            initializer=self.initializer,
-            head_bias=self.head_bias,
-            normalization=self.normalization,
-            **options,
-        )
 
 
 _MIP = {"encoding": "cos_sin", "parametrization": "additive"}
@@ -127,7 +149,7 @@ ARMS: dict[str, Arm] = {
     "additive_layer_norm": Arm(
         "additive + LayerNorm after", parametrization="additive", normalization="layer_norm_after"
     ),
-    # tests of the instrument: a copy that must not be separable, and a handicap that must be found
+    # A/A and sensitivity checks: a copy that must not be separable, and a handicap that must be found
     "mip_again": Arm("MIP again", **_MIP, stream=1),
     "mip_slowed": Arm("MIP at a tenth of its rate", **_MIP, rate_factor=0.1),
 }

@@ -7,18 +7,19 @@ import numpy as np
 
 from hyperlab.metrics import statistics
 from hyperlab.report import figures
+from hyperlab.studies.stability.results import Arms, Compared, of_optimizer
 from hyperlab.studies.stability.tasks import Wording
 
 MAIN = ("plain", "default", "encoding", "additive", "mip")  # the comparison; the rest are controls
 
 
 def all_figures(
-    folder: Path, config: dict[str, Any], wording: Wording, arms: dict, compared: dict
+    folder: Path, config: dict[str, Any], wording: Wording, arms: Arms, compared: Compared
 ) -> dict[str, tuple[Path, str]]:
     """Draws everything: `{name: (path, caption)}`, in the order of the report."""
     made = {}
     for optimizer in config["optimizers"]:
-        chosen = {arm.arm: arm for name, arm in arms.items() if name.startswith(f"{optimizer}/")}
+        chosen = of_optimizer(arms, optimizer)
         suffix = f" ({optimizer})" if len(config["optimizers"]) > 1 else ""
         for name, (draw, caption) in _FIGURES.items():
             figure = draw(config, wording, chosen)
@@ -27,7 +28,7 @@ def all_figures(
                     figures.save(figure, folder / f"{optimizer}_{name}.png"),
                     caption.format(score=wording.score) + suffix,
                 )
-        figure = _contrasts({name: c for name, c in compared.items() if name.startswith(f"{optimizer}/")})
+        figure = _contrasts(compared[optimizer])
         if figure is not None:
             path = figures.save(figure, folder / f"{optimizer}_contrasts.png")
             made[f"{optimizer}_contrasts"] = (
@@ -99,7 +100,7 @@ def _time_to_target(config, wording, arms):
         curve = statistics.kaplan_meier(arm.time, arm.reached)
         times = np.append(curve.times, arm.steps[-1])
         share = np.append(1 - curve.survival, 1 - curve.survival[-1])
-        style = "-" if arm.arm in MAIN else "--"
+        style = "-" if arm.cell.arm in MAIN else "--"
         axes.step(times, share, style, where="post", color=figures.COLOURS[index % 10], label=arm.label)
     axes.set(xlabel="step", ylabel=f"share of runs at {wording.score} {config['target_score']:g}", ylim=(0, 1.02))
     axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(1, 1), loc="upper left")
@@ -139,17 +140,16 @@ def _final_score(config, wording, arms):
     return figure
 
 
-def _contrasts(compared: dict):
+def _contrasts(compared: dict[str, dict[str, statistics.Contrast]]):
     if not any(compared.values()):
         return None
     figure, axes = figures.grid(1, len(compared), width=5.0, height=2.4)
-    for one, (family, named) in zip(axes, compared.items(), strict=True):
-        for row, (_, contrast) in enumerate(named.items()):
-            colour = figures.COLOURS[row]
-            figures.points(one, -row, contrast.differences, (contrast.low, contrast.high), colour)
+    for one, (metric, named) in zip(axes, compared.items(), strict=True):
+        for row, contrast in enumerate(named.values()):
+            figures.points(one, -row, contrast.differences, (contrast.low, contrast.high), figures.COLOURS[row])
         one.axvline(0, color="0.5", linewidth=1)
         one.set_yticks([-row for row in range(len(named))], list(named))
-        one.set(title=f"difference in {family.split('/')[1]}")
+        one.set(title=f"difference in {metric}")
     return figure
 
 

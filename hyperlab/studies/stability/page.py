@@ -10,7 +10,20 @@ from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
 from hyperlab.studies.stability import figures as draw
-from hyperlab.studies.stability.results import WINDOW, ArmResult, contrasts, finite_median, read, results
+from hyperlab.studies.stability.arms import ARMS
+from hyperlab.studies.stability.results import (
+    STEPS,
+    WINDOW,
+    ArmResult,
+    Arms,
+    Compared,
+    contrasts,
+    families,
+    finite_median,
+    of_optimizer,
+    read,
+    results,
+)
 from hyperlab.studies.stability.tasks import Wording
 
 
@@ -20,12 +33,14 @@ def write(folder: Path) -> Path:
     config, wording, arms = read(folder)
     write_table(folder / "results.csv", results(wording, arms))
     compared = contrasts(config, wording, arms)
-    write_table(folder / "contrasts.csv", sections.contrast_rows(compared))
+    write_table(folder / "contrasts.csv", sections.contrast_rows(families(compared)))
     figures = draw.all_figures(folder / "figures", config, wording, arms, compared)
     return _page(folder, config, wording, arms, compared, figures).write(folder / "report.html")
 
 
-def _page(folder: Path, config, wording: Wording, arms, compared, figures: dict[str, tuple[Path, str]]) -> Page:
+def _page(
+    folder: Path, config, wording: Wording, arms: Arms, compared: Compared, figures: dict[str, tuple[Path, str]]
+) -> Page:
     page = Page("Are hypernetwork weights proportional to their input, does it slow training, what removes it?")
     seeds, score = config["report_seeds"], wording.score
     page.paragraph(
@@ -43,9 +58,8 @@ def _page(folder: Path, config, wording: Wording, arms, compared, figures: dict[
     )
     for optimizer in config["optimizers"]:
         page.heading(f"The arms, trained with {optimizer}")
-        chosen = [arm for name, arm in arms.items() if name.startswith(f"{optimizer}/")]
         page.table(
-            pd.DataFrame([_row(arm, score) for arm in chosen]),
+            pd.DataFrame([_row(arm, score) for arm in of_optimizer(arms, optimizer).values()]),
             f"Steps: median until {_target(config, score)} on test data (Kaplan-Meier over runs, not reached "
             "= censored), with the fastest and slowest run. Gradient: coefficient of variation of its norm at theta, "
             "along training within windows of "
@@ -55,7 +69,7 @@ def _page(folder: Path, config, wording: Wording, arms, compared, figures: dict[
             "alone. The last columns count runs; medians of norms and gradients are over the runs that stayed finite.",
         )
     page.heading("Contrasts, named before the study ran")
-    page.table(sections.contrast_table(compared), _contrast_note(seeds))
+    page.table(sections.contrast_table(families(compared)), _contrast_note(seeds))
     sections.rest(page, figures)
     page.heading("How the arms were tuned")
     page.table(
@@ -89,61 +103,72 @@ def _row(arm: ArmResult, score: str) -> dict[str, str]:
     }
 
 
-def _findings(config, wording: Wording, arms: dict[str, ArmResult], compared) -> list[str]:
+def _findings(config, wording: Wording, arms: Arms, compared: Compared) -> list[str]:
     sentences = []
     for optimizer in config["optimizers"]:
         prefix = f"With {optimizer}: " if len(config["optimizers"]) > 1 else ""
-        default = arms.get(f"{optimizer}/default")
-        mip = arms.get(f"{optimizer}/mip")
-        if default is not None and mip is not None:
-            sentences.append(
-                f"{prefix}Before training the norm of the generated weights grows {default.growth(0):#.3g}-fold along "
-                f"gamma in the default hypernetwork and {mip.growth(0):#.3g}-fold with MIP; after training "
-                f"{default.growth(-1):#.3g}-fold and {mip.growth(-1):#.3g}-fold."
-            )
-        reached = [
-            f"{arm.label} {_steps(arm)}"
-            for name, arm in arms.items()
-            if name.startswith(f"{optimizer}/") and arm.arm in draw.MAIN
-        ]
-        sentences.append(f"{prefix}Steps to {_target(config, wording.score)} (median): {'; '.join(reached)}.")
-        gradients = [
-            f"{arm.label} {finite_median(arm.windowed):.2g}"
-            + (f" (rms {arm.median_of('rms_ratio', 0):.2g})" if "probe/rms_ratio" in arm.runs else "")
-            for name, arm in arms.items()
-            if name.startswith(f"{optimizer}/") and arm.arm in draw.MAIN
-        ]
-        sentences.append(
-            f"{prefix}Variation of the gradient norm along training, with the rms of the generated kernels over the "
-            f"primary's own initialisation: {'; '.join(gradients)}."
-        )
-        if mip is not None:
-            alone = finite_median(mip.runs["final/score_without_delta"])
-            sentences.append(
-                f"{prefix}Without its generated part (delta = 0) the MIP network has {wording.score} {alone:.3f}, "
-                f"with it {finite_median(mip.score):.3f}; norm(delta) is "
-                f"{finite_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of norm(theta0)."
-            )
-        failed = [
-            f"{arm.label}: {(~arm.finite).sum()} non-finite, {arm.worse.sum()} worse than at the start, "
-            f"{(~arm.reached).sum()} never reached"
-            for name, arm in arms.items()
-            if name.startswith(f"{optimizer}/") and ((~arm.finite) | arm.worse | ~arm.reached).any()
-        ]
-        total = len(next(iter(arms.values())).score)
-        sentences.append(
-            f"{prefix}Runs that failed, out of {total} each: {'; '.join(failed)}."
-            if failed
-            else f"{prefix}No run went non-finite, ended worse than it began, or missed the target."
-        )
-        named = compared[f"{optimizer}/steps to target"]
-        verdicts = [
-            f"{_in_words(name, arms, optimizer)}: {c.mean:+.3g} steps [{c.low:+.3g}, {c.high:+.3g}], {c.verdict}"
-            for name, c in named.items()
-        ]
-        if verdicts:
-            sentences.append(f"{prefix}Contrasts, paired by seed, 95 % together: {'; '.join(verdicts)}.")
+        trained = of_optimizer(arms, optimizer)
+        found = [*_about_norms(trained), *_about_training(config, wording, trained)]
+        found += [*_about_failures(trained), *_about_contrasts(trained, compared[optimizer])]
+        sentences += [f"{prefix}{sentence}" for sentence in found]
     return sentences
+
+
+def _about_norms(arms: dict[str, ArmResult]) -> list[str]:
+    default, mip = arms.get("default"), arms.get("mip")
+    if default is None or mip is None:
+        return []
+    return [
+        f"Before training the norm of the generated weights grows {default.growth(0):#.3g}-fold along "
+        f"gamma in the default hypernetwork and {mip.growth(0):#.3g}-fold with MIP; after training "
+        f"{default.growth(-1):#.3g}-fold and {mip.growth(-1):#.3g}-fold."
+    ]
+
+
+def _about_training(config, wording: Wording, arms: dict[str, ArmResult]) -> list[str]:
+    main, mip = [arm for name, arm in arms.items() if name in draw.MAIN], arms.get("mip")
+    reached = [f"{arm.label} {_steps(arm)}" for arm in main]
+    gradients = [
+        f"{arm.label} {finite_median(arm.windowed):.2g}"
+        + (f" (rms {arm.median_of('rms_ratio', 0):.2g})" if "probe/rms_ratio" in arm.runs else "")
+        for arm in main
+    ]
+    sentences = [
+        f"Steps to {_target(config, wording.score)} (median): {'; '.join(reached)}.",
+        "Variation of the gradient norm along training, with the rms of the generated kernels over the "
+        f"primary's own initialisation: {'; '.join(gradients)}.",
+    ]
+    if mip is not None:
+        alone = finite_median(mip.runs["final/score_without_delta"])
+        sentences.append(
+            f"Without its generated part (delta = 0) the MIP network has {wording.score} {alone:.3f}, "
+            f"with it {finite_median(mip.score):.3f}; norm(delta) is "
+            f"{finite_median(mip.runs['probe/delta_ratio'][:, -1]):.2g} of norm(theta0)."
+        )
+    return sentences
+
+
+def _about_failures(arms: dict[str, ArmResult]) -> list[str]:
+    failed = [
+        f"{arm.label}: {(~arm.finite).sum()} non-finite, {arm.worse.sum()} worse than at the start, "
+        f"{(~arm.reached).sum()} never reached"
+        for arm in arms.values()
+        if ((~arm.finite) | arm.worse | ~arm.reached).any()
+    ]
+    total = len(next(iter(arms.values())).score)
+    return [
+        f"Runs that failed, out of {total} each: {'; '.join(failed)}."
+        if failed
+        else "No run went non-finite, ended worse than it began, or missed the target."
+    ]
+
+
+def _about_contrasts(arms: dict[str, ArmResult], compared: dict[str, dict[str, statistics.Contrast]]) -> list[str]:
+    verdicts = [
+        f"{_in_words(name, arms)}: {c.mean:+.3g} steps [{c.low:+.3g}, {c.high:+.3g}], {c.verdict}"
+        for name, c in compared[STEPS].items()
+    ]
+    return [f"Contrasts, paired by seed, 95 % together: {'; '.join(verdicts)}."] if verdicts else []
 
 
 def _steps(arm: ArmResult) -> str:
@@ -151,9 +176,8 @@ def _steps(arm: ArmResult) -> str:
     return "not reached by half of the runs" if median is None else f"{median:g}"
 
 
-def _in_words(contrast: str, arms: dict[str, ArmResult], optimizer: str) -> str:
-    first, second = (arms[f"{optimizer}/{arm}"].label for arm in contrast.split(" - "))
-    return f"{first} against {second}"
+def _in_words(contrast: str, arms: dict[str, ArmResult]) -> str:
+    return " against ".join(arms[arm].label for arm in statistics.names_of(contrast))
 
 
 def _contrast_note(seeds: int) -> str:
@@ -168,13 +192,13 @@ def _tuning_row(arm: ArmResult) -> dict[str, str]:
     c = arm.choice
     return {
         "arm": arm.label,
-        "optimizer": arm.name.split("/")[0],
+        "optimizer": arm.cell.optimizer,
         "definition": c["definition"],
-        "initialiser": c["initializer"] if c["definition"] != "the primary alone" else "-",
+        "initialiser": c["initializer"] if ARMS[arm.cell.arm].hypernetwork else "-",
     } | sections.tuned(c)
 
 
-def _limits(wording: Wording, arms: dict[str, ArmResult]) -> list[str]:
+def _limits(wording: Wording, arms: Arms) -> list[str]:
     runs = sum(len(arm.score) for arm in arms.values())
     trials = sorted({arm.choice["trials"] for arm in arms.values()})
     few, many = trials[0], trials[-1]
@@ -198,7 +222,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _length(arms: dict[str, ArmResult]) -> int:
+def _length(arms: Arms) -> int:
     return int(next(iter(arms.values())).steps[-1])
 
 

@@ -1,10 +1,10 @@
-"""One trial of the stability study: a network with generated parameters, trained and measured, as pure functions.
+"""The compiled functions of the stability study: a network with generated parameters, trained and measured.
 
 A gamma is drawn at every step and theta = h(gamma) does the task on the whole batch; networks are scored at fixed
 gammas. What is learnt and what counts as good is the task's (`stability/tasks`).
 
-All functions act on a stack of runs (leading axis), each with a seed and a learning rate of its own. What a run
-has seen so far rides in its state, so a restart loses nothing.
+All functions are pure and act on a stack of runs (leading axis), each with a seed and a learning rate of its own. What
+was recorded of a run rides in its state, so a restart loses nothing.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from hyperlab.hypernet import HyperModel, probes
+from hyperlab.hypernet.gradients import global_norm, loss_and_gradients, omega_norm
 from hyperlab.hypernet.primary import Primary, as_primary
 from hyperlab.metrics import Metric
 from hyperlab.studies.stability.tasks import Gammas, Task
@@ -68,7 +69,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trial:
+class Programs:
     """The functions of one variant, for stacks of runs. Variants that differ in initialisation alone share them.
 
     Attributes:
@@ -95,8 +96,8 @@ class Trial:
     def starter(self, model: HyperModel | None) -> Callable[[jax.Array, jax.Array, PyTree], State]:
         """`(keys [runs], learning rates [runs], own [runs]) -> states` before the first step.
 
-        `model` is this trial's, with the initialiser of the variant; `own` are the primary's own variables under
-        the first half of each key, which all arms share. Keep the function: it is compiled once.
+        `model` is that of these programs, with the initialiser of the variant; `own` are the primary's own variables
+        under each key, see `hypernet.own_start`, which all arms share. Keep the function: it is compiled once.
         """
         return self._compiled(functools.partial(self.start_one, model), often=True)
 
@@ -184,7 +185,7 @@ class Trial:
             gamma = gammas.values
             gradients = probes.gradient_norms_at(model, variables, gamma, lambda f: self._loss(f, batch, gammas))
             ratios = probes.rms_ratio_at(model, variables, own, gamma)
-            inputs = task.inputs(batch, gammas.beside)
+            inputs = task.inputs(batch, gammas.aux_inputs)
             layers = probes.layer_statistics_at(model, variables, gamma, *inputs, **task.options)
             result = {
                 "gamma": gamma[0],  # the grid is a diagonal
@@ -207,10 +208,10 @@ class Trial:
         return {"params": state.params, **state.collections}
 
     def _finite(self, state: State) -> jax.Array:
-        return jnp.isfinite(probes.global_norm(state.params))
+        return jnp.isfinite(global_norm(state.params))
 
     def _loss(self, apply: Callable, batch: PyTree, gammas: Gammas) -> jax.Array:
-        outputs = apply(*self.task.inputs(batch, gammas.beside), **self.task.options)
+        outputs = apply(*self.task.inputs(batch, gammas.aux_inputs), **self.task.options)
         return self.task.loss(outputs, batch, gammas.values)
 
     def _step(self, state: State, batches: Batches, data: Data) -> tuple[State, dict[str, jax.Array]]:
@@ -234,18 +235,18 @@ class Trial:
                 return self._loss(functools.partial(self.primary.apply, own), batch, gammas)
 
             value, gradient = jax.value_and_grad(loss)(state.params)
-            norm = probes.global_norm(gradient)
+            norm = global_norm(gradient)
             return value, gradient, norms(norm, norm), state.collections
         if gammas.values.ndim == 1:
-            value, gradient, of_theta = probes.loss_and_gradients(
+            value, gradient, of_theta = loss_and_gradients(
                 self.model, state.params, state.collections, gammas.values, lambda f: self._loss(f, batch, gammas)
             )
-            omega = probes.omega_norm(self.model, self._variables(state), gammas.values, gradient, of_theta)
-            return value, gradient, norms(probes.global_norm(of_theta), omega), state.collections
+            omega = omega_norm(self.model, self._variables(state), gammas.values, gradient, of_theta)
+            return value, gradient, norms(global_norm(of_theta), omega), state.collections
 
         mutable = list(state.collections)
 
-        inputs, options = self.task.inputs(batch, gammas.beside), self.task.options
+        inputs, options = self.task.inputs(batch, gammas.aux_inputs), self.task.options
 
         def objective(params):
             given, updated = ({"params": params, **state.collections}, gammas.values, *inputs), state.collections
@@ -256,7 +257,7 @@ class Trial:
             return self.task.loss(outputs, batch, gammas.values), updated
 
         (value, collections), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        omega = probes.global_norm({name: gradient[name] for name in gradient if name != "primary"})
+        omega = global_norm({name: gradient[name] for name in gradient if name != "primary"})
         return value, gradient, norms(jnp.float32(jnp.nan), omega), collections
 
     def _predictions(self, state: State, data: Data) -> PyTree:
@@ -268,20 +269,20 @@ class Trial:
         thetas = self.model.theta(variables, self.model.delta(variables, data.gammas.values))
 
         def predictions(each):
-            theta, beside = each
-            return self._predict(self.model.assemble(variables, theta), beside, data)
+            theta, aux_inputs = each
+            return self._predict(self.model.assemble(variables, theta), aux_inputs, data)
 
-        return jax.lax.map(predictions, (thetas, data.gammas.beside))
+        return jax.lax.map(predictions, (thetas, data.gammas.aux_inputs))
 
     def _without_gamma(self, own: PyTree, data: Data) -> PyTree:
         """Predictions of one network for all gammas: a single one, unless something goes with them."""
-        beside = data.gammas.beside
-        if not jax.tree.leaves(beside):
-            return jax.tree.map(lambda x: x[None], self._predict(own, beside, data))
-        return jax.lax.map(lambda one: self._predict(own, one, data), beside)
+        aux_inputs = data.gammas.aux_inputs
+        if not jax.tree.leaves(aux_inputs):
+            return jax.tree.map(lambda x: x[None], self._predict(own, aux_inputs, data))
+        return jax.lax.map(lambda one: self._predict(own, one, data), aux_inputs)
 
-    def _predict(self, own: PyTree, beside: PyTree, data: Data) -> PyTree:
-        outputs = self.primary.apply(own, *self.task.inputs(data.held_out, beside), **self.task.options)
+    def _predict(self, own: PyTree, aux_inputs: PyTree, data: Data) -> PyTree:
+        outputs = self.primary.apply(own, *self.task.inputs(data.held_out, aux_inputs), **self.task.options)
         return self.task.predict(outputs, data.held_out)
 
     def _score(self, state: State, predictions: PyTree, data: Data) -> jax.Array:

@@ -10,8 +10,9 @@ import pandas as pd
 from hyperlab.hypernet import probes
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
+from hyperlab.studies.stability.arms import Cell, cells_of, chosen_setting
 from hyperlab.studies.stability.tasks import Wording
-from hyperlab.train.phases import REPORT
+from hyperlab.train.phases import REPORT, report_seeds
 
 WINDOW = 50  # steps in which the variation of the gradient norm is taken
 
@@ -21,14 +22,14 @@ class ArmResult:
     """One arm on its fresh seeds.
 
     Attributes:
-      name: `optimizer/arm`.
+      cell: arm and optimizer.
       choice: what tuning chose, from `choices.json`.
       runs: `{measurement: [runs, ...]}` as the unit kept it.
       steps: `[evaluations]`, of the learning curve.
       target: score that counts as arrived.
     """
 
-    name: str
+    cell: Cell
     choice: dict[str, Any]
     runs: dict[str, np.ndarray]
     steps: np.ndarray
@@ -38,11 +39,6 @@ class ArmResult:
     def label(self) -> str:
         """What the report calls it."""
         return self.choice["label"]
-
-    @property
-    def arm(self) -> str:
-        """The arm's key."""
-        return self.name.split("/")[1]
 
     @property
     def score(self) -> np.ndarray:
@@ -98,7 +94,12 @@ class ArmResult:
         return finite_median(upper.max(-1) / np.maximum(upper.min(-1), 1e-30))
 
 
-def read(folder: Path) -> tuple[dict[str, Any], Wording, dict[str, ArmResult]]:
+Arms = dict[Cell, ArmResult]
+Compared = dict[str, dict[str, dict[str, statistics.Contrast]]]  # {optimizer: {metric: {contrast: Contrast}}}
+STEPS = "steps to target"
+
+
+def read(folder: Path) -> tuple[dict[str, Any], Wording, Arms]:
     """The config, how to speak of the task, and the arms of a run folder that is complete.
 
     Raises:
@@ -106,19 +107,24 @@ def read(folder: Path) -> tuple[dict[str, Any], Wording, dict[str, ArmResult]]:
     """
     finished, arms = Finished(folder), {}
     config = finished.config
-    for name, choice in finished.choices.items():
-        runs = finished.unit(f"{name}/{REPORT}")
+    for cell in cells_of(config):
+        choice = finished.choices[cell.key]
+        runs = finished.unit(cell.unit_name(REPORT, chosen_setting(choice), report_seeds(config)))
         steps = np.arange(runs["curve/score"].shape[1]) * config["evaluate_every"]
-        arms[name] = ArmResult(name, choice, runs, steps, config["target_score"])
+        arms[cell] = ArmResult(cell, choice, runs, steps, config["target_score"])
     return config, Wording(**finished.json("task.json")), arms
 
 
-def results(wording: Wording, arms: dict[str, ArmResult]) -> pd.DataFrame:
+def of_optimizer(arms: Arms, optimizer: str) -> dict[str, ArmResult]:
+    """The arms that were trained with an optimizer, by their names."""
+    return {cell.arm: arm for cell, arm in arms.items() if cell.optimizer == optimizer}
+
+
+def results(wording: Wording, arms: Arms) -> pd.DataFrame:
     """Tidy: one row for each optimizer, arm, seed and metric; the score has the task's name for it."""
     name_of_score = wording.score.lower()
     rows = []
-    for name, arm in arms.items():
-        optimizer, key = name.split("/")
+    for cell, arm in arms.items():
         values = {k.removeprefix("final/"): v for k, v in arm.runs.items() if k.startswith("final/")}
         values |= {
             "mean_score": arm.runs["curve/score"].mean(1),
@@ -135,8 +141,8 @@ def results(wording: Wording, arms: dict[str, ArmResult]) -> pd.DataFrame:
         values = {metric.replace("score", name_of_score): v for metric, v in values.items()}
         for index, seed in enumerate(arm.runs["seed"]):
             common = {
-                "optimizer": optimizer,
-                "arm": key,
+                "optimizer": cell.optimizer,
+                "arm": cell.arm,
                 "initializer": arm.choice["initializer"],
                 "learning_rate": arm.choice["learning_rate"],
                 "split": "test",
@@ -146,24 +152,29 @@ def results(wording: Wording, arms: dict[str, ArmResult]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def contrasts(
-    config: dict[str, Any], wording: Wording, arms: dict[str, ArmResult]
-) -> dict[str, dict[str, statistics.Contrast]]:
-    """The contrasts that the config names, paired by seed: `{optimizer/metric: {contrast: Contrast}}`.
+def contrasts(config: dict[str, Any], wording: Wording, arms: Arms) -> Compared:
+    """The contrasts that the config names, paired by seed, for each optimizer and metric.
 
     Steps to the target count as the length of the run where it is not reached, so no run is dropped. Contrasts
     beyond three a family are an error of the config.
     """
-    result = {}
+    metrics = ((STEPS, "lower", lambda arm: arm.time), (wording.score, "higher", lambda arm: arm.score))
+    compared: Compared = {}
     for optimizer in config["optimizers"]:
-        pairs = {name: tuple(arms[f"{optimizer}/{arm}"] for arm in name.split(" - ")) for name in config["contrasts"]}
-        for metric, better, get in (
-            ("steps to target", "lower", lambda arm: arm.time),
-            (wording.score, "higher", lambda arm: arm.score),
-        ):
-            values = {name: (get(first), get(second)) for name, (first, second) in pairs.items()}
-            result[f"{optimizer}/{metric}"] = statistics.contrasts(values, better=better)
-    return result
+        trained = of_optimizer(arms, optimizer)
+        pairs = {name: [trained[arm] for arm in statistics.names_of(name)] for name in config["contrasts"]}
+        compared[optimizer] = {
+            metric: statistics.contrasts({name: tuple(map(value, pair)) for name, pair in pairs.items()}, better=better)
+            for metric, better, value in metrics
+        }
+    return compared
+
+
+def families(compared: Compared) -> dict[str, dict[str, statistics.Contrast]]:
+    """The same as `{optimizer/metric: {contrast: Contrast}}`, for tables of all of them."""
+    return {
+        f"{optimizer}/{metric}": named for optimizer, metrics in compared.items() for metric, named in metrics.items()
+    }
 
 
 def finite_median(values: np.ndarray) -> float:

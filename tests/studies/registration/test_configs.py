@@ -80,7 +80,7 @@ def test_the_default_shrunk_runs_stops_continues_and_reports(tmp_path, monkeypat
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "a finished unit was done again"
     check_folder(folder, config)
     first = (folder / "results.csv").read_text()
-    monkeypatch.setattr("hyperlab.studies.registration.units.fit", None)  # nothing is left to train
+    monkeypatch.setattr("hyperlab.train.loop.fit", None)  # nothing is left to train
     hl.run(config, folder)
     assert (folder / "results.csv").read_text() == first
 

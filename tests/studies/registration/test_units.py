@@ -2,11 +2,12 @@ import jax
 import numpy as np
 import pytest
 
-import hyperlab.studies.registration.units as module
 from experiments import registration
 from hyperlab.registration import load, relative_objective
 from hyperlab.registration.measurements import by_subject
-from hyperlab.studies.registration import ARMS, Units
+from hyperlab.studies.registration import ARMS, Cell
+from hyperlab.studies.registration.arms import Setting, chosen_setting, settings_tried
+from hyperlab.studies.registration.study import Registration
 from hyperlab.sweep import apply
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 
@@ -32,14 +33,6 @@ class Stop:
     requested = False
 
 
-class Silent:
-    def update(self, done, **shown):
-        self.done = done
-
-    def pause(self, name):
-        raise AssertionError("no checkpoints, no pauses")
-
-
 class Folder:
     def __init__(self, path):
         self.path = path
@@ -48,19 +41,22 @@ class Folder:
         pass
 
 
+MIP, SEPARATE = Cell("mip"), Cell("separate", 0.1)
+
+
 @pytest.fixture(scope="module")
-def study():
+def data():
     return load(apply(registration.get_config(), SMALL).data)
 
 
-def new(study, path):
-    return Units(apply(registration.get_config(), SMALL), study, Folder(path), Silent(), Stop())
+def new(data, path):
+    return Registration(apply(registration.get_config(), SMALL), data, Folder(path), Stop())
 
 
 @pytest.fixture(scope="module")
-def units(study, tmp_path_factory):
+def study(data, tmp_path_factory):
     """One study for all tests, which share its compiled programs."""
-    return new(study, tmp_path_factory.mktemp("study"))
+    return new(data, tmp_path_factory.mktemp("study"))
 
 
 def test_voxels_of_a_subject_are_pooled_before_dice_is_taken():
@@ -89,54 +85,64 @@ def test_the_identity_has_a_relative_loss_of_one_and_half_the_error_of_one_half(
     np.testing.assert_allclose(relative_objective(more, correlation), [0.5, 0.5])
 
 
-def test_a_finished_unit_is_read_and_every_arm_starts_from_the_same_network(study, units, monkeypatch):
-    mip, separate = ARMS["mip"].variants()[0], ARMS["separate"].variants()[0]
-    result = units.train("mip/report/100", mip, 0.01, FIRST_REPORT_SEED, REPORT)
+def test_a_finished_unit_is_read_and_every_arm_starts_from_the_same_network(data, study, monkeypatch):
+    setting = Setting("fan_out", 0.01)
+    result = study.train(MIP, setting, FIRST_REPORT_SEED, REPORT)
     assert result["weight"].tolist() == [0.1, 0.5, 0.9, 1.0]
     assert result["dice"].shape == (4, 10, 3)
     assert result["folding"].shape == result["endpoint_error"].shape == (4, 10)
     assert result["loss"].shape == (4,) and bool(result["finite"]) and float(result["seconds"]) > 0
     assert result["example/displacement"].shape == (4, 16, 16, 2) and result["example/fixed"].shape == (16, 16)
-    assert units.done == 200 and units.test_reads == 1
-    own = units._initial(separate)(jax.random.key(3))["params"]
-    both = units._initial(mip)(jax.random.key(3))["params"]
+    assert study.done == 200 and study.test_reads == 1
+    own = study.programs.initial(ARMS["separate"].variant("own"))(jax.random.key(3))["params"]
+    both = study.programs.initial(ARMS["mip"].variant("fan_out"))(jax.random.key(3))["params"]
     assert list(both["primary"]) == ["flow"]
     jax.tree.map(np.testing.assert_array_equal, own, both["theta0"] | both["primary"])
-    monkeypatch.setattr(module, "fit", None)
-    again = new(study, units.folder.path).train("mip/report/100", mip, 0.01, FIRST_REPORT_SEED, REPORT)
+    monkeypatch.setattr("hyperlab.train.loop.fit", None)
+    again = new(data, study.folder.path).train(MIP, setting, FIRST_REPORT_SEED, REPORT)
     assert set(again) == set(result)
     for key, value in result.items():
         np.testing.assert_array_equal(again[key], value)
 
 
-def test_training_lowers_the_loss_at_its_weight_and_depends_on_the_seed_alone(units):
-    separate = ARMS["separate"].variants()[0]
-    seeds = {"first": 0, "second": 1, "again": 0}
-    runs = {name: units.train(f"separate/0.1/{name}", separate, 0.01, seed, TUNE, 0.1) for name, seed in seeds.items()}
-    assert runs["first"]["weight"].tolist() == [0.1] and runs["first"]["loss"].shape == (4,)
-    assert not any(key.startswith("example") for key in runs["first"])
-    for run in runs.values():
+def test_training_lowers_the_loss_at_its_weight_and_depends_on_the_seed_alone(study):
+    first, second = (study.train(SEPARATE, Setting("own", 0.01), seed, TUNE) for seed in (0, 1))
+    again = study._train(SEPARATE, Setting("own", 0.01), 0, TUNE)
+    assert first["weight"].tolist() == [0.1] and first["loss"].shape == (4,)
+    assert not any(key.startswith("example") for key in first)
+    for run in (first, second):
         assert run["loss"][-1] < 0.7 * run["loss"][0]
-        assert relative_objective(run, units.identity(TUNE))[0] < 0.9
-    assert (runs["second"]["similarity"] != runs["first"]["similarity"]).any()
-    np.testing.assert_array_equal(runs["again"]["similarity"], runs["first"]["similarity"])
+        assert relative_objective(run, study.identity(TUNE))[0] < 0.9
+    assert (second["similarity"] != first["similarity"]).any()
+    np.testing.assert_array_equal(again["similarity"], first["similarity"])
 
 
-def test_a_network_that_diverges_is_measured_as_a_failure(units):
-    result = units.train("separate/0.1/diverges", ARMS["separate"].variants()[0], 1e30, 9, TUNE, 0.1)
+def test_a_network_that_diverges_is_measured_as_a_failure(study):
+    result = study.train(SEPARATE, Setting("own", 1e30), 9, TUNE)
     assert not result["finite"]
-    assert not np.isfinite(relative_objective(result, units.identity(TUNE))).any()
+    assert not np.isfinite(relative_objective(result, study.identity(TUNE))).any()
 
 
-def test_optimised_pairs_come_closer_than_the_identity(units):
-    result, identity = units.optimize("pairwise/tune/0.2", 0.2, TUNE), units.identity(TUNE)
-    assert (relative_objective(result, identity) < 0.8).all()
+def test_optimised_pairs_come_closer_than_the_identity(study):
+    result, identity = study.optimize(0.2, TUNE), study.identity(TUNE)
+    assert (relative_objective(result, identity) < 0.8).all() and study.score(result) > study.score(identity)
     assert result["dice"].mean() > identity["dice"].mean()
 
 
-def test_a_stop_keeps_nothing_of_the_unit_that_is_in_work(study, tmp_path):
-    stopped = new(study, tmp_path)
+def test_a_stop_keeps_nothing_of_the_unit_that_is_in_work(data, tmp_path):
+    stopped = new(data, tmp_path)
     stopped.stop = type("Stopped", (), {"requested": True})()
-    assert stopped.train("mip/tune/0", ARMS["mip"].variants()[0], 0.01, 0, TUNE) is None
-    assert stopped.identity(TUNE) is None and stopped.optimize("pairwise/tune/0.1", 0.1, TUNE) is None
+    assert stopped.train(MIP, Setting("fan_out", 0.01), 0, TUNE) is None
+    assert stopped.identity(TUNE) is None and stopped.optimize(0.1, TUNE) is None
     assert not list((tmp_path / "units").iterdir())
+
+
+def test_a_choice_says_what_every_network_was_tuned_with_and_is_trained_with():
+    config = {"arms": ("separate", "mip", "mip_long"), "weights": (0.1, 0.9)}
+    tried = [{"initializer": "own", "learning_rate": rate, "score": 0.0} for rate in (0.001, 0.003)]
+    separate = {"initializer": "own", "learning_rate": [0.001, 0.003], "tuning": [tried, tried[:1]]}
+    assert settings_tried(Cell("separate", 0.9), separate, config) == [Setting("own", 0.001)]
+    assert chosen_setting(Cell("separate", 0.9), separate, config) == Setting("own", 0.003)
+    mip = {"initializer": "own", "learning_rate": 0.003, "tuning": tried}
+    assert settings_tried(Cell("mip"), mip, config) == [Setting("own", 0.001), Setting("own", 0.003)]
+    assert settings_tried(Cell("mip_long"), mip, config) == [Setting("own", 0.003)]  # it takes over what mip chose

@@ -13,14 +13,15 @@ from experiments import stability as study
 from hyperlab import registration as pairs
 from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import ConfigError
-from hyperlab.metrics.defined import mean_defined
+from hyperlab.metrics.defined import mean_defined, mean_dice
 from hyperlab.models import MLP
 from hyperlab.nn import level_sizes
 from hyperlab.registration.measurements import by_subject
 from hyperlab.registration.model import loss_function
 from hyperlab.studies.rescaling.programs import pooled
-from hyperlab.studies.rescaling.units import mean_dice
-from hyperlab.studies.stability import ARMS, Run, tasks
+from hyperlab.studies.stability import ARMS, Cell, networks, tasks
+from hyperlab.studies.stability.arms import Setting
+from hyperlab.studies.stability.study import Stability
 from hyperlab.studies.stability.tasks.registration import Registration
 from hyperlab.studies.stability.tasks.rescaling import Rescaling
 from hyperlab.train.phases import TUNE
@@ -85,7 +86,7 @@ def test_gammas_are_a_function_of_seed_and_step_alone_and_in_range(make):
 def test_the_sizes_of_levels_go_with_their_factor_and_fit_the_only_canvas():
     task = rescaling()
     for gammas in (task.draw(SEEDS, range(40), False), task.fixed(), task.grid(21)):
-        factors, sizes = gammas.values.ravel(), gammas.beside.reshape(-1, 2, 2)
+        factors, sizes = gammas.values.ravel(), gammas.aux_inputs.reshape(-1, 2, 2)
         assert (factors > 0).all()
         for factor, size in zip(factors, sizes, strict=True):
             assert size.tolist() == [list(axis) for axis in level_sizes((8, 6), float(factor), 2)]
@@ -95,7 +96,7 @@ def test_the_sizes_of_levels_go_with_their_factor_and_fit_the_only_canvas():
 def test_a_factor_reaches_every_hypernetwork_between_0_and_1():
     x = jnp.ones((1, 2, 2, 1))
     variant = ARMS["default"].variants()[0]
-    build = functools.partial(variant.build, MLP((3,), 2), x, hidden=(4,))
+    build = functools.partial(networks.build, variant, MLP((3,), 2), x, hidden=(4,))
     standardized, unit = build(gamma_range=(0.0, 0.5), standardized=True), build(gamma_range=(0.0, 1.0))
     variables = jax.jit(unit.init)(jax.random.key(0))
     ours, plain = standardized.delta(variables, jnp.array([0.2])), unit.delta(variables, jnp.array([0.4]))
@@ -110,7 +111,7 @@ def test_dice_at_traced_sizes_is_that_of_the_exact_network_pooled_by_subject():
     held_out, fixed, split = task.held_out("test", 8), task.fixed(), images().test
 
     @jax.jit
-    def both(key, beside):
+    def both(key, aux_inputs):
         variables = task.primary.init(key, *task.example)
 
         def one(sizes):
@@ -119,10 +120,10 @@ def test_dice_at_traced_sizes_is_that_of_the_exact_network_pooled_by_subject():
 
         exact = [level_sizes((8, 6), float(factor), 2) for factor in fixed.values[:, 0]]
         plain = [task.predict(task.primary.apply(variables, held_out.images, sizes), held_out) for sizes in exact]
-        given = jax.lax.map(one, beside)
+        given = jax.lax.map(one, aux_inputs)
         return task.score(given, held_out), task.final(given, held_out), plain
 
-    score, final, plain = both(jax.random.key(0), fixed.beside)
+    score, final, plain = both(jax.random.key(0), fixed.aux_inputs)
     expected = []
     for counts in plain:
         right, extra, missed, _ = (np.array(column, float) for column in pooled(counts, split.groups))
@@ -162,12 +163,11 @@ def test_a_stack_is_its_runs_and_a_run_that_blew_up_scores_nothing(make, tmp_pat
     (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
     task = make(samples=2)
 
-    def units(folder, size):
-        return stability_units.units(folder, lambda config: task, batch_size=3, samples=2, runs_per_program=size)
+    def trained(folder, size):
+        here = stability_units.study(folder, lambda config: task, batch_size=3, samples=2, runs_per_program=size)
+        return here.train(Cell("sgd", "mip"), Setting("fan_out", (0.01, 1e30)), (0,), TUNE)
 
-    runs, variant = [Run(0.01, 0), Run(1e30, 7)], ARMS["mip"].variants()[0]
-    one = units(tmp_path / "one", 1).measure("sgd/mip/tune", variant, "sgd", runs, TUNE)
-    two = units(tmp_path / "two", 2).measure("sgd/mip/tune", variant, "sgd", runs, TUNE)
+    one, two = trained(tmp_path / "one", 1), trained(tmp_path / "two", 2)
     assert one.keys() == two.keys() and "final/score_without_delta" in one
     assert one["curve/score"].shape == (2, 5) and one["final/finite"].tolist() == [1, 0]
     assert one["final/score"][1] == one["curve/score"][1, -1] == 0
@@ -177,19 +177,19 @@ def test_a_stack_is_its_runs_and_a_run_that_blew_up_scores_nothing(make, tmp_pat
 
 def test_without_a_hypernetwork_one_set_of_weights_meets_every_gamma(tmp_path):
     (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
-    variant, runs = ARMS["plain"].variants()[0], [Run(0.03, 0)]
-    here = stability_units.units(tmp_path / "one", lambda config: rescaling(), batch_size=3)
-    factors = here.measure("sgd/plain/tune", variant, "sgd", runs, TUNE)
+    cell, setting = Cell("sgd", "plain"), Setting("own", (0.03,))
+    here = stability_units.study(tmp_path / "one", lambda config: rescaling(), batch_size=3)
+    factors = here.train(cell, setting, (0,), TUNE)
     at_each = [float(value[0]) for key, value in factors.items() if key.startswith("final/dice_at_")]
     assert len(at_each) == 3 and factors["final/score"][0] == pytest.approx(np.mean(at_each), abs=1e-6)
-    here = stability_units.units(tmp_path / "two", lambda config: registration(), batch_size=3)
-    weights = here.measure("sgd/plain/tune", variant, "sgd", runs, TUNE)
+    here = stability_units.study(tmp_path / "two", lambda config: registration(), batch_size=3)
+    weights = here.train(cell, setting, (0,), TUNE)
     assert len({float(value[0]) for key, value in weights.items() if key.startswith("final/dice_at_")}) == 1
 
 
 def test_a_weight_for_each_pair_is_a_network_for_each_pair(tmp_path):
-    here = stability_units.units(tmp_path, lambda config: registration(), batch_size=3)
-    result = here.measure("sgd/per_sample/tune", ARMS["per_sample"].variants()[0], "sgd", [Run(0.01, 0)], TUNE)
+    here = stability_units.study(tmp_path, lambda config: registration(), batch_size=3)
+    result = here.train(Cell("sgd", "per_sample"), Setting("fan_out", (0.01,)), (0,), TUNE)
     assert np.isfinite(result["curve/loss"]).all() and result["final/finite"].tolist() == [1]
 
 
@@ -214,7 +214,7 @@ def test_a_weight_for_each_pair_is_a_network_for_each_pair(tmp_path):
 def test_a_config_that_a_task_cannot_use_is_refused(changes, message):
     small = {"rescaling.data.count": 20, "registration.data.subjects": 4, "train_length": "8 steps"}
     with pytest.raises(ConfigError, match=message):
-        study._load(stability_units.config(**{**small, **changes}))
+        Stability.load(stability_units.config(**{**small, **changes}))
 
 
 @pytest.mark.fast

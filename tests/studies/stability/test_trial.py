@@ -1,4 +1,4 @@
-"""A trial: what arms share, what stacks change (nothing), and what failures score."""
+"""The study's trainings: what arms share, what stacks change (nothing), and what failures score."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,12 @@ import stability_units
 from hyperlab import trees
 from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import HyperlabError
-from hyperlab.hypernet import as_primary, hypernetize, probes
+from hyperlab.hypernet import as_primary, hypernetize, own_start
+from hyperlab.hypernet.gradients import global_norm, loss_and_gradients, omega_norm
 from hyperlab.models import MLP
-from hyperlab.studies.stability import ARMS, Run
+from hyperlab.studies.stability import ARMS, Cell, networks
+from hyperlab.studies.stability.arms import Setting
+from hyperlab.studies.stability.study import _architecture
 from hyperlab.studies.stability.tasks.classification import Classification
 from hyperlab.train.phases import REPORT, TUNE
 
@@ -30,8 +33,11 @@ def tiny_splits(size=60):
     return Splits("tiny", part(0, size), part(100, 21), part(200, 30), ("a", "b", "c"), "fingerprint")
 
 
-def units(folder, **changes):
-    return stability_units.units(folder, lambda config: Classification(config, tiny_splits()), **changes)
+MIP, COPY = Cell("sgd", "mip"), Cell("sgd", "mip_again")
+
+
+def study(folder, **changes):
+    return stability_units.study(folder, lambda config: Classification(config, tiny_splits()), **changes)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +60,9 @@ def test_the_norm_of_the_gradient_at_omega_without_writing_the_gradient_out(opti
         return jnp.square(apply(x) - 1).mean()
 
     def both(params):
-        _, of_params, of_theta = probes.loss_and_gradients(model, params, {}, GAMMA, loss)
+        _, of_params, of_theta = loss_and_gradients(model, params, {}, GAMMA, loss)
         trained = {name: of_params[name] for name in ("hypernet", "theta0") if name in of_params}
-        return probes.omega_norm(model, {"params": params}, GAMMA, of_params, of_theta), probes.global_norm(trained)
+        return omega_norm(model, {"params": params}, GAMMA, of_params, of_theta), global_norm(trained)
 
     ours, plain = jax.jit(both)(variables["params"])
     np.testing.assert_allclose(ours, plain, rtol=1e-5)
@@ -67,7 +73,7 @@ def test_every_arm_builds_for_uniform_and_normal_latents(name):
     x = jnp.zeros((1, 2, 2, 1))
     for variant in ARMS[name].variants():
         for gamma_range in ((0.0, 1.0), (-3.0, 5.0), None):
-            model = variant.build(MLP((4,), 3), x, gamma_range=gamma_range, gamma_dim=2, hidden=(4,))
+            model = networks.build(variant, MLP((4,), 3), x, gamma_range=gamma_range, gamma_dim=2, hidden=(4,))
             assert (model is None) == (name == "plain")
             if model is not None and gamma_range:
                 assert model.gamma.ranges[0][1] in (None, gamma_range)
@@ -76,19 +82,18 @@ def test_every_arm_builds_for_uniform_and_normal_latents(name):
 
 def test_arms_share_the_primary_s_start_and_a_stack_is_its_runs(tmp_path):
     (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
-    single, stacked = units(tmp_path / "one", runs_per_program=1), units(tmp_path / "two", runs_per_program=4)
-    runs = [Run(0.1, 0), Run(0.01, 7), Run(0.1, 7)]  # the stack of four is filled up
-    variant = ARMS["mip"].variants()[0]
-    one = single.measure("sgd/mip/report", variant, "sgd", runs, REPORT)
-    two = stacked.measure("sgd/mip/report", variant, "sgd", runs, REPORT)
-    assert one.keys() == two.keys() and len(two["seed"]) == 3
+    single, stacked = study(tmp_path / "one", runs_per_program=1), study(tmp_path / "two", runs_per_program=3)
+    setting, seeds = Setting("fan_out", (0.1, 0.01)), (0, 7)  # four runs: the second stack of three is filled up
+    one = single.train(MIP, setting, seeds, REPORT)
+    two = stacked.train(MIP, setting, seeds, REPORT)
+    assert one.keys() == two.keys() and two["seed"].tolist() == [0, 7, 0, 7]
     for key in one:
         np.testing.assert_allclose(one[key], two[key], rtol=2e-3, atol=2e-5, err_msg=key)
-    assert single.test_reads == 3
+    assert single.test_reads == 4
     # the same seed is the same primary in every arm
-    keys, own = single._own(np.array([7], np.uint32))
+    keys, own = single.own(np.array([7], np.uint32))
     starts = {
-        name: single._starter(ARMS[name].variants()[0], "sgd")(jax.random.clone(keys), np.ones(1, np.float32), own)
+        name: single.starter(ARMS[name].variants()[0], "sgd")(jax.random.clone(keys), np.ones(1, np.float32), own)
         for name in ("plain", "mip", "additive")
     }
     for name in ("mip", "additive"):
@@ -96,29 +101,21 @@ def test_arms_share_the_primary_s_start_and_a_stack_is_its_runs(tmp_path):
 
 
 def test_programs_are_compiled_once_for_all_runs_rates_variants_and_phases(tmp_path):
-    here = units(tmp_path, runs_per_program=1)
-    for index, variant in enumerate(ARMS["mip"].variants()[:2]):
-        here.measure(f"sgd/mip/tune/{index}", variant, "sgd", [Run(0.1, 0), Run(0.3, 1)], TUNE)
-        here.measure(f"sgd/mip/report/{index}", variant, "sgd", [Run(0.1, 100)], REPORT)
-    again = ARMS["mip_again"].variants()[0]
-    here.measure("sgd/mip_again/report", again, "sgd", [Run(0.1, 100)], REPORT)
-    (trial,) = {here._trial(variant_key, "sgd") for variant_key in [_architecture(ARMS["mip"])]}
-    assert trial.advance._cache_size() == 1
-    assert trial.probe._cache_size() == 1
-    assert trial.finish._cache_size() == 2  # the curve's examples, and the whole test split
-
-
-def _architecture(arm):
-    from hyperlab.studies.stability import units as module
-
-    return module._architecture(arm.variants()[0])
+    here = study(tmp_path, runs_per_program=1)
+    for initializer in ARMS["mip"].initializers[:2]:
+        here.train(MIP, Setting(initializer, (0.1, 0.3)), (0, 1), TUNE)
+        here.train(MIP, Setting(initializer, (0.1,)), (100,), REPORT)
+    here.train(COPY, Setting("fan_out", (0.1,)), (100,), REPORT)
+    programs = here.programs(_architecture(ARMS["mip"]), "sgd")
+    assert programs.advance._cache_size() == 1
+    assert programs.probe._cache_size() == 1
+    assert programs.finish._cache_size() == 2  # the curve's examples, and the whole test split
 
 
 def test_a_copy_differs_in_draws_and_a_run_that_blew_up_scores_as_guessing(tmp_path):
-    here = units(tmp_path, runs_per_program=1)
-    runs = [Run(0.1, 100), Run(1e30, 101)]
-    mip = here.measure("sgd/mip/report", ARMS["mip"].variants()[0], "sgd", runs, REPORT)
-    copy = here.measure("sgd/mip_again/report", ARMS["mip_again"].variants()[0], "sgd", runs, REPORT)
+    here = study(tmp_path, runs_per_program=1)
+    setting = Setting("fan_out", (0.1, 1e30))
+    mip, copy = (here.train(cell, setting, (100,), REPORT) for cell in (MIP, COPY))
     assert (mip["seed"] == copy["seed"]).all() and (mip["curve/loss"][0] != copy["curve/loss"][0]).all()
     assert mip["final/finite"].tolist() == [1, 0]
     assert mip["final/score"][1] == pytest.approx(1 / 3)
@@ -127,7 +124,7 @@ def test_a_copy_differs_in_draws_and_a_run_that_blew_up_scores_as_guessing(tmp_p
 
 
 def test_an_arm_that_fails_ends_the_others_with_its_error(tmp_path):
-    here = units(tmp_path, workers=2)
+    here = study(tmp_path, workers=2)
 
     def measure(name):
         if name == "bad":
@@ -142,6 +139,6 @@ def test_the_primary_s_half_of_the_key_is_hypernetize_s():
     primary, x = as_primary(MLP((4,), 3)), jnp.zeros((1, 2, 2, 1))
     model = hypernetize(MLP((4,), 3), x, hidden=(4,))
     key = jax.random.key(3)
-    own = primary.init(jax.random.split(key)[0], x)
+    own = own_start(primary, jax.random.clone(key), x)
     alone, given = model.init(jax.random.clone(key)), model.init(jax.random.clone(key), pretrained=own)
     jax.tree.map(np.testing.assert_array_equal, trees.flatten(alone), trees.flatten(given))

@@ -48,7 +48,7 @@ def check_files(config: Any) -> None:
 def _module(config: Any) -> Any:
     if config.task not in TASKS:
         raise ConfigError(f"task is {config.task!r}; {nearest(config.task, TASKS)}")
-    # Imported when it is asked for: the rooms of the other tasks are no part of the time until the first step.
+    # Imported when it is asked for: importing the other tasks is no part of the time until the first step.
     return importlib.import_module(f"hyperlab.studies.stability.tasks.{config.task}")
 
 

@@ -80,7 +80,7 @@ class Classification(Task):
     def __init__(self, config: Any, splits: Splits):
         self.config, self.splits = config, splits
         self.name, self.fingerprint = splits.name, splits.fingerprint
-        self.sizes = {part: len(split) for part, split in splits.parts().items()}
+        self.sizes = {name: len(split) for name, split in splits.parts().items()}
         check(config)
         kind, widths = config.primary.kind, tuple(config.primary.widths)
         self.primary = PRIMARIES[kind](widths, len(splits.classes))
@@ -112,12 +112,12 @@ class Classification(Task):
         """All training images."""
         return Examples.of(self.splits.train)
 
-    def held_out(self, part: str, count: int) -> Examples:
-        """Images of a part, classes in their proportions."""
-        split = self.splits.parts()[part]
-        if count < len(split):
-            split = split.take(stratified_subset(split.labels, count, self.config.data.split_seed))
-        return Examples.of(split)
+    def held_out(self, split: str, count: int) -> Examples:
+        """Images of a split, classes in their proportions."""
+        held_out = self.splits.parts()[split]
+        if count < len(held_out):
+            held_out = held_out.take(stratified_subset(held_out.labels, count, self.config.data.split_seed))
+        return Examples.of(held_out)
 
     def draw(self, seeds: np.ndarray, steps: range, per_sample: bool) -> Gammas:
         """Latents from the prior."""
@@ -142,7 +142,7 @@ class Classification(Task):
         """See `Latents.grid`."""
         return Gammas(self.latents.grid(points))
 
-    def inputs(self, batch: Examples, beside: Any) -> tuple:
+    def inputs(self, batch: Examples, aux_inputs: Any) -> tuple:
         """The images."""
         return (batch.images,)
 

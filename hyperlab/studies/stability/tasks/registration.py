@@ -14,7 +14,7 @@ from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models.voxelmorph import Registration as Field
-from hyperlab.registration import Study
+from hyperlab.registration import PairDataset
 from hyperlab.registration import load as load_pairs
 from hyperlab.registration.losses import objective
 from hyperlab.registration.model import WITHOUT_FLOW, criterion_of, draw_weights, measure, network_of
@@ -32,7 +32,7 @@ class Registration(Task):
 
     Args:
       config: the study's: `registration`, `gamma`, `samples`, `batch_size`.
-      study: the data.
+      data: the pairs.
 
     Raises:
       ConfigError: gamma is not one uniform number from 0 to 1.
@@ -42,17 +42,17 @@ class Registration(Task):
     gamma_range = (0.0, 1.0)
     probe_examples = 16
 
-    def __init__(self, config: Any, study: Study):
-        self.config, self.study = config, study
+    def __init__(self, config: Any, data: PairDataset):
+        self.config, self.data = config, data
         settings = config.registration
         check(config)
-        self.name, self.fingerprint = study.name, study.fingerprint
-        self.sizes = {part: len(pairs) for part, pairs in study.parts().items()}
+        self.name, self.fingerprint = data.name, data.fingerprint
+        self.sizes = {name: len(pairs) for name, pairs in data.parts().items()}
         self.primary, self.criterion = network_of(settings), criterion_of(settings)
-        self.example = (jnp.zeros((1, *study.shape)),) * 2
+        self.example = (jnp.zeros((1, *data.shape)),) * 2
         self.wording = Wording(
             score="Dice",
-            setting=f"{study.name}, pairs of {' x '.join(map(str, study.shape[:-1]))}, a VoxelMorph with widths "
+            setting=f"{data.name}, pairs of {' x '.join(map(str, data.shape[:-1]))}, a VoxelMorph with widths "
             f"{tuple(settings.network.encoder)} and {tuple(settings.network.decoder)}, all parameters but the last "
             "layer's generated from lambda in [0, 1]",
             gamma="the regularisation weight lambda",
@@ -61,23 +61,23 @@ class Registration(Task):
                 "in use, the best weight would be chosen.",
                 "The arm without a hypernetwork has one set of weights for all lambda, and does not see lambda: what "
                 "it scores says how much lambda is needed for at all.",
-                *study.notes,
+                *data.notes,
             ),
         )
 
     def train(self) -> Pairs:
         """All training images once, and the table of their pairs."""
-        part = self.study.train
-        return {"images": jnp.asarray(part.images), "pairs": jnp.asarray(part.pairs)}
+        pairs = self.data.train
+        return {"images": jnp.asarray(pairs.images), "pairs": jnp.asarray(pairs.pairs)}
 
     def take(self, examples: Pairs, indices: jax.Array) -> Pairs:
         """The images of some pairs."""
         moving, fixed = examples["pairs"][indices].T
         return {"moving": examples["images"][moving], "fixed": examples["images"][fixed]}
 
-    def held_out(self, part: str, count: int) -> Pairs:
-        """Pairs of a part, chosen at random, with their labels and the subject that each counts for."""
-        chosen = self.study.parts()[part]
+    def held_out(self, split: str, count: int) -> Pairs:
+        """Pairs of a split, chosen at random, with their labels and the subject that each counts for."""
+        chosen = self.data.parts()[split]
         rows = np.sort(permutation(len(chosen), self.config.registration.data.seed)[:count])
         moving, fixed = chosen.pairs[rows].T
         pairs = {
@@ -103,7 +103,7 @@ class Registration(Task):
         """Evenly spaced, both ends included."""
         return Gammas(np.linspace(*self.gamma_range, points)[:, None].astype(np.float32))
 
-    def inputs(self, batch: Pairs, beside: Any) -> tuple:
+    def inputs(self, batch: Pairs, aux_inputs: Any) -> tuple:
         """Moving and fixed images."""
         return (batch["moving"], batch["fixed"])
 
@@ -113,7 +113,7 @@ class Registration(Task):
 
     def predict(self, outputs: Field, held_out: Pairs) -> dict[str, jax.Array]:
         """What the registrations are worth, pair by pair."""
-        return measure(self.criterion, len(self.study.classes), outputs, held_out)
+        return measure(self.criterion, len(self.data.classes), outputs, held_out)
 
     def score(self, predictions: dict[str, jax.Array], held_out: Pairs) -> jax.Array:
         """Mean Dice of warped labels over the fixed weights."""
@@ -149,7 +149,7 @@ def check(config: Any) -> None:
 
 
 def check_files(config: Any) -> None:
-    """See `registration.schema.check_pairs`."""
+    """See `registration.settings.check_pairs`."""
     check_pairs(config.registration.data, GROUP)
 
 

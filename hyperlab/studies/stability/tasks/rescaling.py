@@ -48,7 +48,7 @@ class Rescaling(Task):
         check(config)
         settings, gamma = config.rescaling, config.gamma
         self.name, self.fingerprint = splits.name, splits.fingerprint
-        self.sizes = {part: len(split) for part, split in splits.parts().items()}
+        self.sizes = {name: len(split) for name, split in splits.parts().items()}
         self.classes, self.shape = len(splits.classes), splits.image_shape[:-1]
         widths = tuple(settings.widths)
         self.primary = UNet(widths, self.classes, convs_per_block=settings.convs_per_block)
@@ -72,12 +72,12 @@ class Rescaling(Task):
         """All training images."""
         return Examples.of(self.splits.train)
 
-    def held_out(self, part: str, count: int) -> Examples:
-        """Images of a part."""
-        split = self.splits.parts()[part]
-        if count < len(split):
-            split = split.take(stratified_subset(split.strata, count, self.config.rescaling.data.split_seed))
-        return Examples.of(split)
+    def held_out(self, split: str, count: int) -> Examples:
+        """Images of a split."""
+        held_out = self.splits.parts()[split]
+        if count < len(held_out):
+            held_out = held_out.take(stratified_subset(held_out.strata, count, self.config.rescaling.data.split_seed))
+        return Examples.of(held_out)
 
     def draw(self, seeds: np.ndarray, steps: range, per_sample: bool) -> Gammas:
         """Factors from the prior, with the sizes of the levels."""
@@ -95,9 +95,9 @@ class Rescaling(Task):
         sizes = size_table(self.shape, factors, len(self.primary.widths))
         return Gammas(factors[..., None].astype(np.float32), sizes)
 
-    def inputs(self, batch: Examples, beside: jax.Array) -> tuple:
+    def inputs(self, batch: Examples, aux_inputs: jax.Array) -> tuple:
         """The images, and the sizes of the levels."""
-        return (batch.images, beside)
+        return (batch.images, aux_inputs)
 
     def loss(self, outputs: jax.Array, batch: Examples, gamma: jax.Array) -> jax.Array:
         """Mean cross-entropy plus soft Dice."""

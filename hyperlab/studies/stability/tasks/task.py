@@ -14,15 +14,15 @@ PyTree = Any
 
 
 class Gammas(NamedTuple):
-    """Conditioning inputs, and what goes with them that is made on the host.
+    """Conditioning inputs, and further inputs that go with them and are made on the host.
 
     Attributes:
       values: float32 `[..., d]`, what a hypernetwork sees.
-      beside: a tree of arrays with the same leading axes, which every network sees; `()` for nothing.
+      aux_inputs: a tree of arrays with the same leading axes, which every network sees; `()` for none.
     """
 
     values: Any
-    beside: PyTree = ()
+    aux_inputs: PyTree = ()
 
 
 class Wording(NamedTuple):
@@ -103,7 +103,7 @@ class Task(abc.ABC):
         """All training examples, on the device."""
 
     @abc.abstractmethod
-    def held_out(self, part: str, count: int) -> PyTree:
+    def held_out(self, split: str, count: int) -> PyTree:
         """So many examples of `validation` or `test`, on the device; the same ones whenever it is called."""
 
     @abc.abstractmethod
@@ -125,7 +125,7 @@ class Task(abc.ABC):
         return jax.tree.map(lambda array: array[indices], examples)
 
     @abc.abstractmethod
-    def inputs(self, batch: PyTree, beside: PyTree) -> tuple:
+    def inputs(self, batch: PyTree, aux_inputs: PyTree) -> tuple:
         """What the primary is called with, for a batch or for held-out examples."""
 
     @abc.abstractmethod

@@ -1,0 +1,292 @@
+"""The stability study: arms on one task, each tuned over initialisers and rates, and trained as stacks of runs."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from hyperlab.data import batch_indices
+from hyperlab.errors import ConfigError
+from hyperlab.hypernet import own_start
+from hyperlab.studies import tuning
+from hyperlab.studies.base import Chosen, Study
+from hyperlab.studies.record import write_json
+from hyperlab.studies.stability import networks, tasks
+from hyperlab.studies.stability.arms import ARMS, INITIALIZERS, Arm, Cell, Run, Setting, cells_of, chosen_setting
+from hyperlab.studies.stability.programs import Batches, Data, Programs
+from hyperlab.studies.stability.schema import check, check_lengths
+from hyperlab.studies.stability.tasks import Task
+from hyperlab.train import durations, mesh, optimizers, rngs
+from hyperlab.train.checkpoints import Checkpoints
+from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.units import Measurements, kept
+
+
+class Stability(Study[Cell]):
+    """Trains the arms of the study; the data are a task's. A unit holds several runs: rates, each under every seed."""
+
+    lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score",
+             "checkpoint_every")  # fmt: skip
+    counted = "run-step"
+    data: Task
+
+    def __init__(self, config: Any, data: Task, folder: Any, stop: Any):
+        super().__init__(config, data, folder, stop)
+        self.task = task = data
+        self.length = length_of(config, task)
+        self.initial_key = rngs.stream(self.root, "initial")
+        train, gammas = task.train(), jax.device_put(task.fixed())
+        # As many in both phases, so that they share the compiled steps.
+        count = min(config.curve_examples, task.sizes["validation"], task.sizes["test"])
+        held_out = {TUNE: "validation", REPORT: "test"}
+        self.curve_data = {phase: Data(train, task.held_out(split, count), gammas) for phase, split in held_out.items()}
+        # Tuning looks at the curves alone; what is reported in the end is measured on the whole test split.
+        whole = Data(train, task.held_out("test", task.sizes["test"]), gammas)
+        self.final_data = {TUNE: self.curve_data[TUNE], REPORT: whole}
+        self.runs_per_program = config.runs_per_program or (1 if jax.default_backend() == "cpu" else 16)
+
+    @classmethod
+    def load(cls, config: Any, folder: Path | None = None) -> Task:
+        """The task of a config, with its data."""
+        check(config)
+        task = tasks.load(config)
+        for name in config.arms:
+            if ARMS[name].per_sample and not task.per_sample:
+                raise ConfigError(
+                    f"arms: {name!r} has one gamma per sample, which {config.task} cannot have in a batch"
+                )
+        check_lengths(config, length_of(config, task))
+        return task
+
+    @staticmethod
+    def write_page(folder: Path) -> Path:
+        """See `page.write`."""
+        from hyperlab.studies.stability import page
+
+        return page.write(folder)
+
+    # -- what there is to do -----------------------------------------------------------------------------------
+
+    def cells(self) -> list[Cell]:
+        """Every arm with every optimizer."""
+        return cells_of(self.config)
+
+    def trials(self, cell: Cell) -> int:
+        """Every initialiser at every rate."""
+        return len(ARMS[cell.arm].initializers) * len(self.config.rates[cell.optimizer])
+
+    def steps(self, cell: Cell, phase: str) -> int:
+        """Of one run."""
+        return self.length
+
+    def prepare(self) -> None:
+        """How the report speaks of the task."""
+        write_json(self.folder, "task.json", self.task.wording._asdict())
+
+    def score(self, measured: Measurements) -> np.ndarray:
+        """`[runs]`, mean score along the run: it rewards speed as well as the end, and every run has one."""
+        return measured["curve/score"].mean(1)
+
+    def curve(
+        self, cell: Cell, seed: Sequence[int], measured: Measurements
+    ) -> Iterable[tuple[int, dict[str, float], str]]:
+        """Medians over runs of the score and of the gradient norm."""
+        name = self.task.wording.score.lower()
+        for index, score in enumerate(np.median(measured["curve/score"], 0)):
+            yield index * self.config.evaluate_every, {name: score}, f"{cell.key}/test"
+        for step, norm in enumerate(np.median(measured["curve/gradient_theta"], 0)):
+            yield step, {"gradient_norm": norm}, f"{cell.key}/train"
+
+    # -- choices: of an initialiser and a rate, all seeds at once --------------------------------------------------
+
+    def tune(self) -> Chosen | None:
+        """The initialiser and the learning rate of each cell, for `choices.json`; None after a stop."""
+        cells = self.cells()
+        choices = self.in_parallel(self._tune, cells)
+        return None if None in choices else {cell.key: choice for cell, choice in zip(cells, choices, strict=True)}
+
+    def _tune(self, cell: Cell) -> dict[str, Any] | None:
+        arm, seeds = ARMS[cell.arm], self.tuning_seeds
+
+        def measure(index: int, runs: list[tuple[float, int]]) -> np.ndarray | None:
+            rates = tuple(dict.fromkeys(rate for rate, _ in runs))
+            result = self.train(cell, Setting(arm.initializers[index], rates), seeds, TUNE)
+            return None if result is None else self.score(result)
+
+        rates, widenings = self.config.rates[cell.optimizer], self.config.widenings
+        choice = tuning.choose(len(arm.initializers), rates, seeds, measure, widenings=widenings)
+        if choice is None:
+            return None
+        return choice.record(arm.initializers) | {
+            "label": arm.label,
+            "definition": arm.variant(arm.initializers[choice.variant]).definition(),
+            "learning_rate": choice.rate * arm.rate_factor,
+        }
+
+    def setting(self, chosen: Chosen, cell: Cell) -> Setting:
+        """What was chosen for a cell."""
+        return chosen_setting(chosen[cell.key])
+
+    def jobs(self, chosen: Chosen) -> list[tuple[Cell, Setting, Sequence[int]]]:
+        """One unit a cell, with all fresh seeds."""
+        return [(cell, self.setting(chosen, cell), self.report_seeds) for cell in self.cells()]
+
+    # -- training ----------------------------------------------------------------------------------------------
+
+    def train(self, cell: Cell, setting: Setting, seed: Sequence[int], phase: str) -> Measurements | None:
+        """Trains a cell at some rates under some seeds, or reads what is known of it.
+
+        Returns:
+          `{measurement: [runs, ...]}`, the seeds of the first rate first: `final/...` on all held-out examples,
+          `curve/...` along training, `probe/...` against gamma (hypernetworks of the report phase); None after a stop.
+        """
+        name, variant = cell.unit_name(phase, setting, seed), ARMS[cell.arm].variant(setting.initializer)
+        runs, size = [Run(rate, one) for rate in setting.rates for one in seed], self.runs_per_program
+
+        def compute() -> Measurements | None:
+            stacks = []
+            for start in range(0, len(runs), size):
+                stack = self._stack(f"{name}/{start}", cell.optimizer, variant, runs[start : start + size], phase)
+                if stack is None:
+                    return None
+                stacks.append(stack)
+            return {key: np.concatenate([stack[key] for stack in stacks]) for key in stacks[0]}
+
+        return self.unit(name, len(runs) * self.length, compute, further=_further(variant, runs))
+
+    def _stack(self, name: str, optimizer: str, variant: Arm, runs: list[Run], phase: str) -> Measurements | None:
+        if self.stop.requested:
+            return None
+        # A short stack is filled up with copies of its last run, so that every stack fits the same program.
+        count = len(runs)
+        runs = runs + [runs[-1]] * (self.runs_per_program - count)
+        rates = np.array([run.learning_rate for run in runs], np.float32)
+        seeds = np.array([run.seed + 10_000 * variant.stream for run in runs], np.uint32)
+        data, programs = self.curve_data[phase], self.programs(_architecture(variant), optimizer)
+        keys, own = self.own(seeds)
+        probes: dict[str, list[np.ndarray]] = {}
+
+        def probe(state, step, stop) -> None:
+            for key, value in programs.probe(state, own, data).items():
+                probes.setdefault(f"probe/{key}", []).append(np.asarray(value))
+
+        probing = phase == REPORT and variant.hypernetwork
+        call, saves = self.config.steps_per_call, self.config.checkpoint_every
+        checkpoints = Checkpoints(self._saves(name, variant, runs[:count]), anew=True) if saves else None
+        state = self.fit(
+            self._over_devices(self.starter(_initial(variant), optimizer)(keys, rates, own)),
+            lambda state, batch, key: programs.advance(state, batch, data),
+            lambda step: self._batches(seeds, step, variant.per_sample),
+            steps=self.length,
+            key=self.initial_key,  # not used: the batches hold the gammas
+            runs=count,
+            place=self._over_devices,
+            steps_per_call=call,
+            evaluate=probe if probing else None,
+            evaluate_every=max(1, self.length // 3 // call) * call if probing else 0,
+            checkpoints=checkpoints,
+            save_every=saves,
+            meta={"unit": name},
+        )
+        if state is None:
+            return None
+        self.reads_test(phase, count)
+        state, final = programs.finish(state, self.final_data[phase])
+        result = {f"final/{key}": value for key, value in final.items()}
+        result |= {f"curve/{key}": value for key, value in state.history.items()}
+        result |= {key: np.stack(values, 1) for key, values in probes.items()}
+        result |= {"seed": np.array([run.seed for run in runs]), "learning_rate": rates}
+        if checkpoints is not None:
+            checkpoints.delete()
+        return {key: np.asarray(value)[:count] for key, value in result.items()}
+
+    def _batches(self, seeds: np.ndarray, step: int, per_sample: bool) -> Batches:
+        """What the steps of one call see, of every run."""
+        every, call = self.config.evaluate_every, self.config.steps_per_call
+        steps = range(step, step + call)
+        indices = batch_indices(seeds.tolist(), steps, self.task.sizes["train"], self.config.batch_size)
+        drawn = Batches(indices, self.task.draw(seeds, steps, per_sample))
+        return jax.tree.map(lambda x: x.reshape(len(seeds), call // every, every, *x.shape[2:]), drawn)
+
+    def _saves(self, name: str, variant: Arm, runs: list[Run]) -> Path:
+        """Where a stack saves its state; one that was left by other settings is not gone on from."""
+        folder, basis = self.folder.checkpoints / self.files.path(name).stem, self.files.basis
+        if basis is None or (basis.trusted and folder.exists()):  # of a version that did not tell them apart
+            return folder
+        return folder.with_name(f"{folder.name}-{self.files.stamp(_further(variant, runs))}")
+
+    # -- programs: everything that decides one is in its key; arms that differ in draws or rates share them --------
+
+    @kept
+    def programs(self, architecture: Arm, optimizer: str) -> Programs:
+        """The compiled functions of an architecture."""
+        return Programs(
+            task=self.task,
+            model=self._model(architecture),
+            optimizer=lambda rate, params: optimizers.build({"name": optimizer, "learning_rate": rate}, params),
+            steps=self.length,
+            evaluate_every=self.config.evaluate_every,
+        )
+
+    @functools.cached_property
+    def own(self):
+        """`seeds -> (keys, the primary's own variables)`: the same for every arm."""
+
+        def one(seed):
+            key = jax.random.fold_in(self.initial_key, seed)
+            return jax.random.clone(key), own_start(self.task.primary, key, *self.task.example)
+
+        return jax.jit(jax.vmap(one))
+
+    @kept
+    def starter(self, initial: Arm, optimizer: str):
+        """`(keys, rates, own) -> states` of a variant before the first step."""
+        return self.programs(_architecture(initial), optimizer).starter(self._model(initial))
+
+    def _model(self, variant: Arm):
+        hypernet, task = self.config.hypernet, self.task
+        return networks.build(
+            variant,
+            task.primary,
+            *task.example,
+            gamma_range=task.gamma_range,
+            standardized=task.standardized,
+            gamma_dim=task.gamma_dim,
+            select=task.select,
+            hidden=tuple(hypernet.hidden),
+            activation=hypernet.activation,
+            scale_by_dimension=hypernet.scale_by_dimension,
+        )
+
+    def _over_devices(self, stack: Any) -> Any:
+        """Runs of a stack go to different devices where they divide by them."""
+        devices = len(jax.devices())
+        if devices == 1 or self.runs_per_program % devices:
+            return jax.device_put(stack)
+        rows = jax.sharding.NamedSharding(mesh.make_mesh({"data": devices}), PartitionSpec("data"))
+        return jax.device_put(stack, rows)
+
+
+def length_of(config: Any, task: Task) -> int:
+    """Steps of one run."""
+    return durations.steps(config.train_length, batch_size=config.batch_size, examples=task.sizes["train"])
+
+
+def _further(variant: Arm, runs: list[Run]) -> dict[str, Any]:
+    """What a unit depends on beside the config: its name says neither what was chosen nor which seeds."""
+    return {"initializer": variant.initializer, "runs": [list(run) for run in runs]}
+
+
+def _initial(variant: Arm) -> Arm:
+    """What decides a run's first state, apart from its seed."""
+    return dataclasses.replace(variant, label="", stream=0, rate_factor=1.0)
+
+
+def _architecture(variant: Arm) -> Arm:
+    """What decides a run's compiled steps: variants of an arm, which differ in their initialiser, share them."""
+    return dataclasses.replace(_initial(variant), initializers=INITIALIZERS[:1])
