@@ -59,7 +59,7 @@ def units(task, tmp_path_factory):
 def test_one_mask_holds_at_every_factor_and_nothing_else_moves(task, units, params, thetas):
     masks = masking.make(METHODS["global_magnitude"], units.trial, {"params": params}, 2.0, seed=0, key=KEY)
     before = trees.flatten(thetas(params))
-    after = trees.flatten(thetas(pruning.apply(params, task.spread(masks, params))))
+    after = trees.flatten(thetas(pruning.apply(params, task.parameter_masks(masks, params))))
     for path, mask in trees.flatten(masks).items():
         assert not np.any(after[path][:, ~mask])
         np.testing.assert_array_equal(after[path][:, mask], before[path][:, mask])
@@ -130,7 +130,7 @@ def test_counts_are_those_of_theta_and_zeros_stay_in_training(task, units, theta
 
 
 def test_each_point_by_itself_is_a_network_for_each(task, units):
-    assert {float(task.at("0.25").indices(0, step).factor[0, 0]) for step in range(3)} == {0.25}
+    assert {float(task.restrict("0.25").indices(0, step).factor[0, 0]) for step in range(3)} == {0.25}
     one = units.measure("magnitude_apart", 4.0, 0.01, 100, REPORT)
     at = [one[f"test/dice_at_{point}"] for point in ("0.25", "0.5")]
     np.testing.assert_allclose(one["test/dice"], np.mean(at, 0))
@@ -142,7 +142,7 @@ def test_each_point_by_itself_is_a_network_for_each(task, units):
 def test_without_a_hypernetwork_the_parameters_are_pruned_as_they_are():
     plain = load(small(network="plain"), None)
     params = jax.eval_shape(plain.init, jax.random.key(0))["params"]
-    assert plain.pruned(params) is params and plain.spread(params, params) is params
+    assert plain.pruned(params) is params and plain.parameter_masks(params, params) is params
 
 
 @pytest.mark.parametrize(
