@@ -13,6 +13,7 @@ import optax
 from hyperlab.errors import ConfigError
 
 PyTree = Any
+Number = float | jax.Array
 
 
 class SlowMoState(NamedTuple):
@@ -25,7 +26,7 @@ class SlowMoState(NamedTuple):
     buffer: PyTree
 
 
-def slowmo(rate: float = 1.0, momentum: float = 0.5) -> optax.GradientTransformationExtraArgs:
+def slowmo(rate: Number = 1.0, momentum: Number = 0.5) -> optax.GradientTransformationExtraArgs:
     """Slow momentum: u <- momentum u + delta / gamma, then anchor <- anchor - rate gamma u.
 
     It is not SGD with momentum on the pseudo-gradient: the buffer holds delta / gamma, so that what it remembers of
@@ -37,7 +38,8 @@ def slowmo(rate: float = 1.0, momentum: float = 0.5) -> optax.GradientTransforma
     Source: Wang, Tantia, Ballas and Rabbat 2020, arXiv 1910.00643, algorithm 1.
 
     Args:
-      rate: alpha, the slow learning rate, positive. The effective step is rate / (1 - momentum).
+      rate: alpha, the slow learning rate, positive. The effective step is rate / (1 - momentum). Like the momentum it
+        may be an array, also a traced one, whose range is not checked then: one program for all numbers.
       momentum: beta, in [0, 1).
 
     Returns:
@@ -53,9 +55,9 @@ def slowmo(rate: float = 1.0, momentum: float = 0.5) -> optax.GradientTransforma
     >>> [round(float(value[0]), 4) for value in (state.buffer, moved)]
     [5.0, -0.25]
     """
-    if not rate > 0:
+    if not isinstance(rate, jax.Array) and not rate > 0:
         raise ConfigError(f"the slow learning rate is positive, got {rate}")
-    if not 0 <= momentum < 1:
+    if not isinstance(momentum, jax.Array) and not 0 <= momentum < 1:
         raise ConfigError(f"the slow momentum is in [0, 1), got {momentum}")
 
     def init(params: PyTree) -> SlowMoState:
@@ -95,9 +97,11 @@ OUTERS = {
 
 
 def outer_optimizer(
-    kind: str, rate: float | None = None, momentum: float | None = None
+    kind: str, rate: Number | None = None, momentum: Number | None = None
 ) -> optax.GradientTransformationExtraArgs:
     """The outer optimizer of a kind of method; numbers that are None are the usual ones of `OUTERS`.
+
+    Numbers may be arrays, also traced ones, so that one compiled program serves all of them.
 
     >>> updates, _ = (outer := outer_optimizer("lookahead")).update(jnp.ones(1), outer.init(jnp.zeros(1)))
     >>> updates.tolist()
@@ -109,5 +113,6 @@ def outer_optimizer(
     if form == "slowmo":
         return slowmo(rate, momentum)
     # no weight decay and no clipping: those are the inner steps' business
-    found = optax.sgd(rate, momentum=momentum or None, nesterov=form == "nesterov")
+    without = not isinstance(momentum, jax.Array) and momentum == 0
+    found = optax.sgd(rate, momentum=None if without else momentum, nesterov=form == "nesterov")
     return optax.with_extra_args_support(found)

@@ -71,6 +71,16 @@ class Survival(NamedTuple):
 # -- contrasts ----------------------------------------------------------------------------------------------------
 
 
+def names_of(contrast: str) -> tuple[str, str]:
+    """The two arms that a contrast compares, by its name.
+
+    >>> names_of("slowmo - local")
+    ('slowmo', 'local')
+    """
+    first, second = contrast.split(" - ")
+    return first, second
+
+
 def contrasts(
     pairs: Mapping[str, tuple[Any, Any]], *, better: str = "higher", confidence: float = 0.95
 ) -> dict[str, Contrast]:

@@ -102,7 +102,7 @@ class Classification(Task):
         )
         return losses.cross_entropy(logits, labels).mean(), changed
 
-    def still(self, params, collections, examples, indices) -> jax.Array:
+    def deterministic_loss(self, params, collections, examples, indices) -> jax.Array:
         """Mean cross-entropy of the network as it would be used."""
         logits = self._apply({"params": params, **collections}, examples[0][indices], train=False)
         return losses.cross_entropy(logits, examples[1][indices]).mean()

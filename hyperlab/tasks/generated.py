@@ -89,11 +89,11 @@ class Generated(Task):
         """The network at the largest of the fixed factors, on one image."""
         return self.example_at(max(self.factors))
 
-    def front(self) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+    def operating_points(self) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
         """The network at each of the fixed factors."""
         return {f"{factor:.3g}": self.example_at(factor) for factor in self.factors}
 
-    def at(self, point: str) -> "Generated":
+    def restrict(self, point: str) -> "Generated":
         """The same network at one of the fixed factors alone."""
         alone = copy.copy(self)  # programs are shared: none of them depends on the factors
         alone.always = next(factor for factor in self.factors if f"{factor:.3g}" == point)
@@ -112,7 +112,7 @@ class Generated(Task):
 
         return jax.jit(worth)
 
-    def spread(self, masks: Any, params: Any) -> Any:
+    def parameter_masks(self, masks: Any, params: Any) -> Any:
         """Masks of theta as masks of theta0 and of the columns of the head."""
         if self.model is None:
             return masks
@@ -120,9 +120,9 @@ class Generated(Task):
         columns = np.concatenate([np.ravel(kept[record.path]) for record in self.model.spec])
         head = {path: np.ones(leaf.shape, bool) for path, leaf in trees.flatten(params["hypernet"]).items()}
         head["head/kernel"][:, : len(columns)] &= columns  # the rest is padding
-        spread = {f"theta0/{path}": mask for path, mask in kept.items()}
-        spread |= {f"hypernet/{path}": mask for path, mask in head.items()}
-        return trees.unflatten(spread, params)
+        of_params = {f"theta0/{path}": mask for path, mask in kept.items()}
+        of_params |= {f"hypernet/{path}": mask for path, mask in head.items()}
+        return trees.unflatten(of_params, params)
 
 
 def root_mean_square(values: jax.Array) -> jax.Array:

@@ -42,7 +42,7 @@ class Hypernetwork(Classification):
         logits = self.model.apply({"params": params}, gamma, examples[0][indices], train=False)
         return losses.cross_entropy(logits, examples[1][indices]).mean(), None
 
-    def still(self, params, collections, examples, indices) -> jax.Array:
+    def deterministic_loss(self, params, collections, examples, indices) -> jax.Array:
         """Mean cross-entropy over gammas along the range."""
         logits = jax.vmap(lambda gamma: self.model.apply({"params": params}, gamma, examples[0][indices], train=False))
         labels = examples[1][indices]

@@ -79,7 +79,7 @@ class ImageFolder(Classification):
         )
         return losses.cross_entropy(logits, labels).mean(), changed
 
-    def still(self, params, collections, examples, indices) -> jax.Array:
+    def deterministic_loss(self, params, collections, examples, indices) -> jax.Array:
         """Mean cross-entropy of the network as it would be used."""
         images, labels = indices
         return losses.cross_entropy(self._apply({"params": params, **collections}, images, train=False), labels).mean()

@@ -90,7 +90,7 @@ class InContext(Task):
         keys = {"augmentation": keys["augmentation"], "network": keys["dropout"]}
         return trial.episode_loss(params, {}, (examples, indices), keys)[0], None
 
-    def still(self, params, collections, examples, indices) -> jax.Array:
+    def deterministic_loss(self, params, collections, examples, indices) -> jax.Array:
         """Cross-entropy and soft Dice of episodes as they are."""
         episode = examples.gather(indices)
         logits = self.trial.module.apply(

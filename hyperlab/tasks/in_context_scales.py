@@ -148,7 +148,7 @@ class InContextScales(Generated, InContext):
     def _at(self, place: Any) -> Trial:
         return dataclasses.replace(self.trial, module=Rescaled(self.module, self.theta, self.branches, place))
 
-    def still(self, params, collections, examples, indices: Placed) -> jax.Array:
+    def deterministic_loss(self, params, collections, examples, indices: Placed) -> jax.Array:
         """The same loss of episodes as they are, mean over the fixed factors."""
         losses = [self._still_at(self.theta(params, at), float(at[0]), examples, indices) for at in self.fixed()]
         return jnp.stack(losses).mean()

@@ -137,7 +137,7 @@ class ScaleSpace(Generated):
 
         return jax.lax.map(one, indices).mean(), None
 
-    def still(self, params, collections, examples, indices: Drawn) -> jax.Array:
+    def deterministic_loss(self, params, collections, examples, indices: Drawn) -> jax.Array:
         """The same loss, mean over the fixed factors."""
         rows = indices.rows[0]
 

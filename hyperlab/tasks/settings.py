@@ -18,6 +18,25 @@ from hyperlab.train.schema import under
 _FACTOR = Number("", above=0, high=1)
 
 
+def defaults() -> dict[str, dict[str, Any]]:
+    """The groups of a study's config that some tasks read and the others ignore.
+
+    >>> sorted(defaults())
+    ['hypernet', 'scale_space', 'tasks']
+    """
+    tasks = {"store": "", "size": (32, 32), "development": ("further-synthetic",), "queries": 40}
+    tasks |= {"held_out": ("held-out-synthetic",), "widths": (8, 8, 8), "support": 8}
+    tasks |= {"network": "hypernetwork", "factors": (0.5, 0.75, 1.0)}  # of `in_context_scales`
+    front = {"network": "hypernetwork", "widths": (8, 8, 8), "convs_per_block": 1}
+    front |= {"prior": "uniform", "low": 0.0, "high": 0.5, "factors": (0.1, 0.2, 0.3, 0.4, 0.5)}
+    front |= {"size": (32, 32), "count": 200, "difficulty": 0.05}
+    return {
+        "hypernet": {"hidden": (16, 32)},  # of all that generate parameters
+        "tasks": tasks,  # of `in_context` and `in_context_scales`
+        "scale_space": front,  # network "plain": one theta for all factors; count and difficulty: of the shapes
+    }
+
+
 def network() -> dict[str, Field]:
     """The group `network`: a classifier."""
     return under(
@@ -50,7 +69,7 @@ def optimizer(schedules: tuple[str, ...]) -> dict[str, Field]:
 
 
 def tasks() -> dict[str, dict[str, Field]]:
-    """The groups of `compression.tasks.settings`, which some tasks read and the others ignore, by title."""
+    """The groups of `defaults`, which some tasks read and the others ignore, by title."""
     store = {
         "store": Text("folder of a store of tasks; empty: tasks that are drawn"),
         "size": settings.size("of all images"),

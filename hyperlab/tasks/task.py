@@ -1,4 +1,4 @@
-"""What the pruning study has to know of a task; everything else is the same for all of them."""
+"""What the pruning and the local SGD study have to know of a task; everything else is the same for all of them."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +81,7 @@ class Task(abc.ABC):
         """The training loss of a batch, a scalar, and the updated collections; a pure function."""
 
     @abc.abstractmethod
-    def still(self, params: PyTree, collections: PyTree, examples: PyTree, indices: PyTree) -> jax.Array:
+    def deterministic_loss(self, params: PyTree, collections: PyTree, examples: PyTree, indices: PyTree) -> jax.Array:
         """The loss of a batch without dropout, augmentation or batch statistics: what scores of pruning look at."""
 
     @abc.abstractmethod
@@ -105,19 +105,19 @@ class Task(abc.ABC):
         """
         return params
 
-    def spread(self, masks: PyTree, params: PyTree) -> PyTree:
+    def parameter_masks(self, masks: PyTree, params: PyTree) -> PyTree:
         """Masks of what is pruned as masks of the parameters, which keep it so in training."""
         return masks
 
     def gradients(self, params: PyTree, collections: PyTree, examples: PyTree, indices: PyTree) -> PyTree:
-        """Gradients of `still`, a tree like what is pruned; a pure function."""
-        return jax.grad(self.still)(params, collections, examples, indices)
+        """Gradients of `deterministic_loss`, a tree like what is pruned; a pure function."""
+        return jax.grad(self.deterministic_loss)(params, collections, examples, indices)
 
-    def front(self) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+    def operating_points(self) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
         """What `example` is, at each point of a front by name; empty for a network that has none."""
         return {}
 
-    def at(self, point: str) -> "Task":
+    def restrict(self, point: str) -> "Task":
         """The task at one point of its front: it trains, scores and measures there alone, with the same programs.
 
         Raises:

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import pruning as study
+from experiments import pruning as experiment
 from hyperlab import pruning, trees
 from hyperlab.errors import ConfigError
 from hyperlab.nn import level_sizes
-from hyperlab.studies.pruning import METHODS, Units, masking
+from hyperlab.studies.pruning import METHODS, Cell, masking
+from hyperlab.studies.pruning.study import Pruning
 from hyperlab.tasks import load
 from hyperlab.train.phases import REPORT, TUNE
 
@@ -20,7 +21,7 @@ FACTORS = (0.25, 0.5, 0.01, 0.1, 0.37)
 
 
 def small(**changes):
-    config = study.get_config()
+    config = experiment.get_config()
     config.task, config.data.name, config.data.limit = "scale_space", "shapes", 8
     config.hypernet.hidden = (3,)
     config.scale_space.update({"size": (16, 16), "count": 40, "widths": (2, 2), "factors": (0.25, 0.5)})
@@ -37,8 +38,8 @@ def task():
 
 
 @pytest.fixture(scope="module")
-def params(units):
-    return units.trial.init(jax.random.key(0))["params"]
+def params(study):
+    return study.programs.init(jax.random.key(0))["params"]
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +49,22 @@ def thetas(task):
 
 
 @pytest.fixture(scope="module")
-def units(task, tmp_path_factory):
+def study(task, tmp_path_factory):
     folder = SimpleNamespace(path=tmp_path_factory.mktemp("run"), mark=lambda _: None)
-    progress = SimpleNamespace(update=lambda *_, **__: None)
-    made = Units(task.config, task, folder, progress, SimpleNamespace(requested=False))
+    made = Pruning(task.config, task, folder, SimpleNamespace(requested=False))
     made.parent_rate = 0.01
     return made
 
 
-def test_one_mask_holds_at_every_factor_and_nothing_else_moves(task, units, params, thetas):
-    masks = masking.make(METHODS["global_magnitude"], units.trial, {"params": params}, 2.0, seed=0, key=KEY)
+def test_one_mask_holds_at_every_factor_and_nothing_else_moves(task, study, params, thetas):
+    masks = masking.make(METHODS["global_magnitude"], study.programs, {"params": params}, 2.0, seed=0, key=KEY)
     before = trees.flatten(thetas(params))
-    after = trees.flatten(thetas(pruning.apply(params, task.spread(masks, params))))
+    after = trees.flatten(thetas(pruning.apply(params, task.parameter_masks(masks, params))))
     for path, mask in trees.flatten(masks).items():
         assert not np.any(after[path][:, ~mask])
         np.testing.assert_array_equal(after[path][:, mask], before[path][:, mask])
     kept = sum(int(mask.sum()) for mask in jax.tree.leaves(masks))
-    assert kept == trees.count(units.pruned) // 2
+    assert kept == trees.count(study.counts.pruned) // 2
 
 
 def test_an_entry_is_worth_its_root_mean_square_over_the_front(task, params, thetas):
@@ -117,32 +117,32 @@ def test_gradients_are_by_theta(task, params):
     np.testing.assert_allclose(found["classifier/bias"][1], expected, rtol=0.02)
 
 
-def test_counts_are_those_of_theta_and_zeros_stay_in_training(task, units, thetas, monkeypatch):
+def test_counts_are_those_of_theta_and_zeros_stay_in_training(task, study, thetas, monkeypatch):
     seen, measure = [], task.measure
     monkeypatch.setattr(task, "measure", lambda v, part: seen.append(v["params"]) or measure(v, part))
-    one = units.measure("iterative_magnitude", 4.0, 0.01, 100, TUNE)
-    total = trees.count(units.pruned)
+    one = study.train(Cell("iterative_magnitude", 4.0), 0.01, 100, TUNE)
+    total = trees.count(study.counts.pruned)
     assert one["size/parameters"] == total and abs(one["size/nonzero"] - total / 4) < 1
     for path, values in trees.flatten(thetas(seen[-1])).items():
         assert (values != 0).any(0).sum() <= one[f"kept/{path}"]
-    assert one["size/nonzero_macs_at_0.25"] < one["size/nonzero_macs_at_0.5"] < units.front()["0.5"][1]
+    assert one["size/nonzero_macs_at_0.25"] < one["size/nonzero_macs_at_0.5"] < study.counts.macs_at_points()["0.5"][1]
     assert one["size/nonzero_macs_at_0.5"] == one["size/nonzero_macs"]
 
 
-def test_each_point_by_itself_is_a_network_for_each(task, units):
-    assert {float(task.at("0.25").indices(0, step).factor[0, 0]) for step in range(3)} == {0.25}
-    one = units.measure("magnitude_apart", 4.0, 0.01, 100, REPORT)
+def test_each_point_by_itself_is_a_network_for_each(task, study):
+    assert {float(task.restrict("0.25").indices(0, step).factor[0, 0]) for step in range(3)} == {0.25}
+    one = study.train(Cell("magnitude_apart", 4.0), 0.01, 100, REPORT)
     at = [one[f"test/dice_at_{point}"] for point in ("0.25", "0.5")]
     np.testing.assert_allclose(one["test/dice"], np.mean(at, 0))
     assert task.factors == (0.25, 0.5) and task.always is None
-    shared = units.measure("global_magnitude", 4.0, 0.01, 100, REPORT)
+    shared = study.train(Cell("global_magnitude", 4.0), 0.01, 100, REPORT)
     assert str(one["mask"]) != str(shared["mask"]) and str(one["parent"]) == str(shared["parent"])
 
 
 def test_without_a_hypernetwork_the_parameters_are_pruned_as_they_are():
     plain = load(small(network="plain"), None)
     params = jax.eval_shape(plain.init, jax.random.key(0))["params"]
-    assert plain.pruned(params) is params and plain.spread(params, params) is params
+    assert plain.pruned(params) is params and plain.parameter_masks(params, params) is params
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ def test_bad_settings_are_one_error(changes, message):
         load(small(**changes), None)
 
 
-def test_sets_without_a_class_a_pixel_and_scores_of_parameters_are_refused(task, units):
+def test_sets_without_a_class_a_pixel_and_scores_of_parameters_are_refused(task, study):
     config = small(size=())
     config.data.name = "digits"
     with pytest.raises(ConfigError, match="one class an image"):
         load(config, None)
     with pytest.raises(ConfigError, match="GraSP needs the Hessian of what is pruned"):
-        units.measure("grasp", 4.0, 0.01, 100, REPORT)
+        study.train(Cell("grasp", 4.0), 0.01, 100, REPORT)

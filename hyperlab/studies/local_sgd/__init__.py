@@ -1,8 +1,5 @@
-"""The room of the local SGD study: arms, programs that advance replicas, units of training on disk."""
+"""The local SGD study, from a config to its page: arms, replicas, training, results, figures."""
 
-from hyperlab.studies.local_sgd.arms import ARMS, Arm, find
-from hyperlab.studies.local_sgd.programs import Trial
-from hyperlab.studies.local_sgd.units import Cell, Units
-from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.studies.local_sgd.arms import ARMS, Arm, Cell, find
 
-__all__ = ["ARMS", "FIRST_REPORT_SEED", "REPORT", "TUNE", "Arm", "Cell", "Trial", "Units", "find"]
+__all__ = ["ARMS", "Arm", "Cell", "find"]

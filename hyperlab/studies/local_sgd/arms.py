@@ -6,18 +6,48 @@ tuned in is its own space; every arm gets the same number of trials over it. Add
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from hyperlab import local_sgd
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.studies.local_sgd.outer import FORMS, adjustable
+from hyperlab.studies.search import Axis, draw
 
 # Beside the inner rate, whose axis is the config's: `(low, high)`, drawn uniformly.
 MOMENTUM = {"beta": (0.1, 0.9)}
 OUTER_RATE = {"outer_rate": (0.1, 1.0)}
 NUMBERS = ("rate", "outer_rate", "beta")
+FORMS = ("average", "slowmo", "nesterov")
 KINDS = ("synchronous", "local", "post_local", "hierarchical")
 GROUPS = 2  # of replicas, in the hierarchical arm
 EVERY = 4  # averages within groups in a round of it, the last one being the round's end
+
+
+COMPUTE = "compute"  # the unit that holds the measured seconds of a step
+
+
+class Cell(NamedTuple):
+    """What is tuned by itself: an arm at one H, with one number of replicas."""
+
+    arm: str
+    period: int
+    replicas: int
+
+    @property
+    def name(self) -> str:
+        """For files and tables.
+
+        >>> Cell("local", 16, 8).name
+        'local/16/8'
+        """
+        return f"{self.arm}/{self.period}/{self.replicas}"
+
+    @property
+    def key(self) -> str:
+        """Numbers are chosen for every cell by itself."""
+        return self.name
+
+    def unit_name(self, phase: str, trial: int, seed: int) -> str:
+        """Of one training, with the numbers of a trial."""
+        return f"{self.name}/{phase}/{trial}/{seed}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,35 +105,20 @@ class Arm:
         """
         if self.kind == "hierarchical":
             return period % EVERY == 0 and replicas % GROUPS == 0 and replicas > GROUPS
-        if self.kind == "synchronous" and not self.accumulate:
+        if not self.has_period:
             return period == 1
         if self.fragments:
             return period > 1 and period % self.fragments == 0
         return period > 1 or (self.kind == "local" and self.compression is None)
 
-    def config(self, replicas: int, period: int, steps: int, params=None, schedule=None) -> local_sgd.Config:
-        """The method of `local_sgd` that the arm is; its outer numbers are in the state (`outer.with_numbers`).
+    def periods(self, config: Any, replicas: int) -> list[int]:
+        """The H at which a study with so many replicas runs the arm; one without H stands at 1."""
+        return [period for period in config.periods if self.takes(period, replicas)] if self.has_period else [1]
 
-        Args:
-          replicas: how many.
-          period: H.
-          steps: of the whole training.
-          params: the parameters or their shapes, where there are fragments of them.
-          schedule: the factor of the inner rate at a step.
-        """
-        synchronous = period * round(self.switch * steps / period)
-        return local_sgd.Config(
-            self.kind,
-            replicas=replicas,
-            period=1 if self.kind == "synchronous" else period,
-            inner_state=self.inner_state,
-            synchronous_steps=synchronous if self.kind == "post_local" else 0,
-            levels=((period // EVERY, replicas // GROUPS),) if self.kind == "hierarchical" else (),
-            outer=adjustable(self.outer),
-            learning_rate=schedule,
-            compression=self.compression,
-            fragments=local_sgd.strided(params, self.fragments) if self.fragments else (),
-        )
+    @property
+    def has_period(self) -> bool:
+        """Whether there is an H: plain synchronous training has none."""
+        return self.kind != "synchronous" or self.accumulate
 
     def outer_numbers(self, numbers: Mapping[str, float]) -> tuple[float, float]:
         """Outer rate and outer momentum.
@@ -201,3 +216,24 @@ def find(name: str) -> Arm:
     if name not in ARMS:
         raise ConfigError(f"arms: unknown arm {name!r}; {nearest(name, ARMS)}")
     return ARMS[name]
+
+
+def cells_of(config: Any) -> list[Cell]:
+    """All that is tuned and reported, in order."""
+    return [
+        Cell(arm, period, replicas)
+        for replicas in config.replicas
+        for arm in config.arms
+        for period in find(arm).periods(config, replicas)
+    ]
+
+
+def space(arm: str, config: Any) -> dict[str, Axis]:
+    """What an arm is tuned in."""
+    own = {name: Axis(*ends) for name, ends in find(arm).space.items()}
+    return {"rate": Axis(*config.rates, log=True)} | own
+
+
+def drawn(arm: str, config: Any) -> list[dict[str, float]]:
+    """The numbers of each tuning trial of an arm: the same at every H and number of replicas."""
+    return draw(space(arm, config), config.trials, config.seed)

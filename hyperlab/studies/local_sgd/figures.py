@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.report import figures
-from hyperlab.studies.local_sgd import Cell
 from hyperlab.studies.local_sgd import results as measured
+from hyperlab.studies.local_sgd.arms import Cell
 
 Figures = dict[str, tuple[Path, str]]
 

@@ -1,6 +1,6 @@
 """Outer optimizers whose numbers are in their state, so that all trials of a search share one compiled program.
 
-The updates are those of `local_sgd.outer_optimizer`, where rate and momentum are constants of the program.
+The updates are those of `local_sgd.outer_optimizer`, which is given the numbers of the state.
 """
 
 import functools
@@ -10,10 +10,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from hyperlab import local_sgd
 from hyperlab.errors import ConfigError, nearest
 
 PyTree = Any
-FORMS = ("average", "slowmo", "nesterov")
+KINDS = {
+    "average": "local",
+    "slowmo": "slowmo",
+    "nesterov": "diloco",
+}  # of methods, by their outer step
 
 
 class OuterState(NamedTuple):
@@ -50,8 +55,8 @@ def adjustable(form: str) -> optax.GradientTransformationExtraArgs:
     >>> outer.update(jnp.ones(1), state)[0].tolist()
     [-0.75]
     """
-    if form not in FORMS:
-        raise ConfigError(f"the form of an outer optimizer is {form!r}; {nearest(form, FORMS)}")
+    if form not in KINDS:
+        raise ConfigError(f"the form of an outer optimizer is {form!r}; {nearest(form, KINDS)}")
 
     def init(params: PyTree) -> OuterState:
         # one array each: a state is donated, and no buffer can be given away twice
@@ -59,18 +64,16 @@ def adjustable(form: str) -> optax.GradientTransformationExtraArgs:
         return OuterState(*numbers, jax.tree.map(jnp.zeros_like, params))
 
     def update(delta: PyTree, state: OuterState, params: PyTree = None, *, learning_rate: Any = None, **_: Any):
-        rate, momentum = state.rate, state.momentum
-        if form == "average":
-            return jax.tree.map(lambda d: -rate * d, delta), state
-        if form == "nesterov":
-            buffer = jax.tree.map(lambda u, d: momentum * u + d, state.buffer, delta)
-            return jax.tree.map(lambda u, d: -rate * (d + momentum * u), buffer, delta), state._replace(buffer=buffer)
+        momentum = 0.0 if form == "average" else state.momentum
+        outer = local_sgd.outer_optimizer(KINDS[form], state.rate, momentum)
+        # What the library's optimizer remembers is the buffer, or nothing.
+        memory = jax.tree.structure(jax.eval_shape(outer.init, delta))
+        remembered = jax.tree.leaves(state.buffer) if memory.num_leaves else []
         gamma = state.inner_rate * (1.0 if learning_rate is None else learning_rate)
-        moving = gamma != 0
-        over = jnp.where(moving, gamma, 1.0)
-        buffer = jax.tree.map(lambda u, d: jnp.where(moving, momentum * u + d / over, u), state.buffer, delta)
-        updates = jax.tree.map(lambda u, d: jnp.where(moving, -rate * gamma * u, -d), buffer, delta)
-        return updates, state._replace(buffer=buffer)
+        updates, after = outer.update(delta, memory.unflatten(remembered), params, learning_rate=gamma)
+        if memory.num_leaves:
+            state = state._replace(buffer=jax.tree.unflatten(jax.tree.structure(state.buffer), jax.tree.leaves(after)))
+        return updates, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hyperlab.metrics.statistics import names_of
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
-from hyperlab.studies.local_sgd import Cell, find
 from hyperlab.studies.local_sgd import figures as draw
 from hyperlab.studies.local_sgd import results as measured
+from hyperlab.studies.local_sgd.arms import Cell, find
 
 SMALL_SCALE = (
     "Small scale cannot settle the claim that rare communication costs accuracy: it was made for ImageNet on many "
@@ -94,7 +95,7 @@ def _findings(study: measured.Study, compared) -> list[str]:
             f"Does {study.metric} fall with H? With {replicas} replicas, synchronous: "
             f"{study.score(synchronous).mean():.4f}; local SGD, {by_period}. {found.pop('local - synchronous', '')}"
         )
-    momentum = [found.pop(name) for name in list(found) if name.startswith("slowmo - ")]
+    momentum = [found.pop(name) for name in list(found) if names_of(name)[0] == "slowmo"]
     if momentum:
         sentences.append(f"Does slow momentum raise it at no extra communication? {' '.join(momentum)}")
     parts = [found.pop(name) for name in study.config.parts]
@@ -114,7 +115,7 @@ def _findings(study: measured.Study, compared) -> list[str]:
 
 
 def _sentence(study: measured.Study, name: str, one) -> str:
-    first, second = (study.label(arm) for arm in name.split(" - "))
+    first, second = map(study.label, names_of(name))
     return (
         f"{first} - {second} at H = {study.largest[0]}: {one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]: "
         f"{one.verdict}."

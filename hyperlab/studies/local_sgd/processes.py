@@ -31,7 +31,7 @@ from hyperlab.errors import ConfigError, HyperlabError
 from hyperlab.studies.local_sgd import schedules
 from hyperlab.studies.local_sgd.arms import find
 from hyperlab.studies.local_sgd.outer import with_numbers
-from hyperlab.studies.local_sgd.programs import STREAMS, Trial
+from hyperlab.studies.local_sgd.programs import STREAMS, Programs
 from hyperlab.studies.local_sgd.watch import Watch
 from hyperlab.tasks import Task, load
 from hyperlab.train import compiler, distributed, durations, optimizers, rngs, state
@@ -145,9 +145,9 @@ class _Run:
 
     def _build(self, replicas: int) -> None:
         accumulated = self.period if self.arm.accumulate else 1
-        trial = self._trial(replicas)
-        tx = trial.optimizer_for(self.total_steps // accumulated, accumulated)
-        self.method_config = trial.config(self.arm, self.period, self.total_steps)
+        programs = self._programs(replicas)
+        tx = programs.optimizer_for(self.total_steps // accumulated, accumulated)
+        self.method_config = programs.config(self.arm, self.period, self.total_steps)
         self.tx = local_sgd.inner_optimizer(tx, self.method_config, self.mesh)
 
         def loss(params, collections, batch, keys):
@@ -162,8 +162,8 @@ class _Run:
         self.shardings = local_sgd.shardings(self.abstract, self.mesh)
         self.driver = local_sgd.Driver(method, self.total_steps, compiler_options=compiler.options())
 
-    def _trial(self, replicas: int) -> Trial:
-        return Trial(self.task, self.config.optimizer, schedules.of(self.config, self.scale), replicas)
+    def _programs(self, replicas: int) -> Programs:
+        return Programs(self.task, self.config.optimizer, schedules.of(self.config, self.scale), replicas)
 
     def _create(self, key: jax.Array) -> local_sgd.LocalState:
         start = local_sgd.create(state.create(self.task.init(key), self.tx), self.method_config)
@@ -178,10 +178,10 @@ class _Run:
         """The segments of the newest checkpoint; one of another number of replicas is turned into one of ours."""
         self.segments = [[0, replicas]]  # for shapes alone
         mesh, self.mesh = self.mesh, make_mesh({local_sgd.state.AXIS: 1, "data": jax.device_count()})
-        trial = self._trial(replicas)
-        self.method_config = trial.config(self.arm, self.period, self.period)
+        programs = self._programs(replicas)
+        self.method_config = programs.config(self.arm, self.period, self.period)
         accumulated = self.period if self.arm.accumulate else 1
-        tx = trial.optimizer_for(max(1, self.total_steps // accumulated), accumulated)
+        tx = programs.optimizer_for(max(1, self.total_steps // accumulated), accumulated)
         self.tx = local_sgd.inner_optimizer(tx, self.method_config)
         abstract = jax.eval_shape(self._create, self._initial_key())
         whole = NamedSharding(self.mesh, PartitionSpec())

@@ -1,4 +1,4 @@
-"""Training of replicas, compiled: rates, outer numbers and seeds are values, so that few programs serve all arms.
+"""What advances replicas, compiled: rates, outer numbers and seeds are values, so that few programs serve all arms.
 
 Which of the programs runs after a step is decided on the host, by `local_sgd.Plan`: H, the switch of post-local SGD and
 the groups of hierarchical SGD are no part of any program.
@@ -15,12 +15,11 @@ import numpy as np
 import optax
 
 from hyperlab import local_sgd
-from hyperlab.studies.local_sgd.arms import Arm
+from hyperlab.studies.local_sgd.arms import EVERY, GROUPS, Arm
 from hyperlab.studies.local_sgd.outer import adjustable, with_numbers
 from hyperlab.studies.local_sgd.schedules import Schedule
 from hyperlab.tasks import Task
 from hyperlab.train import compiler, optimizers, state
-from hyperlab.train.loop import fit
 from hyperlab.train.step import Aux, train_step
 from hyperlab.train.units import kept
 
@@ -28,7 +27,7 @@ STREAMS = ("augmentation", "dropout")  # of random keys in a step
 TIMED_STEPS = 30  # that the seconds of a step are the median of
 
 
-class Programs(NamedTuple):
+class Compiled(NamedTuple):
     """What advances replicas; every state that is given to one of the last four is used up.
 
     Attributes:
@@ -64,6 +63,34 @@ class Form(NamedTuple):
     fragments: int
 
 
+def method_of(
+    arm: Arm, replicas: int, period: int, steps: int, params: Any = None, schedule: Callable | None = None
+) -> local_sgd.Config:
+    """The method of `local_sgd` that an arm is; its outer numbers are in the state (`outer.with_numbers`).
+
+    Args:
+      arm: which.
+      replicas: how many.
+      period: H.
+      steps: of the whole training.
+      params: the parameters or their shapes, where there are fragments of them.
+      schedule: the factor of the inner rate at a step.
+    """
+    synchronous = period * round(arm.switch * steps / period)
+    return local_sgd.Config(
+        arm.kind,
+        replicas=replicas,
+        period=1 if arm.kind == "synchronous" else period,
+        inner_state=arm.inner_state,
+        synchronous_steps=synchronous if arm.kind == "post_local" else 0,
+        levels=((period // EVERY, replicas // GROUPS),) if arm.kind == "hierarchical" else (),
+        outer=adjustable(arm.outer),
+        learning_rate=schedule,
+        compression=arm.compression,
+        fragments=local_sgd.strided(params, arm.fragments) if arm.fragments else (),
+    )
+
+
 def form(arm: Arm) -> Form:
     """The form of an arm.
 
@@ -75,7 +102,7 @@ def form(arm: Arm) -> Form:
     return Form(kind, arm.outer, arm.inner_state, arm.compression, arm.fragments)
 
 
-class Trial:
+class Programs:
     """The programs of a task with one number of replicas.
 
     Args:
@@ -106,79 +133,57 @@ class Trial:
 
     def config(self, arm: Arm, period: int, steps: int) -> local_sgd.Config:
         """The method of an arm, for its plan and its traffic."""
-        return arm.config(self.replicas, period, steps, self.shapes, self._factor(steps))
+        return method_of(arm, self.replicas, period, steps, self.shapes, self._factor(steps))
 
-    def train(
-        self,
-        variables: Any,
-        arm: Arm,
-        *,
-        period: int,
-        numbers: Mapping[str, float],
-        steps: int,
-        indices: np.ndarray,
-        key: jax.Array,
-        evaluate: Callable[[Any, int], None],
-        evaluate_every: int,
-        drift: Callable[[Any, int], None],
-        drift_every: int,
-        progress: Any,
-        stop: Any,
-    ) -> local_sgd.LocalState | None:
-        """Trains replicas that start from the same variables; None after a stop.
+    def start(
+        self, variables: Any, arm: Arm, period: int, numbers: Mapping[str, float], steps: int
+    ) -> local_sgd.LocalState:
+        """Replicas that start from the same variables; the numbers are values in their state.
 
         Args:
           variables: to start from.
           arm: what is done.
           period: H.
           numbers: `rate`, and what else the arm was tuned in.
-          steps: how many; the last one ends its round.
-          indices: `[steps, replicas, ...]`, which examples every replica sees.
-          key: of augmentation and dropout.
-          evaluate: called with a state and its step.
-          evaluate_every: steps between evaluations.
-          drift: called with a state whose replicas have not been averaged yet, and its step: at round ends.
-          drift_every: the fewest steps between two such calls.
-          progress: told of every step.
-          stop: an object with `.requested`.
+          steps: of the training.
         """
-        accumulated = period if arm.accumulate else 1
-        with self._making:
-            programs = self._programs(form(arm), steps // accumulated, accumulated)
-        plan = local_sgd.Plan(self.config(arm, period, steps), steps)
-        start = optimizers.with_learning_rate(programs.create(variables), numbers["rate"])
-        start = start.replace(outer=with_numbers(start.outer, *arm.outer_numbers(numbers), numbers["rate"]))
-        examples, done, measured = self.task.train(), iter(range(steps)), [0]
+        replicas = optimizers.with_learning_rate(self._of(arm, period, steps).create(variables), numbers["rate"])
+        outer = with_numbers(replicas.outer, *arm.outer_numbers(numbers), numbers["rate"])
+        return replicas.replace(outer=outer)
 
-        def advance(current, rows, root_key):
-            at = next(done)
-            event = plan.at(at)
-            step = programs.synchronous if event.synchronous else programs.local
-            current, metrics = step(current, examples, rows, root_key)
+    def advance(
+        self, arm: Arm, period: int, steps: int, at_round_end: Callable[[Any, int], None] | None = None
+    ) -> Callable:
+        """A step and what follows it, `(state, indices, key) -> (state, metrics)`, for the steps of one training.
+
+        Args:
+          arm: what is done.
+          period: H.
+          steps: how many; the last one ends its round.
+          at_round_end: called with a state whose replicas have not been averaged yet, and its step.
+        """
+        compiled, plan = self._of(arm, period, steps), local_sgd.Plan(self.config(arm, period, steps), steps)
+        examples, places = self.task.train(), iter(range(steps))
+
+        def step(current, rows, key):
+            place = next(places)
+            event = plan.at(place)
+            advanced = compiled.synchronous if event.synchronous else compiled.local
+            current, metrics = advanced(current, examples, rows, key)
             if event.group is not None:
-                current = programs.group(event.group)(current)
+                current = compiled.group(event.group)(current)
             if event.fragments:
-                if at + 1 >= measured[0]:
-                    measured[0] = at + 1 + drift_every
-                    drift(current, at + 1)
-                current = programs.outer(event.fragments)(current)
+                if at_round_end is not None:
+                    at_round_end(current, place + 1)
+                current = compiled.outer(event.fragments)(current)
             return current, metrics
 
-        result = fit(
-            start,
-            advance,
-            lambda index: jax.tree.map(lambda leaf: leaf[index], indices),
-            total_steps=steps,
-            root_key=key,
-            evaluate=lambda current, index, _: evaluate(current, index),
-            evaluate_every=evaluate_every,
-            log_every=max(1, steps),
-            stop=stop,
-            place=self.task.place,
-            progress=progress,
-            on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN is right nowhere
-        )
-        return None if stop.requested else result
+        return step
+
+    def _of(self, arm: Arm, period: int, steps: int) -> Compiled:
+        accumulated = period if arm.accumulate else 1
+        with self._making:
+            return self._compiled(form(arm), steps // accumulated, accumulated)
 
     @functools.cached_property
     def drift(self) -> Callable:
@@ -191,14 +196,14 @@ class Trial:
         Args:
           indices: `[steps, replicas, ...]`.
         """
-        programs = self._programs(Form("local", "average", "maintain", None, 0), 0, 1)
-        current, key = programs.create(self.init(jax.random.key(0))), jax.random.key(1)
+        compiled = self._compiled(Form("local", "average", "maintain", None, 0), 0, 1)
+        current, key = compiled.create(self.init(jax.random.key(0))), jax.random.key(1)
         current = optimizers.with_learning_rate(current, 1e-3)
         seconds, examples = [], self.task.train()
         for step in range(TIMED_STEPS + 1):
             rows = self.task.place(jax.tree.map(lambda leaf, at=step: leaf[at % len(leaf)], indices))
             begun = time.perf_counter()
-            current, _ = jax.block_until_ready(programs.local(current, examples, rows, key))
+            current, _ = jax.block_until_ready(compiled.local(current, examples, rows, key))
             seconds.append(time.perf_counter() - begun)
         return float(np.median(seconds[1:]))
 
@@ -244,15 +249,15 @@ class Trial:
         )
 
     @kept
-    def _programs(self, shape: Form, updates: int, accumulated: int):
+    def _compiled(self, shape: Form, updates: int, accumulated: int) -> Compiled:
         tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)
         stepping = self._steps(shape._replace(outer="average"), updates, accumulated)
         method = local_sgd.build(config, lambda optimizer: None, tx)
-        compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
-        groups = functools.cache(lambda size: compiled(lambda current: method.group_step(current, size)))
-        outer = functools.cache(lambda fragments: compiled(lambda current: method.outer_step(current, fragments)))
+        jitted = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
+        groups = functools.cache(lambda size: jitted(lambda current: method.group_step(current, size)))
+        outer = functools.cache(lambda fragments: jitted(lambda current: method.outer_step(current, fragments)))
         created = local_sgd.inner_optimizer(tx, config)
-        return Programs(jax.jit(lambda variables: _created(variables, created, config)), *stepping, groups, outer)
+        return Compiled(jax.jit(lambda variables: _created(variables, created, config)), *stepping, groups, outer)
 
     @kept
     def _steps(self, shape: Form, updates: int, accumulated: int) -> tuple:

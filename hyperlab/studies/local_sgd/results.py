@@ -11,7 +11,7 @@ import pandas as pd
 from hyperlab import local_sgd
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.studies.local_sgd import Cell, find
+from hyperlab.studies.local_sgd.arms import Cell, find
 from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
@@ -55,7 +55,7 @@ class Study:
 
     def cell(self, arm: str, period: int, replicas: int) -> Cell | None:
         """The cell of an arm at an H; of synchronous training, which has no H, its only one. None if it was not run."""
-        wanted = Cell(arm, 1 if _has_no_period(arm) else period, replicas)
+        wanted = Cell(arm, period if find(arm).has_period else 1, replicas)
         return wanted if wanted in self.runs else None
 
     def of(self, arm: str, replicas: int) -> list[Cell]:
@@ -91,10 +91,6 @@ class Study:
         return np.array(found)
 
 
-def _has_no_period(arm: str) -> bool:
-    return find(arm).kind == "synchronous" and not find(arm).accumulate
-
-
 def read(folder: Path) -> Study:
     """A finished study.
 
@@ -105,9 +101,9 @@ def read(folder: Path) -> Study:
     config = ml_collections.ConfigDict(finished.config)
     seeds = report_seeds(config)
     runs = {}
-    for name, choice in finished.choices.items():
+    for choice in finished.choices.values():
         cell = Cell(choice["arm"], choice["period"], choice["replicas"])
-        runs[cell] = [finished.unit(f"{name}/{REPORT}/{choice['trial']}/{seed}") for seed in seeds]
+        runs[cell] = [finished.unit(cell.unit_name(REPORT, choice["trial"], seed)) for seed in seeds]
     task = finished.json("task.json")
     return Study(config, task, finished.choices, runs)
 
@@ -153,7 +149,8 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     found = {}
     for family, names in (("arms", study.config.contrasts), ("parts of the gap", study.config.parts)):
         pairs = {
-            name: tuple(study.score(study.cell(arm, period, replicas)) for arm in name.split(" - ")) for name in names
+            name: tuple(study.score(study.cell(arm, period, replicas)) for arm in statistics.names_of(name))
+            for name in names
         }
         if pairs:
             found[f"{family}/{study.metric}"] = statistics.contrasts(pairs)

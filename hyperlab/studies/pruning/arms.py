@@ -8,13 +8,57 @@ method gains over its control, it gains by knowing which entries to keep. Adding
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.pruning import STRATEGIES
 
-PARENTS = ("trained", "initial")
+TRACKS = {"trained": "prune, then tune", "initial": "prune, then train"}  # by what is pruned
 VALUES = ("kept", "rewound", "redrawn")
 WHEN = ("once", "iterative", "gradual", "set", "rigl")
+
+
+PARENT = "parent"  # what is chosen for the networks that are pruned
+
+
+class Cell(NamedTuple):
+    """What is pruned and trained under a seed: a method at a compression.
+
+    Attributes:
+      method: its name, see `find`.
+      compression: original size over new size; 1 where nothing is pruned.
+
+    >>> Cell("random~snip", 4.0).unit_name("report", 0.003, 100)
+    'random~snip/report/4/0.003/100'
+    """
+
+    method: str
+    compression: float = 1.0
+
+    @property
+    def key(self) -> str:
+        """One learning rate is chosen for a method at all compressions."""
+        return self.method
+
+    @property
+    def stream(self) -> str:
+        """Of its random keys: controls that make their masks alike draw the same."""
+        masks, _ = control_of(self.method) or (self.method, "")
+        return masks
+
+    def unit_name(self, phase: str, rate: float, seed: int) -> str:
+        """Of one training."""
+        return f"{self.method}/{phase}/{self.compression:g}/{rate:.3g}/{seed}"
+
+
+def parent_name(rate: float, seed: int) -> str:
+    """The unit of a parent: a network that was trained from the start, in both phases."""
+    return f"{PARENT}/{rate:.3g}/{seed}"
+
+
+def unpruned_name(seed: int) -> str:
+    """The unit of a reported parent as it is: the point at compression 1."""
+    return f"unpruned/{seed}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +77,8 @@ class Method:
       shuffled: whether the masks of `like` are shuffled within each tensor.
       stream: another number gives other random draws under the same seeds (A/A test).
       rate_factor: multiplies the learning rate of the reported runs (a planted handicap).
-      apart: whether masks are made, and training goes on, at every point of the task's front by itself: as many
-        networks as points, an upper bound for one set of masks that serves all.
+      per_point: whether masks are made, and training goes on, at every operating point of the task by itself: as
+        many networks as points, an upper bound for one set of masks that serves all.
       source: where the method was published.
     """
 
@@ -47,11 +91,11 @@ class Method:
     shuffled: bool = False
     stream: int = 0
     rate_factor: float = 1.0
-    apart: bool = False
+    per_point: bool = False
     source: str = ""
 
     def __post_init__(self):
-        for name, known in (("parent", PARENTS), ("values", VALUES), ("when", WHEN)):
+        for name, known in (("parent", TRACKS), ("values", VALUES), ("when", WHEN)):
             given = getattr(self, name)
             if given not in known:
                 raise ConfigError(f"method {self.label!r}: {name} is {given!r}; {nearest(given, known)}")
@@ -59,16 +103,16 @@ class Method:
     @property
     def track(self) -> str:
         """The track, in words."""
-        return "prune, then tune" if self.parent == "trained" else "prune, then train"
+        return TRACKS[self.parent]
 
     def definition(self) -> str:
         """Everything in one line, for tables."""
-        parts = [f"of {'trained' if self.parent == 'trained' else 'initial'} parameters: {self.masks}"]
+        parts = [f"of {self.parent} parameters: {self.masks}"]
         if self.like:
             parts[0] += f", as much of each tensor as {self.like}" + (", shuffled" if self.shuffled else "")
         parts += [] if self.values == "kept" else [f"values {self.values}"]
         parts += [] if self.when == "once" else [self.when]
-        parts += ["a network at each point of the front by itself"] if self.apart else []
+        parts += ["a network at each point of the front by itself"] if self.per_point else []
         return "; ".join(parts)
 
 
@@ -102,13 +146,18 @@ METHODS: dict[str, Method] = {
     "rigl": Method("RigL", "erk_random", parent="initial", when="rigl", source="Evci et al., 2020, arXiv 1911.11134"),
     "snip_shuffled": Method("SNIP, shuffled", "snip", parent="initial", like="snip", shuffled=True),
     # of a network with a front: as good as one set of masks for all of it can hope to be
-    "magnitude_apart": Method("global magnitude, each phi by itself", apart=True),
+    "magnitude_apart": Method("global magnitude, each phi by itself", per_point=True),
     # tests of the instrument
     "global_magnitude_again": Method("global magnitude, other draws", stream=1),
     "global_magnitude_slowed": Method("global magnitude, a hundredth of the rate", rate_factor=0.01),
 }
 
-DENSE = "unpruned, tuned"
+# What each track is held against: the same training, of which nothing is pruned.
+UNPRUNED = {
+    "dense": Method("unpruned, tuned", "none"),
+    "dense_initial": Method("unpruned, trained as long", "none", parent="initial"),
+}
+DENSE = {method.parent: name for name, method in UNPRUNED.items()}
 _ALWAYS = {"trained": ("random", "global_magnitude", "layer_magnitude"), "initial": ("initial_random",)}
 
 
@@ -121,8 +170,18 @@ def control_name(masks: str, like: str) -> str:
     return f"{masks}~{like}"
 
 
+def control_of(name: str) -> tuple[str, str] | None:
+    """The masks of a control and the method that it is like, from its name; None of all other methods.
+
+    >>> control_of("random~snip"), control_of("snip")
+    (('random', 'snip'), None)
+    """
+    masks, control, like = name.partition("~")
+    return (masks, like) if control else None
+
+
 def find(name: str) -> Method:
-    """A method, or a control, by name.
+    """A method, a control, or what nothing is pruned of, by name.
 
     Raises:
       ConfigError: the nearest name.
@@ -130,9 +189,10 @@ def find(name: str) -> Method:
     >>> find("random~snip").like
     'snip'
     """
-    if name in METHODS:
-        return METHODS[name]
-    masks, _, like = name.partition("~")
+    known = METHODS | UNPRUNED
+    if name in known:
+        return known[name]
+    masks, like = control_of(name) or (name, "")
     if masks not in ("random", "magnitude") or like not in METHODS:
         raise ConfigError(f"methods: unknown method {name!r}; {nearest(name, METHODS)}")
     of = METHODS[like]
@@ -152,7 +212,7 @@ def with_controls(names: Iterable[str]) -> tuple[str, ...]:
     >>> with_controls(["global_gradient"])[4:]
     ('random~global_magnitude', 'random~global_gradient', 'magnitude~global_gradient')
     """
-    names = [name for name in names if "~" not in name]
+    names = [name for name in names if control_of(name) is None]
     tracks = dict.fromkeys(find(name).parent for name in names)
     always = [name for track in tracks for name in _ALWAYS[track]]
     wanted = list(dict.fromkeys([*names, *always]))
@@ -170,5 +230,20 @@ def with_controls(names: Iterable[str]) -> tuple[str, ...]:
 def _own_shares(method: Method) -> bool:
     """Whether a method decides by itself, and at once, how much of each tensor is kept."""
     plain = method.when == "once" and method.values == "kept" and not method.like
-    copied = method.stream or method.rate_factor != 1 or method.apart
+    copied = method.stream or method.rate_factor != 1 or method.per_point
     return plain and not copied and "random" not in method.masks and not method.masks.startswith("layer_")
+
+
+def methods_of(config: Any) -> tuple[str, ...]:
+    """The methods of a config, with their controls and with what nothing is pruned of."""
+    arms = tuple(config.arms)
+    for arm in arms:
+        find(arm)
+    arms = with_controls(arms) if config.controls else arms
+    tracks = dict.fromkeys(find(arm).parent for arm in arms)
+    return (*(DENSE[track] for track in tracks), *arms)
+
+
+def cells_of(name: str, config: Any) -> list[Cell]:
+    """A method at all compressions that are reported."""
+    return [Cell(name)] if name in UNPRUNED else [Cell(name, one) for one in config.compressions]

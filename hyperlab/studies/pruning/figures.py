@@ -6,6 +6,7 @@ import numpy as np
 
 from hyperlab.report import figures, overlay
 from hyperlab.studies.pruning import results as measured
+from hyperlab.studies.pruning.arms import DENSE, TRACKS, control_of
 
 Figures = dict[str, tuple[Path, str]]
 _NAMES = {
@@ -38,10 +39,10 @@ def all_figures(folder: Path, study: measured.Study, compared, published=()) -> 
 
 def _style(study: measured.Study, track: str) -> dict[str, dict]:
     """Colour and marker of each method; controls are dashed or dotted, in the colour of what they are like."""
-    marks = figures.marks([name for one in study.tracks for name in study.of_track(one) if "~" not in name])
+    marks = figures.marks([name for one in study.tracks for name in study.of_track(one) if control_of(name) is None])
     style = {}
     for name in study.of_track(track):
-        masks, _, like = name.partition("~")
+        masks, like = control_of(name) or (name, "")
         line = "-" if not like else ":" if masks == "random" else "--"
         style[name] = {**marks.get(like or name, {"color": "#555555", "marker": "o"}), "linestyle": line}
     return style
@@ -52,17 +53,17 @@ def _track(path: Path, study: measured.Study, track: str) -> tuple[Path, str]:
     for one, axis in zip(axes, measured.AXES, strict=True):
         for name, style in _style(study, track).items():
             _curve(one, *study.curve(name, axis), study.label(name), **style)
-        tuned = study.score(study.dense(track), 1.0)
-        one.plot(1, tuned.mean(), "k*", markersize=9, label=study.label(study.dense(track)), zorder=5)
+        tuned = study.score(DENSE[track], 1.0)
+        one.plot(1, tuned.mean(), "k*", markersize=9, label=study.label(DENSE[track]), zorder=5)
         _doubling(one, study, axis)
     axes[0].set_ylabel(f"test {study.metric}")
     figures.legend_below(figure, axes[0])
     seeds = study.config.report_seeds
     bars = f"bars are sample standard deviations over {seeds} seeds" if seeds > 1 else "n = 1, no bars"
     return figures.save(figure, path), (
-        f"{track}: test {study.metric} against compression and against theoretical speedup, means over seeds; {bars}. "
-        "Dashed and dotted: controls with the shares of the method in the same colour. The star has seen the same "
-        "training without any pruning."
+        f"{TRACKS[track]}: test {study.metric} against compression and against theoretical speedup, means over seeds; "
+        f"{bars}. Dashed and dotted: controls with the shares of the method in the same colour. The star has seen the "
+        "same training without any pruning."
     )
 
 
@@ -86,7 +87,7 @@ def _published(path: Path, study: measured.Study, published) -> tuple[Path, str]
     track = study.tracks[0]
     for one, axis, curves in zip(axes, measured.AXES, published, strict=True):
         for name, style in _style(study, track).items():
-            if "~" not in name:
+            if control_of(name) is None:
                 x, scores = study.curve(name, axis)
                 _curve(one, x, scores - scores[:, :1], study.label(name), overlay.POINTS, **style)
         if curves:
@@ -109,7 +110,7 @@ def _kept(path: Path, study: measured.Study) -> tuple[Path, str]:
     figure, (axes,) = figures.grid(1, 1, width=max(7.0, 0.3 * len(kernels)), height=4.2)
     for track in study.tracks:
         for name, style in _style(study, track).items():
-            if "~" in name:
+            if control_of(name):
                 continue
             shares = [
                 np.mean([float(one[f"kept/{k}"]) for one in study.runs[name][compression]])
@@ -131,7 +132,7 @@ def _reached(path: Path, study: measured.Study) -> tuple[Path, str]:
     figure, (axes,) = figures.grid(1, 1, width=7.0, height=3.2)
     for track in study.tracks:
         for name, style in _style(study, track).items():
-            if "~" in name:
+            if control_of(name):
                 continue
             points = study.compressions(name)
             error = [study.size(name, one, "compression_ratio").mean() / one - 1 for one in points]

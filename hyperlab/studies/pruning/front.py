@@ -7,6 +7,7 @@ import pandas as pd
 
 from hyperlab.report import figures
 from hyperlab.studies.pruning import results as measured
+from hyperlab.studies.pruning.arms import DENSE, control_of, find
 
 
 def points(study: measured.Study) -> list[str]:
@@ -27,11 +28,10 @@ def macs(study: measured.Study, name: str, compression: float) -> np.ndarray:
 
 def figure(path: Path, study: measured.Study) -> tuple[Path, str]:
     """A panel for each method, a curve for each compression, a dot for each point of the front."""
-    names = [name for name in study.methods if "~" not in name]
+    names = [name for name in study.methods if control_of(name) is None]
     drawn, axes = figures.grid(1, len(names), width=3.3, height=3.6, sharex=True, sharey=True)
     for one, name in zip(axes, names, strict=True):
-        dense = study.dense(study.choices[name]["track"])
-        curves = [(dense, 1.0), *((name, compression) for compression in study.compressions(name))]
+        curves = [(DENSE[find(name).parent], 1.0), *((name, compression) for compression in study.compressions(name))]
         for (of, compression), colour in zip(curves, figures.COLOURS, strict=False):
             found = scores(study, of, compression)
             x, spread = macs(study, of, compression), found.std(0, ddof=1) if len(found) > 1 else None
@@ -55,8 +55,8 @@ def figure(path: Path, study: measured.Study) -> tuple[Path, str]:
 def table(study: measured.Study) -> pd.DataFrame:
     """What pruning costs at each point: the mean difference from the same training without pruning."""
     rows = []
-    for name in (name for name in study.methods if "~" not in name):
-        dense = scores(study, study.dense(study.choices[name]["track"]), 1.0)
+    for name in (name for name in study.methods if control_of(name) is None):
+        dense = scores(study, DENSE[find(name).parent], 1.0)
         for compression in study.compressions(name):
             lost = (scores(study, name, compression) - dense).mean(0)
             row = {"method": study.label(name), "compression": f"{compression:g}"}

@@ -11,7 +11,7 @@ import jax
 from hyperlab import pruning
 from hyperlab.errors import ConfigError
 from hyperlab.studies.pruning.arms import METHODS, Method
-from hyperlab.studies.pruning.programs import Trial
+from hyperlab.studies.pruning.programs import Programs
 from hyperlab.tasks import Task
 
 SCORING = 50_000  # added to seeds: examples that scores look at are drawn apart from those of training
@@ -20,7 +20,7 @@ ROUNDS = 20  # of SynFlow; the paper has 100
 
 def make(
     method: Method,
-    trial: Trial,
+    programs: Programs,
     variables: Any,
     compression: float,
     *,
@@ -33,41 +33,43 @@ def make(
 
     Args:
       method: which; a control's masks are made from those of the method that it is like.
-      trial: of the task.
+      programs: of the task.
       variables: `params` and other collections of the network that is pruned.
       compression: original size over new size, at least 1.
       seed: of the examples that the score looks at.
       key: of what is drawn.
       current: masks to prune further; None to start from all.
-      task: the trial's, or that at one point of its front (`Task.at`).
+      task: that of the programs, or that at one of its operating points (`Task.restrict`).
 
     Returns:
-      A tree like what the task prunes, of bool arrays; `Task.spread` makes masks of the parameters from it.
+      A tree like what the task prunes, of bool arrays; `Task.parameter_masks` makes masks of the parameters from it.
     """
-    task = task or trial.task
+    task = task or programs.task
     pruned = task.pruned(variables["params"])
     if method.masks == "none" or compression == 1:
         return pruning.dense(pruned)
     options: dict[str, Any] = {"prunable": task.prunable, "exclude": task.exclude, "masks": current}
     own, others = jax.random.split(key)
     if method.like:
-        masks = make(METHODS[method.like], trial, variables, compression, seed=seed, key=others, task=task)
+        masks = make(METHODS[method.like], programs, variables, compression, seed=seed, key=others, task=task)
         if method.shuffled:
             return pruning.shuffle(masks, own)
         options["distribution"], compression = pruning.fractions_of(masks), None
     if method.masks == "synflow":
         return _synflow(task, pruned, compression, options)
-    evidence = _evidence(pruning.STRATEGIES[method.masks].score, trial, task, variables, seed, own)
+    evidence = _evidence(pruning.STRATEGIES[method.masks].score, programs, task, variables, seed, own)
     return pruning.masks(method.masks, pruned, compression, evidence=evidence, **options)
 
 
-def gradients(trial: Trial, task: Task, variables: Any, seed: int) -> Any:
+def gradients(programs: Programs, task: Task, variables: Any, seed: int) -> Any:
     """Gradients of the loss of one batch, a tree like what the task prunes."""
     params, collections = _parts(variables)
-    return trial.gradients(task)(params, collections, task.train(), task.indices(seed + SCORING, 0))
+    return programs.gradients(task)(params, collections, task.train(), task.indices(seed + SCORING, 0))
 
 
-def _evidence(score: Any, trial: Trial, task: Task, variables: Any, seed: int, key: jax.Array) -> pruning.Evidence:
+def _evidence(
+    score: Any, programs: Programs, task: Task, variables: Any, seed: int, key: jax.Array
+) -> pruning.Evidence:
     """What a score needs; a score of the user's own gets gradients and a key."""
     if score in ("magnitude", "squared"):
         return pruning.Evidence()
@@ -81,9 +83,9 @@ def _evidence(score: Any, trial: Trial, task: Task, variables: Any, seed: int, k
                 "a method that looks at magnitudes or gradients"
             )
         indices = task.indices(seed + SCORING, 0)
-        loss = lambda p: task.still(p, collections, task.train(), indices)  # noqa: E731
+        loss = lambda p: task.deterministic_loss(p, collections, task.train(), indices)  # noqa: E731
         return pruning.Evidence(hessian_gradient=pruning.evidence.hessian_gradient(loss, params))
-    return pruning.Evidence(grads=gradients(trial, task, variables, seed), key=key)
+    return pruning.Evidence(grads=gradients(programs, task, variables, seed), key=key)
 
 
 def _synflow(task: Task, params: Any, compression: float | None, options: dict[str, Any]) -> Any:

@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.data.published import curves, packaged
+from hyperlab.metrics.statistics import names_of
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
 from hyperlab.studies.pruning import figures as draw
-from hyperlab.studies.pruning import front as front
-from hyperlab.studies.pruning import rank_changes
+from hyperlab.studies.pruning import front, rank_changes
 from hyperlab.studies.pruning import results as measured
 from hyperlab.studies.pruning import rules as checklist
+from hyperlab.studies.pruning.arms import DENSE, PARENT, TRACKS
 from hyperlab.studies.pruning.recorded import record
 
 LOSS = 0.01  # of the score, that may be given away for a "free" compression
@@ -54,7 +55,7 @@ def _page(folder: Path, study: measured.Study, compared, figures, verdicts: pd.D
     )
     page.findings(_findings(study, compared))
     for number, track in enumerate(study.tracks):
-        page.heading(f"{track[0].upper()}{track[1:]}")
+        page.heading(_capital(TRACKS[track]))
         page.figure(*figures.pop(f"track_{number}"))
         page.table(_scores(study, track), _scores_note(study, track))
     if front.points(study):
@@ -72,7 +73,7 @@ def _page(folder: Path, study: measured.Study, compared, figures, verdicts: pd.D
         page.paragraph(sentence)
     for track in study.tracks:
         table = rank_changes.orders(_tidy(study, track))
-        page.table(table, f"{track}: the order of the means, whether or not intervals tell methods apart.")
+        page.table(table, f"{TRACKS[track]}: the order of the means, whether or not intervals tell methods apart.")
     page.heading("What is left")
     page.table(
         _sizes(study),
@@ -103,6 +104,10 @@ def _page(folder: Path, study: measured.Study, compared, figures, verdicts: pd.D
     return sections.end(page, folder, _limits(study), config)
 
 
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
+
+
 def _parameters(task: dict) -> str:
     return f"{sum(int(np.prod(shape)) for shape in task['shapes'].values()):,}"
 
@@ -112,7 +117,7 @@ def _findings(study: measured.Study, compared) -> list[str]:
     for family, named in compared.items():
         where = family.split("/")[0]
         for name, one in named.items():
-            first, second = (study.label(arm) for arm in name.split(" - "))
+            first, second = map(study.label, names_of(name))
             sentences.append(
                 f"At {where}, {first} - {second}: {one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}] in "
                 f"{study.metric}: {one.verdict}."
@@ -122,15 +127,13 @@ def _findings(study: measured.Study, compared) -> list[str]:
         most = max(best.values())
         names = ", ".join(name for name, value in best.items() if value == most)
         sentences.append(
-            f"{track[0].upper()}{track[1:]}: at most {LOSS:g} of {study.metric} is lost up to compression {most:g} "
+            f"{_capital(TRACKS[track])}: at most {LOSS:g} of {study.metric} is lost up to compression {most:g} "
             f"({names})." if most > 1 else
-            f"{track[0].upper()}{track[1:]}: every method loses more than {LOSS:g} of {study.metric} at the smallest "
+            f"{_capital(TRACKS[track])}: every method loses more than {LOSS:g} of {study.metric} at the smallest "
             "compression."
         )  # fmt: skip
-        gained = study.score(study.dense(track), 1.0) - np.array(
-            [one[f"test/{study.metric}"].mean() for one in study.unpruned]
-        )
-        if study.dense(track) == "dense":
+        if track == "trained":
+            gained = study.score(DENSE[track], 1.0) - study.parent_score
             sentences.append(
                 f"Training on without pruning changes {study.metric} by {gained.mean():+.4f}: so much of any gain is "
                 "not due to pruning."
@@ -140,7 +143,7 @@ def _findings(study: measured.Study, compared) -> list[str]:
 
 def _scores(study: measured.Study, track: str) -> pd.DataFrame:
     rows = []
-    dense = study.dense(track)
+    dense = DENSE[track]
     tuned = study.score(dense, 1.0)
     rows.append({"method": study.label(dense), "1": sections.spread(tuned)})
     for name in study.of_track(track):
@@ -151,7 +154,7 @@ def _scores(study: measured.Study, track: str) -> pd.DataFrame:
 
 
 def _scores_note(study: measured.Study, track: str) -> str:
-    at_one = "the parent as it is" if track == study.tracks[0] and study.dense(track) == "dense" else "no pruning"
+    at_one = "the parent as it is" if track == study.tracks[0] and track == "trained" else "no pruning"
     return (
         f"Test {study.metric} after the last step by requested compression, mean ± sample standard deviation over "
         f"{study.config.report_seeds} seeds; at 1, {at_one}. No step is chosen on the test split; scores where "
@@ -164,7 +167,7 @@ def _contrasts_note(study: measured.Study) -> str:
     compared = ", ".join(f"{one:g}" for one in study.config.compared)
     ranges = []
     for name in study.config.speedup_contrasts:
-        reached = measured.speedups(study, *name.split(" - "))
+        reached = measured.speedups(study, *names_of(name))
         what = "no common speedups" if reached is None else f"speedups {reached[0]:.2f} to {reached[1]:.2f}"
         ranges.append(f"{name}: {what}")
     return (
@@ -190,7 +193,7 @@ def _orders(study: measured.Study) -> list[str]:
     sentences = []
     for track in study.tracks:
         names = [study.label(name) for name in study.of_track(track)]
-        named = [tuple(map(study.label, contrast.split(" - "))) for contrast in study.config.contrasts]
+        named = [tuple(map(study.label, names_of(contrast))) for contrast in study.config.contrasts]
         table = _tidy(study, track)
         for change in rank_changes.rank_changes(table, [pair for pair in named if set(pair) <= set(names)]):
             sentences.append(f"{change.sentence}.")
@@ -223,7 +226,7 @@ def _sizes(study: measured.Study) -> pd.DataFrame:
 
 
 def _tuning_row(name: str, choice: dict, study: measured.Study) -> dict[str, str]:
-    label = "parent" if name == "parent" else study.label(name)
+    label = PARENT if name == PARENT else study.label(name)
     return {"method": label} | sections.tuned(choice, "validation score of each")
 
 

@@ -1,7 +1,6 @@
-"""Training of a network under masks, compiled: masks, rate and seed are values, so that one program serves all.
+"""A training step under masks, compiled: masks, rate and seed are values, so that one program serves all.
 
-Masks ride in the optimizer's state. Between steps, on the host, they may be replaced: in rounds, gradually, or by
-exchanging entries. The step itself does not know.
+Masks are in the optimizer's state. Between steps, on the host, they may be replaced, see `plan`; the step is the same.
 """
 
 import functools
@@ -14,14 +13,13 @@ import optax
 from hyperlab import pruning
 from hyperlab.tasks import Task
 from hyperlab.train import compiler, optimizers, state
-from hyperlab.train.loop import fit
 from hyperlab.train.step import Aux, train_step
 from hyperlab.train.units import kept
 
 STREAMS = ("augmentation", "dropout")  # of random keys in a step
 
 
-class Trial:
+class Programs:
     """The programs of a task.
 
     Args:
@@ -37,64 +35,24 @@ class Trial:
         """`key -> variables`."""
         return jax.jit(self.task.init, compiler_options=compiler.options_once())
 
-    def train(
-        self,
-        variables: Any,
-        masks: Any,
-        *,
-        rate: float,
-        steps: int,
-        indices: Callable[[int], Any],
-        key: jax.Array,
-        events: Mapping[int, Callable[[state.TrainState], state.TrainState]],
-        evaluate: Callable[[state.TrainState, int], None],
-        evaluate_every: int,
-        progress: Any,
-        stop: Any,
-    ) -> state.TrainState | None:
-        """Trains variables under masks; None after a stop.
+    def start(self, variables: Any, masks: Any, rate: float, steps: int) -> state.TrainState:
+        """The state before the first step: pruned entries are zero; masks and rate are values in it.
 
         Args:
-          variables: to start from; pruned entries are set to zero.
+          variables: to start from.
           masks: a tree like the parameters.
           rate: of learning, before the schedule.
-          steps: how many.
-          indices: of a step, which examples it sees.
-          key: of augmentation and dropout.
-          events: what happens to the state before a step.
-          evaluate: called with a state and its step.
-          evaluate_every: steps between evaluations.
-          progress: told of every step.
-          stop: an object with `.requested`.
+          steps: of the training, with which a schedule ends.
         """
-        tx, step = self._program(steps)
+        tx, _ = self._program(steps)
         start = state.create({**variables, "params": pruning.apply(variables["params"], masks)}, tx)
-        start = optimizers.with_learning_rate(with_masks(start, masks), rate)
-        examples, done = self.task.train(), iter(range(steps))
+        return optimizers.with_learning_rate(with_masks(start, masks), rate)
 
-        def advance(current, rows, root_key):
-            event = events.get(next(done))
-            if event is not None:
-                current = event(current)
-            return step(current, (examples, rows), root_key)
-
-        result = fit(
-            start,
-            advance,
-            indices,
-            total_steps=steps,
-            root_key=key,
-            evaluate=lambda current, index, _: evaluate(current, index),
-            evaluate_every=evaluate_every,
-            stop=stop,
-            place=lambda rows: rows,
-            progress=progress,
-            on_nonfinite="ignore",  # failures are part of what is measured: a network of NaN is right nowhere
-        )
-        return None if stop.requested else result
+    def step(self, steps: int) -> Callable:
+        """The compiled step of a training of so many: `(state, (examples, indices), key) -> (state, metrics)`."""
+        return self._program(steps)[1]
 
     def _program(self, steps: int) -> tuple[optax.GradientTransformation, Callable]:
-        """The optimizer of a length, whose schedule ends with it, and the compiled step."""
         return self._compiled(steps if self.optimizer.get("schedule") else 0)
 
     @kept

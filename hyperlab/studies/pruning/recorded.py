@@ -6,7 +6,7 @@ import pandas as pd
 
 from hyperlab.data.splits import fingerprint
 from hyperlab.studies.pruning import results as measured
-from hyperlab.studies.pruning import with_controls
+from hyperlab.studies.pruning.arms import control_of, find, with_controls
 from hyperlab.studies.pruning.record import DataSet, PrunedCurve, StudyRecord
 from hyperlab.train import config as configs
 
@@ -55,10 +55,10 @@ def _curve(study: measured.Study, name: str) -> PrunedCurve:
         dataset=study.task["data"],
         architecture=study.task["architecture"],
         method=study.label(name),
-        track="trained" if study.choices[name]["definition"].startswith("of trained") else "initialisation",
+        track={"trained": "trained", "initial": "initialisation"}[find(name).parent],
         shapes=fingerprint(pd.util.hash_pandas_object(shapes.astype(str)).to_numpy()),
         parents=tuple(str(one["parent"]) for one in seeds),
-        recipe=recipe(study, study.choices[name]["track"]),
+        recipe=recipe(study, find(name).track),
         compressions=tuple(points),
         seeds=tuple(int(one["seed"]) for one in seeds),
     )
@@ -69,8 +69,14 @@ def _controls(study: measured.Study) -> tuple[str, ...]:
     names = set(study.methods)
     found = ["unpruned", "unpruned_fine_tuned"]
     found += [name for name in ("random", "global_magnitude", "layer_magnitude") if name in names]
-    found += ["random_own_fractions"] * any(name.startswith("random~") for name in names)
+    found += ["random_own_fractions"] * any(_is_control(name, "random") for name in names)
     # Where every method ranks by magnitude, each is its own control.
-    wanted = [name for name in with_controls(names) if name.startswith("magnitude~")]
+    wanted = [name for name in with_controls(names) if _is_control(name, "magnitude")]
     found += ["magnitude_own_fractions"] * (names >= set(wanted))
     return tuple(found)
+
+
+def _is_control(name: str, masks: str) -> bool:
+    """Whether a method is a control with another method's shares of the tensors, by these masks."""
+    of = control_of(name)
+    return of is not None and of[0] == masks

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.studies.pruning import DENSE
+from hyperlab.studies.pruning.arms import DENSE, PARENT, UNPRUNED, cells_of, find, unpruned_name
 from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
@@ -45,20 +45,16 @@ class Study:
     @property
     def methods(self) -> list[str]:
         """All that prune, controls included."""
-        return [name for name in self.runs if name not in DENSE.values()]
+        return [name for name in self.runs if name not in UNPRUNED]
 
     @property
     def tracks(self) -> list[str]:
-        """The tracks that the study has."""
-        return list(dict.fromkeys(self.choices[name]["track"] for name in self.methods))
+        """The tracks that the study has, by what is pruned: a `trained` network or an `initial` one."""
+        return list(dict.fromkeys(find(name).parent for name in self.methods))
 
     def of_track(self, track: str) -> list[str]:
         """The methods of a track."""
-        return [name for name in self.methods if self.choices[name]["track"] == track]
-
-    def dense(self, track: str) -> str:
-        """What a track's methods are held against: the same training without pruning."""
-        return next(name for name in self.runs if name in DENSE.values() and self.choices[name]["track"] == track)
+        return [name for name in self.methods if find(name).parent == track]
 
     def label(self, name: str) -> str:
         """What the report calls a method."""
@@ -75,10 +71,14 @@ class Study:
 
     def at_one(self, name: str) -> np.ndarray:
         """`[seeds]`: the point at compression 1 of a method's curve: the parent, or training without pruning."""
-        track = self.choices[name]["track"]
-        if self.choices[name]["definition"].startswith("of trained"):
-            return np.array([one[f"test/{self.metric}"].mean() for one in self.unpruned])
-        return self.score(self.dense(track), 1.0)
+        if find(name).parent == "trained":
+            return self.parent_score
+        return self.score(DENSE["initial"], 1.0)
+
+    @property
+    def parent_score(self) -> np.ndarray:
+        """`[seeds]`: test score of the parents as they are."""
+        return np.array([one[f"test/{self.metric}"].mean() for one in self.unpruned])
 
     def size(self, name: str, compression: float, field: str) -> np.ndarray:
         """`[seeds]`: a field of `metrics.compression.Compression.row`."""
@@ -107,12 +107,14 @@ def read(folder: Path) -> Study:
     seeds = report_seeds(config)
     runs = {}
     for name, choice in choices.items():
-        if name == "parent":
+        if name == PARENT:
             continue
-        points = (1.0,) if name in DENSE.values() else config.compressions
-        unit = f"{name}/{REPORT}/{{:g}}/{choice['learning_rate']:.3g}/{{}}"
-        runs[name] = {float(c): [finished.unit(unit.format(c, seed)) for seed in seeds] for c in points}
-    unpruned = [finished.unit(f"unpruned/{seed}") for seed in seeds]
+        rate = choice["learning_rate"]
+        runs[name] = {
+            float(cell.compression): [finished.unit(cell.unit_name(REPORT, rate, seed)) for seed in seeds]
+            for cell in cells_of(name, config)
+        }
+    unpruned = [finished.unit(unpruned_name(seed)) for seed in seeds]
     task = finished.json("task.json")
     return Study(config, task, choices, runs, unpruned)
 
@@ -129,7 +131,7 @@ def results(study: Study) -> pd.DataFrame:
                 sizes = {key.removeprefix("size/"): v.item() for key, v in one.items() if key.startswith("size/")}
                 common = {
                     "arm": name,
-                    "track": study.choices[name]["track"],
+                    "track": find(name).track,
                     "data": study.task["data"],
                     "architecture": study.task["architecture"],
                     "compression": compression,
@@ -143,7 +145,7 @@ def results(study: Study) -> pd.DataFrame:
                 }
                 rows += [{**common, **row} for row in _measured(one)]
     for one in study.unpruned:
-        common = {"arm": "parent", "data": study.task["data"], "architecture": study.task["architecture"]}
+        common = {"arm": PARENT, "data": study.task["data"], "architecture": study.task["architecture"]}
         common |= {"compression": 1.0, "seed": int(one["seed"]), "parent": str(one["parent"])}
         rows += [{**common, **row} for row in _measured(one)]
     return pd.DataFrame(rows)
@@ -166,10 +168,10 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     At equal compression, means over the compared compressions; at equal speedup, over speedups that both reach.
     """
     found = {}
-    pairs = {name: tuple(map(study.compared, name.split(" - "))) for name in study.config.contrasts}
+    pairs = {name: tuple(map(study.compared, statistics.names_of(name))) for name in study.config.contrasts}
     if pairs:
         found[f"equal compression/{study.metric}"] = statistics.contrasts(pairs)
-    pairs = {name: at_equal_speedup(study, *name.split(" - ")) for name in study.config.speedup_contrasts}
+    pairs = {name: at_equal_speedup(study, *statistics.names_of(name)) for name in study.config.speedup_contrasts}
     pairs = {name: pair for name, pair in pairs.items() if pair is not None}
     if pairs:
         found[f"equal speedup/{study.metric}"] = statistics.contrasts(pairs)

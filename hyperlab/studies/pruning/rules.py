@@ -3,7 +3,7 @@
 The rules follow Blalock, Gonzalez Ortiz, Frankle and Guttag (2020), "What is the state of neural network pruning?",
 arXiv 2003.03033, and the slides of Gonzalez Ortiz, Blalock and Guttag (2019). Thresholds that they leave open are set
 here: three seeds, and Top-5 from a hundred classes on. A rule speaks about what a study recorded
-(`pruning_record.StudyRecord`): what was not recorded is "not met".
+(`record.StudyRecord`): what was not recorded is "not met".
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -4,15 +4,14 @@ from typing import Any
 
 from hyperlab.data.published import curves, packaged
 from hyperlab.errors import ConfigError
-from hyperlab.studies.pruning.arms import METHODS, control_name, find, with_controls
-from hyperlab.studies.pruning.units import DENSE
+from hyperlab.studies.pruning.arms import METHODS, control_name, methods_of
 from hyperlab.tasks import TASKS
 from hyperlab.tasks.settings import check_files, check_task, network, optimizer, tasks
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Text, Whole
 from hyperlab.train.schema import Schema
 
-__all__ = ["SCHEMA", "check", "check_files", "methods_of"]  # what `launch` asks of a study
+__all__ = ["SCHEMA", "check", "check_files"]  # what `launch` asks of a study
 
 _ARMS = (*METHODS, *(control_name(masks, like) for like in METHODS for masks in ("random", "magnitude")))
 _COMPRESSION = Number("", above=1)
@@ -52,16 +51,6 @@ SCHEMA: Schema = {
     "measuring": {"curve_points": settings.CURVE_POINTS, "evaluation_batch": settings.EVALUATION_BATCH},
     "the machine": {"workers": settings.WORKERS},
 }
-
-
-def methods_of(config: Any) -> tuple[str, ...]:
-    """The methods of a config, with their controls and with what nothing is pruned of."""
-    arms = tuple(config.arms)
-    for arm in arms:
-        find(arm)
-    arms = with_controls(arms) if config.controls else arms
-    tracks = dict.fromkeys(find(arm).parent for arm in arms)
-    return (*(DENSE[track] for track in tracks), *arms)
 
 
 def check(config: Any) -> None:

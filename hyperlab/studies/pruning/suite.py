@@ -22,6 +22,7 @@ from hyperlab.report.tables import write_table
 from hyperlab.studies.pruning import results as measured
 from hyperlab.studies.pruning import rules as checklist
 from hyperlab.studies.pruning import suite_figures as draw
+from hyperlab.studies.pruning.arms import find
 from hyperlab.studies.pruning.record import StudyRecord, is_toy
 from hyperlab.studies.pruning.recorded import record
 
@@ -154,7 +155,7 @@ def tidy(suite: Suite) -> pd.DataFrame:
                 for compression, seeds in points.items():
                     scores = study.score(name, compression)
                     for one, score, change in zip(seeds, scores, scores - start, strict=True):
-                        row = {"method": suite.label(network, run, name), "track": study.choices[name]["track"]}
+                        row = {"method": suite.label(network, run, name), "track": find(name).track}
                         row |= {"compression": compression, "seed": int(one["seed"]), "parent": str(one["parent"])}
                         for field in ("compression_ratio", "theoretical_speedup", LATENCY, DEVICE):
                             if f"size/{field}" in one:
@@ -170,7 +171,7 @@ def contrasts(suite: Suite) -> pd.DataFrame:
         for run in runs:
             for family, named in measured.contrasts(run.study).items():
                 for name, one in named.items():
-                    first, second = map(run.study.label, name.split(" - "))
+                    first, second = map(run.study.label, statistics.names_of(name))
                     rows.append(
                         {"network": network, "run": run.name, "at": family.split("/")[0],
                          "contrast": f"{first} - {second}", **one._asdict()}

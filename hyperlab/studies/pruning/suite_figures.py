@@ -7,6 +7,7 @@ import pandas as pd
 
 from hyperlab.report import figures
 from hyperlab.studies.pruning import results as measured
+from hyperlab.studies.pruning.arms import TRACKS, control_of, find
 
 WATERMARK = "DIFFERENT PARENTS"
 _NAMES = {
@@ -21,7 +22,7 @@ def curves(path: Path, suite: Any) -> tuple[Path, str]:
 
     Args:
       path: of the PNG file.
-      suite: a `pruning_suite.Suite`.
+      suite: a `suite.Suite`.
     """
     rows = [
         (network, track)
@@ -35,7 +36,7 @@ def curves(path: Path, suite: Any) -> tuple[Path, str]:
         for one, axis in zip(axes[2 * row : 2 * row + 2], measured.AXES, strict=True):
             for place, run in enumerate(suite.networks[network]):
                 for name in _own(run.study):
-                    if run.study.choices[name]["track"] == track:
+                    if find(name).parent == track:
                         style = {**marks[run.study.label(name)], "linestyle": _LINES[place % len(_LINES)]}
                         _curve(one, *run.study.curve(name, axis), suite.label(network, run, name), style)
             one.set_xscale("log", base=2)
@@ -44,7 +45,7 @@ def curves(path: Path, suite: Any) -> tuple[Path, str]:
             )
             one.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             one.set_xlabel(_NAMES[axis])
-            one.set_title(f"{network}, {track}", fontsize=8)
+            one.set_title(f"{network}, {TRACKS[track]}", fontsize=8)
         axes[2 * row].set_ylabel(f"test {suite.networks[network][0].study.metric}")
         axes[2 * row].legend(fontsize=6, loc="lower left")
     return _save(figure, path, bool(suite.across)), (
@@ -59,7 +60,7 @@ def contrasts(path: Path, compared: pd.DataFrame, marked: bool) -> tuple[Path, s
 
     Args:
       path: of the PNG file.
-      compared: of `pruning_suite.contrasts`.
+      compared: of `suite.contrasts`.
       marked: whether the figure carries the watermark.
     """
     compared = compared.sort_values(["at", "contrast"], kind="stable").reset_index(drop=True)
@@ -77,7 +78,7 @@ def contrasts(path: Path, compared: pd.DataFrame, marked: bool) -> tuple[Path, s
 
 def _own(study: measured.Study) -> list[str]:
     """The methods without the controls that have another method's shares."""
-    return [name for name in study.methods if "~" not in name]
+    return [name for name in study.methods if control_of(name) is None]
 
 
 def _curve(axes: Any, x: Any, scores: Any, label: str, style: dict[str, str]) -> None:

@@ -1,1 +1,1 @@
-"""."""
+"""The published survey of pruning papers, recomputed from its sheets: statistics, dominance, figures, its page."""

@@ -7,8 +7,7 @@ import pandas as pd
 from hyperlab.data.published import Survey
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
-from hyperlab.studies.pruning_survey import figures as figures
-from hyperlab.studies.pruning_survey import results as results
+from hyperlab.studies.pruning_survey import figures, results
 
 
 def write(survey: Survey, out: Path) -> Path:

@@ -6,6 +6,7 @@ from hyperlab import local_sgd
 from hyperlab.errors import ConfigError
 from hyperlab.studies.local_sgd import ARMS, find
 from hyperlab.studies.local_sgd.arms import NUMBERS, Arm
+from hyperlab.studies.local_sgd.programs import method_of
 
 pytestmark = pytest.mark.fast
 
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.fast
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_makes_a_method_and_says_what_it_is(name):
     arm = ARMS[name]
-    config = arm.config(8, 16, 64, {"first": {"kernel": 0}, "second": {"kernel": 0}})
+    config = method_of(arm, 8, 16, 64, {"first": {"kernel": 0}, "second": {"kernel": 0}})
     assert isinstance(config, local_sgd.Config) and config.replicas == 8
     assert arm.label and arm.definition() and set(arm.space) <= set(NUMBERS)
     assert len({one.label for one in ARMS.values()}) == len(ARMS)

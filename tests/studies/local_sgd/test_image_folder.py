@@ -13,7 +13,8 @@ import hyperlab as hl
 from hyperlab import launch
 from hyperlab.data.readers.image_folder import centre_view, crop_box, list_images, random_view
 from hyperlab.errors import ConfigError, DataError
-from hyperlab.studies.local_sgd import Cell, Units, schedules
+from hyperlab.studies.local_sgd import Cell, schedules
+from hyperlab.studies.local_sgd.study import LocalSGD
 from hyperlab.tasks import image_folder, load
 from hyperlab.train.phases import REPORT
 
@@ -76,14 +77,13 @@ def test_the_config_trains_on_files_and_checkpoints(folder, tmp_path, capsys):
 
 def test_the_study_trains_on_files_too(folder, tmp_path):
     config = small(folder, **{"network.kind": "lenet_300_100", "network.width": 0.05, "length": "2 steps", "trials": 1})
-    nothing = SimpleNamespace(update=lambda *_, **__: None)
     run = SimpleNamespace(path=tmp_path, mark=lambda _: None)
-    units = Units(config, load(config, tmp_path), run, nothing, SimpleNamespace(requested=False))
-    found = units.measure(Cell("local", 2, 2), 0, 100, REPORT)
+    study = LocalSGD(config, load(config, tmp_path), run, SimpleNamespace(requested=False))
+    found = study.train(Cell("local", 2, 2), 0, 100, REPORT)
     assert found["test/accuracy"].shape == (10,) and found["validation/accuracy"].shape == (6,) and found["finite"]
     config.data.partition.kind = "shards"
     with pytest.raises(ConfigError, match="holds no examples with classes"):
-        units.check()
+        LocalSGD.load(config, tmp_path)
 
 
 @pytest.mark.fast

@@ -7,7 +7,8 @@ import pytest
 
 from hyperlab import local_sgd
 from hyperlab.errors import ConfigError
-from hyperlab.studies.local_sgd.outer import FORMS, adjustable, with_numbers
+from hyperlab.studies.local_sgd.arms import FORMS
+from hyperlab.studies.local_sgd.outer import adjustable, with_numbers
 
 pytestmark = pytest.mark.fast
 

@@ -10,6 +10,7 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError
+from hyperlab.studies.pruning.arms import cells_of, methods_of
 
 SMALL = {
     "data.limit": 60,
@@ -38,8 +39,8 @@ def small(name=None, **changes):
 
 def counted(config):
     """Networks of a study's reported seeds: parents, what nothing is pruned of, and methods at their compressions."""
-    names = [name for name in launch.load_study("pruning").methods_of(config) if not name.startswith("dense")]
-    return config.report_seeds * (1 + 2 + len(names) * len(config.compressions))
+    cells = [cell for name in methods_of(config) for cell in cells_of(name, config)]
+    return config.report_seeds * (1 + len(cells))
 
 
 @pytest.fixture(scope="module")

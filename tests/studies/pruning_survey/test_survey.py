@@ -6,7 +6,7 @@ import survey_sheets
 
 from experiments import pruning_survey
 from hyperlab.data import published
-from hyperlab.studies.pruning_survey import results as results
+from hyperlab.studies.pruning_survey import results
 
 ROOT = os.environ.get("HYPERLAB_SURVEY", "")  # the folder with the survey's sheets
 

@@ -1,4 +1,4 @@
-"""Units of the pruning study: parents that methods share, masks that hold, counts and scores that are exact."""
+"""The pruning study: parents that methods share, masks that hold, counts and scores that are exact."""
 
 from types import SimpleNamespace
 
@@ -7,17 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import pruning as study
+from experiments import pruning as experiment
 from hyperlab import pruning, trees
 from hyperlab.data.splits import permutation
-from hyperlab.studies.pruning import METHODS, Units, masking
+from hyperlab.studies.pruning import METHODS, Cell, masking
+from hyperlab.studies.pruning.study import Pruning
 from hyperlab.tasks import load
 from hyperlab.tasks.classification import shifted, true_rank
 from hyperlab.train.phases import REPORT, TUNE
 
 
 def small(**changes):
-    config = study.get_config()
+    config = experiment.get_config()
     config.data.limit = 60
     config.network.width = 0.05
     config.parent_length = "6 steps"
@@ -35,37 +36,36 @@ def small(**changes):
 
 @pytest.fixture(scope="module")
 def make(tmp_path_factory):
-    """Units in a folder of their own; programs are shared through the task."""
+    """A study in a folder of its own; programs are shared through the task."""
 
     def build(config=None):
         config = small() if config is None else config
         path = tmp_path_factory.mktemp("run")
         folder = SimpleNamespace(path=path, mark=lambda _: None)
-        progress = SimpleNamespace(update=lambda *_, **__: None)
-        units = Units(config, load(config, path), folder, progress, SimpleNamespace(requested=False))
-        units.parent_rate = 0.01
-        return units
+        study = Pruning(config, load(config, path), folder, SimpleNamespace(requested=False))
+        study.parent_rate = 0.01
+        return study
 
     return build
 
 
 @pytest.fixture(scope="module")
-def units(make):
+def study(make):
     return make()
 
 
 @pytest.mark.parametrize("name", ["global_magnitude", "iterative_magnitude", "gradual_magnitude", "rewound_magnitude",
                                   "redrawn_magnitude", "snip", "grasp", "synflow", "set", "rigl", "random~snip",
                                   "magnitude~global_gradient", "snip_shuffled"])  # fmt: skip
-def test_every_kind_of_method_ends_at_the_compression(units, name):
-    result = units.measure(name, 4.0, 0.003, 100, REPORT)
-    kept = {path: int(result[f"kept/{path}"]) for path in trees.flatten(units.variables["params"])}
-    total = trees.count(units.variables["params"])
-    tensors = len(units.prunable)  # shares round once for each
+def test_every_kind_of_method_ends_at_the_compression(study, name):
+    result = study.train(Cell(name, 4.0), 0.003, 100, REPORT)
+    kept = {path: int(result[f"kept/{path}"]) for path in trees.flatten(study.variables["params"])}
+    total = trees.count(study.variables["params"])
+    tensors = len(study.counts.prunable)  # shares round once for each
     assert abs(sum(kept.values()) - total / 4) <= tensors
     assert result["size/nonzero"] == sum(kept.values()) and result["size/parameters"] == total
-    assert kept["classifier/kernel"] == units.variables["params"]["classifier"]["kernel"].size
-    steps = units.steps(units.method(name))
+    assert kept["classifier/kernel"] == study.variables["params"]["classifier"]["kernel"].size
+    steps = study.steps(Cell(name, 4.0))
     assert result["curve/step"].tolist() == [0, steps // 2, steps]
     for part, examples in (("validation", 60), ("test", 60)):
         for stage in ("", "pruned/", "selected/"):
@@ -76,76 +76,76 @@ def test_every_kind_of_method_ends_at_the_compression(units, name):
 @pytest.mark.parametrize("name", ["iterative_magnitude", "gradual_magnitude", "rigl"])
 def test_only_networks_with_their_last_masks_are_selected(make, monkeypatch, name):
     """An early network, whose masks are others, would be the best one by far."""
-    units, kept = make(), []
-    measure, evaluations = units.task.measure, iter([1.0, 0.9, 0.1])
+    study, kept = make(), []
+    measure, evaluations = study.task.measure, iter([1.0, 0.9, 0.1])
 
     def scored(variables, part):
         kept.append(sum(np.count_nonzero(leaf) for leaf in jax.tree.leaves(variables["params"])))
         found = measure(variables, part)
         return {**found, "accuracy": np.full_like(found["accuracy"], next(evaluations))} if training else found
 
-    training, fit = False, units._fit
+    training, fit = False, study._fit
 
     def fitted(*arguments):
         nonlocal training
-        training = arguments[-1] is not None
+        training = arguments[-1].best_after is not None
         result = fit(*arguments)
         training = False
         return result
 
-    monkeypatch.setattr(units, "_fit", fitted)
-    units.parent(0.01, 100)
-    monkeypatch.setattr(units.task, "measure", scored)
-    result = units.measure(name, 4.0, 0.003, 100, REPORT)
+    monkeypatch.setattr(study, "_fit", fitted)
+    study.parent(0.01, 100)
+    monkeypatch.setattr(study.task, "measure", scored)
+    result = study.train(Cell(name, 4.0), 0.003, 100, REPORT)
     at_steps, after = kept[-7:-4], kept[-4:]  # validation and test, of the last and of the selected network
     assert set(after) == {at_steps[-1]} and at_steps[0] != at_steps[-1]
     np.testing.assert_array_equal(result["selected/test/accuracy"], result["test/accuracy"])
 
 
-def test_methods_share_the_parent_of_their_seed(units):
-    results = [units.measure(name, 4.0, 0.003, 100, REPORT) for name in ("global_magnitude", "snip")]
-    parent = units.parent(0.01, 100)
+def test_methods_share_the_parent_of_their_seed(study):
+    results = [study.train(Cell(name, 4.0), 0.003, 100, REPORT) for name in ("global_magnitude", "snip")]
+    parent = study.parent(0.01, 100)
     assert {str(one["parent"]) for one in results} == {str(parent["digest"])}
-    assert str(units.parent(0.01, 101)["digest"]) != str(parent["digest"])
-    np.testing.assert_array_equal(units.unpruned(100)["validation/accuracy"], parent["validation/accuracy"])
+    assert str(study.parent(0.01, 101)["digest"]) != str(parent["digest"])
+    np.testing.assert_array_equal(study.unpruned(100)["validation/accuracy"], parent["validation/accuracy"])
 
 
-def test_pruned_entries_are_zero_after_training_and_the_rest_has_moved(units, monkeypatch):
-    seen, measure = [], units.task.measure
-    monkeypatch.setattr(units.task, "measure", lambda v, part: seen.append(v) or measure(v, part))
-    units.measure("layer_magnitude", 4.0, 0.01, 100, TUNE)
+def test_pruned_entries_are_zero_after_training_and_the_rest_has_moved(study, monkeypatch):
+    seen, measure = [], study.task.measure
+    monkeypatch.setattr(study.task, "measure", lambda v, part: seen.append(v) or measure(v, part))
+    study.train(Cell("layer_magnitude", 4.0), 0.01, 100, TUNE)
     trained = seen[-1]
-    parent = units.stage(units.parent(0.01, 100), "trained")
-    masks = masking.make(METHODS["layer_magnitude"], units.trial, parent, 4.0, seed=100, key=jax.random.key(0))
+    parent = study.stage(study.parent(0.01, 100), "trained")
+    masks = masking.make(METHODS["layer_magnitude"], study.programs, parent, 4.0, seed=100, key=jax.random.key(0))
     assert pruning.agree(trained["params"], masks)
     kept = np.concatenate([np.ravel(m) for m in trees.flatten(masks).values()])
     before, after = (
         np.concatenate([np.ravel(x) for x in trees.flatten(v["params"]).values()]) for v in (parent, trained)
     )
-    assert (before != after)[kept].mean() > 0.7  # units that are dead have no gradient
+    assert (before != after)[kept].mean() > 0.7  # study that are dead have no gradient
 
 
-def test_masks_are_a_function_of_seeds_alone(make, units):
+def test_masks_are_a_function_of_seeds_alone(make, study):
     again = make()
     for name in ("random", "snip", "random~snip"):
-        first, second = (u.measure(name, 4.0, 0.003, 0, TUNE) for u in (units, again))
+        first, second = (u.train(Cell(name, 4.0), 0.003, 0, TUNE) for u in (study, again))
         assert str(first["mask"]) == str(second["mask"])
         np.testing.assert_array_equal(first["validation/accuracy"], second["validation/accuracy"])
-    other = units.measure("random", 4.0, 0.003, 1, TUNE)
-    assert str(other["mask"]) != str(units.measure("random", 4.0, 0.003, 0, TUNE)["mask"])
+    other = study.train(Cell("random", 4.0), 0.003, 1, TUNE)
+    assert str(other["mask"]) != str(study.train(Cell("random", 4.0), 0.003, 0, TUNE)["mask"])
 
 
-def test_a_control_has_the_shares_of_its_method(units):
-    own, control = (units.measure(name, 4.0, 0.003, 0, TUNE) for name in ("snip", "random~snip"))
-    paths = [f"kept/{path}" for path in units.prunable]
+def test_a_control_has_the_shares_of_its_method(study):
+    own, control = (study.train(Cell(name, 4.0), 0.003, 0, TUNE) for name in ("snip", "random~snip"))
+    paths = [f"kept/{path}" for path in study.counts.prunable]
     assert [int(own[path]) for path in paths] == [int(control[path]) for path in paths]
     assert str(own["mask"]) != str(control["mask"])
 
 
 def test_rewound_values_are_those_of_the_parents_early_steps(make):
-    units = make(small(rewind_to=0.5))
-    parent = units.parent(0.01, 0)
-    early, initial, trained = (units.stage(parent, stage)["params"] for stage in ("early", "initial", "trained"))
+    study = make(small(rewind_to=0.5))
+    parent = study.parent(0.01, 0)
+    early, initial, trained = (study.stage(parent, stage)["params"] for stage in ("early", "initial", "trained"))
     same = lambda a, b: all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))  # noqa: E731
     assert not same(early, initial) and not same(early, trained)
     # three steps of a parent are the parent of three steps: the schedule is constant
@@ -167,16 +167,16 @@ def test_batch_statistics_change_in_training_and_nowhere_else(make):
     config = small()
     config.network.kind, config.network.depth = "cifar_resnet", 8
     config.network.width = 0.25
-    units = make(config)
-    parent = units.parent(0.01, 0)
-    start, trained = (units.stage(parent, stage)["batch_stats"] for stage in ("initial", "trained"))
+    study = make(config)
+    parent = study.parent(0.01, 0)
+    start, trained = (study.stage(parent, stage)["batch_stats"] for stage in ("initial", "trained"))
     assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(trained), strict=True))
-    variables = units.stage(parent, "trained")
+    variables = study.stage(parent, "trained")
     before = jax.tree.map(np.array, variables)
-    units.task.measure(variables, "validation")
-    masking.make(METHODS["global_gradient"], units.trial, variables, 4.0, seed=0, key=jax.random.key(0))
+    study.task.measure(variables, "validation")
+    masking.make(METHODS["global_gradient"], study.programs, variables, 4.0, seed=0, key=jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.array, variables))
-    result = units.measure("global_magnitude", 4.0, 0.003, 0, TUNE)
+    result = study.train(Cell("global_magnitude", 4.0), 0.003, 0, TUNE)
     assert not any("batch_stats" in key for key in result if key.startswith("kept/"))
 
 
