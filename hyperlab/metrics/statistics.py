@@ -123,6 +123,16 @@ def contrasts(
     }
 
 
+def names_of(contrast: str) -> tuple[str, str]:
+    """The two arms that a contrast `first - second` names.
+
+    >>> names_of("mip - default")
+    ('mip', 'default')
+    """
+    first, second = contrast.split(" - ")
+    return first, second
+
+
 def paired_contrast(first: Any, second: Any, *, better: str = "higher", confidence: float = 0.95) -> Contrast:
     """A single contrast, that is, one of a family of one; see `contrasts`.
 
@@ -201,6 +211,19 @@ def bootstrap(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Interval(estimate, float(interval.low), float(interval.high), len(values))
+
+
+def mean_over_subjects(values: np.ndarray) -> Interval | None:
+    """The mean of what is defined, with its bootstrap interval; None with too few subjects for one.
+
+    Args:
+      values: `[subjects]`, NaN where undefined.
+
+    >>> mean_over_subjects(np.array([*range(10), np.nan])).estimate
+    4.5
+    """
+    values = values[~np.isnan(values)]
+    return bootstrap(values, np.mean) if len(values) >= FEWEST_UNITS_OF_A_BOOTSTRAP else None
 
 
 def median_range(values: Any) -> Range:

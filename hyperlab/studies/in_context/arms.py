@@ -6,8 +6,34 @@ what an in-context network is spared. Adding an arm is one line in `ARMS`.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 TRAINS = ("pool", "support", "task")
+BASELINE_SCORES = "floors"  # the unit that holds what needs no network
+CASES = "cases"  # the unit that holds subjects and pictures of the held-out tasks
+
+
+class Cell(NamedTuple):
+    """All networks that an arm trains under one seed.
+
+    >>> Cell("universeg").unit_name("tune", 0.003, 0)
+    'universeg/tune/0.003/0'
+    """
+
+    arm: str
+
+    @property
+    def key(self) -> str:
+        """A learning rate is chosen for each arm."""
+        return self.arm
+
+    def unit_name(self, phase: str, rate: float, seed: int) -> str:
+        """Of one training."""
+        return f"{self.arm}/{phase}/{rate:.3g}/{seed}"
+
+    def network_file(self, seed: int) -> str:
+        """The file of a network that is kept, from the run folder."""
+        return f"networks/{self.arm}_{seed}.npz"
 
 
 @dataclasses.dataclass(frozen=True)

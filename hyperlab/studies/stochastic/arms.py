@@ -5,6 +5,37 @@ counted once. Adding an arm is one line in `ARMS`, adding a network one in `LEAR
 """
 
 import dataclasses
+from typing import NamedTuple
+
+CONTROL = "universeg_noise"  # the arm that is made as diverse as Tyche
+OPTIMUM = "optimum"  # the unit that holds what draws from the truth have
+CASES = "cases"  # the unit that holds subjects and pictures of the held-out tasks
+
+
+class Cell(NamedTuple):
+    """All networks of a learner under one seed.
+
+    >>> Cell("tyche").unit_name("tune", 0.003, 0)
+    'tyche/tune/0.003/0'
+    """
+
+    learner: str
+
+    @property
+    def key(self) -> str:
+        """A learning rate is chosen for each learner."""
+        return self.learner
+
+    def unit_name(self, phase: str, rate: float, seed: int) -> str:
+        """Of one training."""
+        return f"{self.learner}/{phase}/{rate:.3g}/{seed}"
+
+    def network_file(self, seed: int) -> str:
+        """The file of a network that is kept, from the run folder."""
+        return f"networks/{self.learner}_{seed}.npz"
+
+
+TYCHE = Cell("tyche")
 
 ANSWERS = {
     "channel": "noise as a second input channel",

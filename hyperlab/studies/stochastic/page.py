@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hyperlab.metrics import statistics
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
@@ -69,7 +70,7 @@ def _findings(study: measured.Study, compared) -> list[str]:
     for name in study.config.contrasts:
         for task in study.tasks:
             sentences.append(measured.answer(study, compared, name, task))
-            first, second = name.split(" - ")
+            first, second = statistics.names_of(name)
             found = {m: measured.interval(study, first, m, task, less=second) for m in _WITH_INTERVAL}
             parts = [f"{LABELS[m]} {i.estimate:+.3f} [{i.low:+.3f}, {i.high:+.3f}]" for m, i in found.items() if i]
             if parts:

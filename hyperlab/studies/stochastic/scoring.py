@@ -29,7 +29,7 @@ LABELS = {
 }
 
 
-def judged(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str, np.ndarray]:
+def scores(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str, np.ndarray]:
     """All measures of one arm's candidates.
 
     Args:
@@ -42,7 +42,7 @@ def judged(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str
       `[n, modes]`, there too. Distances to a known distribution are exact in its terms; Dice is with the annotators.
     """
     truth = [jnp.asarray(one) for one in (target.annotations, target.modes, target.probabilities)]
-    found = [jax.tree.map(np.asarray, _judged(jnp.asarray(one), *truth)) for one in masks.values()]
+    found = [jax.tree.map(np.asarray, _scores(jnp.asarray(one), *truth)) for one in masks.values()]
     frequencies = [one.pop("frequencies", None) for one in found]
     result = {name: np.stack([one[name] for one in found]) for name in found[0]}
     result["hungarian"] = metrics.hungarian_iou(list(masks.values())[-1], target.annotations)
@@ -50,7 +50,7 @@ def judged(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str
 
 
 @jax.jit
-def _judged(masks, annotations, modes, probabilities):
+def _scores(masks, annotations, modes, probabilities):
     known = modes.shape[1] > 0
     reference, weights = (modes, probabilities) if known else (annotations, None)
     result = {

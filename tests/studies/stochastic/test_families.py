@@ -5,7 +5,7 @@ import pytest
 
 from hyperlab.data.in_context import TaskStore, choose
 from hyperlab.errors import ConfigError
-from hyperlab.in_context import benchmark as material
+from hyperlab.in_context import embedded
 from hyperlab.studies.stochastic import annotated, families
 from hyperlab.studies.stochastic.families import HALO, LOBE, Family
 
@@ -17,7 +17,7 @@ def store(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(families, "_COUNT", 10)
         patch.setattr(families, "_TEMPLATES", 1)
-        patch.setattr(material, "_SUBJECTS", 4)
+        patch.setattr(embedded, "_SUBJECTS", 4)
         return TaskStore(families.embedded(tmp_path_factory.mktemp("tasks"), 32, 0))
 
 
