@@ -1,4 +1,4 @@
-"""Stores of generated tasks: that of the embedded default, and sets to train on beside a store of the user's.
+"""Stores of generated tasks: that of the embedded default, and sets to train on together with a user's store.
 
 Synthetic templates and bright bodies are for training, further templates for choices; held out are templates of the
 same generator and the procedural shapes of another one. Templates show their labels always about the same place; bodies
@@ -71,7 +71,7 @@ def _readable(path: Path) -> bool:
 
 
 def generated(path: Path, names: Sequence[str], size: tuple[int, int], seed: int) -> Path:
-    """A store of generated sets whose labels can be anywhere, to train on beside a store of the user's; made once.
+    """A store of generated sets whose labels can be anywhere, to train on together with a user's store; made once.
 
     Templates, and many anatomies, show their labels always about the same place. A network that trains on nothing else
     learns to average the masks of the support set.

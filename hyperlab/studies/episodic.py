@@ -62,7 +62,7 @@ class EpisodicStudy(Study[CellT]):
         raise NotImplementedError
 
     def depends_on(self, cell: CellT, seed: int, phase: str) -> Mapping[str, Any] | None:
-        """What the numbers of a training depend on beside the config, its cell and its rate; None after a stop."""
+        """What the numbers of a training depend on, apart from the config, its cell and its rate; None after a stop."""
         return {}
 
     def across_tasks(

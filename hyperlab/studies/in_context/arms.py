@@ -94,7 +94,7 @@ ARMS: dict[str, Arm] = {
     "no_synthetic": Arm("UniverSeg, no synthetic tasks", synthetic=False),
     "no_task_augmentation": Arm("UniverSeg, no task augmentation", task_augmentation=False),
     "no_augmentation": Arm("UniverSeg, no augmentation", task_augmentation=False, in_task_augmentation=False),
-    # tests of the instrument
+    # A/A and sensitivity checks
     "universeg_again": Arm("UniverSeg, other draws", stream=1),
     "universeg_slowed": Arm("UniverSeg, a hundredth of the rate", rate_factor=0.01),
 }

@@ -22,7 +22,7 @@ SCHEMA: Schema = {
     "data": {
         **data(),
         "data.generated": Several(
-            "sets to train on beside a store", Choice("", (BODIES, SHAPES), "generated set"), least=0
+            "sets to train on with a store", Choice("", (BODIES, SHAPES), "generated set"), least=0
         ),
     },
     "networks": under(

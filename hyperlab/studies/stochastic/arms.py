@@ -111,7 +111,7 @@ LEARNERS: dict[str, Learner] = {
     "tyche_apart": Learner("tyche", loss="best", mix=False),
     "tyche_one": Learner("tyche", loss="best", candidates=1),
     "tyche_four": Learner("tyche", loss="best", candidates=4),
-    # tests of the instrument
+    # A/A and sensitivity checks
     "tyche_again": Learner("tyche", loss="best", stream=1),
     "tyche_slowed": Learner("tyche", loss="best", rate_factor=0.01),
 }
@@ -157,7 +157,7 @@ ARMS: dict[str, CandidateArm] = {
     "tyche_four": CandidateArm("Tyche, 4 candidates in training", "tyche_four"),
     "universeg_augmented_target": CandidateArm("UniverSeg, image augmented", "universeg", "augmented_target"),
     "universeg_augmented_context": CandidateArm("UniverSeg, support augmented", "universeg", "augmented_context"),
-    # tests of the instrument
+    # A/A and sensitivity checks
     "tyche_again": CandidateArm("Tyche, other draws", "tyche_again"),
     "tyche_slowed": CandidateArm("Tyche, a hundredth of the rate", "tyche_slowed"),
 }

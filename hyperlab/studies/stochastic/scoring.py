@@ -1,8 +1,8 @@
 """What candidates are worth, query by query; and where the distribution of masks is known, what draws from it would be.
 
 The usual form of the generalised energy distance and the best candidate both improve with the number of candidates
-whatever they are, so both stand beside what a perfect sampler has (`optimum`), and beside the unbiased distance and the
-mean candidate.
+whatever they are, so both are shown with what a perfect sampler has (`optimum`), with the unbiased distance and with
+the mean candidate.
 """
 
 from collections.abc import Mapping
