@@ -18,7 +18,6 @@ from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.units import Measurements, kept
 
-ACROSS_TASKS = "pool"  # of `trains`: on all tasks at once
 _STRIP = 3  # support images of each task in the gallery
 
 
@@ -26,14 +25,19 @@ class Learner(Protocol):
     """What is trained.
 
     Attributes:
-      trains: `ACROSS_TASKS`, or what a network for each task is trained on.
+      across_tasks: whether one network is trained for all tasks.
       stream: another number gives other random draws under the same seeds.
       rate_factor: multiplies the learning rate of the reported runs.
     """
 
-    trains: str
-    stream: int
-    rate_factor: float
+    @property
+    def across_tasks(self) -> bool: ...
+
+    @property
+    def stream(self) -> int: ...
+
+    @property
+    def rate_factor(self) -> float: ...
 
 
 class EpisodicStudy(Study[CellT]):
@@ -65,13 +69,13 @@ class EpisodicStudy(Study[CellT]):
         """What the numbers of a training depend on, apart from the config, its cell and its rate; None after a stop."""
         return {}
 
-    def across_tasks(
+    def train_across_tasks(
         self, cell: CellT, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """Trains a cell across tasks and measures it; `given` is what it `depends_on`."""
         raise NotImplementedError
 
-    def task_by_task(
+    def train_task_by_task(
         self, cell: CellT, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """The same of a cell whose networks are trained for one task each."""
@@ -79,20 +83,16 @@ class EpisodicStudy(Study[CellT]):
 
     # -- trainings as units ------------------------------------------------------------------------------------
 
-    def is_across_tasks(self, cell: CellT) -> bool:
-        """Whether one network serves all tasks."""
-        return self.learner(cell).trains == ACROSS_TASKS
-
     def steps(self, cell: CellT, phase: str) -> int:
         """Training steps of all networks of a cell under one seed."""
         each = self.steps_of_one(cell, phase)
-        if self.is_across_tasks(cell):
+        if self.learner(cell).across_tasks:
             return each
         return each * len(self.targets[phase]) * self.networks_a_task(cell, phase)
 
     def steps_of_one(self, cell: CellT, phase: str) -> int:
         """Training steps of one network; while tuning, networks across tasks may be trained for less."""
-        config, across = self.config, self.is_across_tasks(cell)
+        config, across = self.config, self.learner(cell).across_tasks
         tried = (config.tuning_length or config.train_length) if phase == TUNE else config.train_length
         examples = sum(map(len, self.data.tasks)) if across else 1
         return durations.steps(tried if across else config.task_length, batch_size=config.batch_size, examples=examples)
@@ -110,13 +110,13 @@ class EpisodicStudy(Study[CellT]):
     def _train(self, cell: CellT, rate: float, seed: int, phase: str, given: Mapping) -> Measurements | None:
         rate = rate * (self.learner(cell).rate_factor if phase == REPORT else 1.0)
         self.reads_test(phase)
-        measure = self.across_tasks if self.is_across_tasks(cell) else self.task_by_task
-        measured = measure(cell, rate, seed, phase, given)
+        train = self.train_across_tasks if self.learner(cell).across_tasks else self.train_task_by_task
+        measured = train(cell, rate, seed, phase, given)
         return None if measured is None else {"seed": np.array(seed), "learning_rate": np.array(rate), **measured}
 
     def keeps_network(self, cell: CellT, seed: int, phase: str) -> bool:
         """Whether the network of a training is kept: one across tasks, of the first report seeds."""
-        return self.keeps(seed, phase) and self.is_across_tasks(cell)
+        return self.keeps(seed, phase) and self.learner(cell).across_tasks
 
     def score(self, measured: Measurements) -> float:
         """Mean over tasks of the mean over queries; what is undefined is left out."""

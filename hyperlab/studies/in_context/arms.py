@@ -8,7 +8,6 @@ what an in-context network is spared. Adding an arm is one line in `ARMS`.
 import dataclasses
 from typing import NamedTuple
 
-TRAINS = ("pool", "support", "task")
 BASELINE_SCORES = "floors"  # the unit that holds what needs no network
 CASES = "cases"  # the unit that holds subjects and pictures of the held-out tasks
 
@@ -60,10 +59,15 @@ class Arm:
     stream: int = 0
     rate_factor: float = 1.0
 
+    @property
+    def across_tasks(self) -> bool:
+        """Whether one network is trained for all tasks."""
+        return self.trains == "pool"
+
     def definition(self) -> str:
         """Everything in one line, for tables."""
         parts = [_NETWORKS[self.network], _TRAINS[self.trains]]
-        if self.trains == "pool":
+        if self.across_tasks:
             parts += [] if self.synthetic else ["no synthetic tasks"]
             parts += [] if self.task_augmentation else ["no task augmentation"]
         parts += [] if self.in_task_augmentation else ["no in-task augmentation"]

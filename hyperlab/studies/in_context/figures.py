@@ -63,7 +63,7 @@ def _ensembles(study):
 
 def _learning(study):
     figure, (axes,) = figures.grid(width=5.0)
-    arms = [arm for arm in study.config.arms if ARMS[arm].trains == "pool"]
+    arms = [arm for arm in study.config.arms if ARMS[arm].across_tasks]
     for arm in arms:
         runs = study.runs[arm]
         curve = np.stack([one["curve/dice"] for one in runs])

@@ -129,7 +129,7 @@ def _limits(study: measured.Study) -> list[str]:
             "about the networks' worth. Synthetic templates have their labels always about the same place, so there "
             "the mean mask is a strong baseline, and what learns from templates alone fails where objects are anywhere."
         )
-    per_task = [study.label(arm) for arm in config.arms if ARMS[arm].trains != "pool"]
+    per_task = [study.label(arm) for arm in config.arms if not ARMS[arm].across_tasks]
     if per_task:
         sentences.append(
             f"Trained anew for each task ({', '.join(per_task)}): {config.task_length} each, with the same in-task "

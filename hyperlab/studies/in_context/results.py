@@ -128,7 +128,7 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
 
 def ensembles(study: Study, arm: str) -> np.ndarray | None:
     """Dice `[seeds, ensemble sizes]`, mean over queries, then tasks; None for an arm without support sets."""
-    if ARMS[arm].trains != "pool":
+    if not ARMS[arm].across_tasks:
         return None
     tasks = [np.stack([mean_defined(one[f"ensemble/{task}"], 1) for one in study.runs[arm]]) for task in study.tasks]
     return mean_defined(np.stack(tasks), 0)

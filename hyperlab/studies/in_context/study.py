@@ -101,7 +101,7 @@ class InContext(EpisodicStudy[Cell]):
                     result[f"dice/{name}/{target.name}/{size}"] = np.stack(scores)
         return result
 
-    def across_tasks(
+    def train_across_tasks(
         self, cell: Cell, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """One network for all tasks."""
@@ -142,7 +142,7 @@ class InContext(EpisodicStudy[Cell]):
         scores = [target.dice(passes[:count].mean(0) > 0.5) for count in self.config.ensembles]
         return {f"ensemble/{target.name}": np.stack(scores), f"shown/{target.name}": passes[0, :SHOWN] > 0.5}
 
-    def task_by_task(
+    def train_task_by_task(
         self, cell: Cell, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """A network for each task, and where it is trained on the support set for each of those."""
@@ -162,7 +162,7 @@ class InContext(EpisodicStudy[Cell]):
 
     def programs(self, arm: Arm) -> Programs:
         """The programs of an arm's network; arms that differ in draws, rates or tasks alone share them."""
-        return self._programs(arm.network, arm.task_augmentation and arm.trains == "pool", arm.in_task_augmentation)
+        return self._programs(arm.network, arm.task_augmentation and arm.across_tasks, arm.in_task_augmentation)
 
     @kept
     def _programs(self, name: str, task: bool, in_task: bool) -> Programs:

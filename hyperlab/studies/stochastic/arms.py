@@ -72,6 +72,11 @@ class Learner:
     rate_factor: float = 1.0
 
     @property
+    def across_tasks(self) -> bool:
+        """Whether one network is trained for all tasks."""
+        return self.trains == "pool"
+
+    @property
     def scored(self) -> str:
         """What its learning rate is chosen by: `ged`, of candidates; or `dice`, of one answer."""
         return "ged" if self.module in ("tyche", "dropout_unet") else "dice"
@@ -170,4 +175,4 @@ def learners(arms: tuple[str, ...]) -> tuple[str, ...]:
     ('tyche', 'universeg')
     """
     needed = dict.fromkeys(ARMS[arm].learner for arm in arms)
-    return tuple(sorted(needed, key=lambda name: name != "tyche"))
+    return tuple(sorted(needed, key=lambda name: name != TYCHE.learner))

@@ -153,7 +153,7 @@ def _limits(study: measured.Study) -> list[str]:
             "This default trains for minutes on generated tasks alone: it shows that everything works, and says little "
             "about the networks' worth."
         )
-    per_task = [ARMS[arm].label for arm in config.arms if LEARNERS[ARMS[arm].learner].trains == "task"]
+    per_task = [ARMS[arm].label for arm in config.arms if not LEARNERS[ARMS[arm].learner].across_tasks]
     if per_task:
         sentences.append(
             f"Trained anew for each task ({', '.join(per_task)}), on all its training examples and annotators, which "

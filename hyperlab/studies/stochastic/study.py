@@ -128,7 +128,7 @@ class Stochastic(EpisodicStudy[Cell]):
         known = {target.name: scoring.optimum(target, self.counts) for target in self.data.test if target.known}
         return {f"{measure}/{task}": values for task, found in known.items() for measure, values in found.items()}
 
-    def across_tasks(
+    def train_across_tasks(
         self, cell: Cell, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """One network for all tasks."""
@@ -164,7 +164,7 @@ class Stochastic(EpisodicStudy[Cell]):
             result |= self._measured(cell, programs, [params], target, seed, fitted)
         return result
 
-    def task_by_task(
+    def train_task_by_task(
         self, cell: Cell, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """A network for each task, or several where candidates are networks."""
@@ -260,7 +260,7 @@ class Stochastic(EpisodicStudy[Cell]):
     def programs(self, learner: Learner) -> Programs:
         """The programs of a network; learners that differ in draws or rates alone share them."""
         candidates = learner.candidates or self.config.train_candidates
-        return self._programs(learner.module, learner.trains == "pool", learner.loss, learner.mix, candidates)
+        return self._programs(learner.module, learner.across_tasks, learner.loss, learner.mix, candidates)
 
     @kept
     def _programs(self, name: str, across_tasks: bool, loss: str, mix: bool, candidates: int) -> Programs:
