@@ -31,7 +31,7 @@ for floor_of_strangers in (2, 5):
 APART -= {("in_context", "inference")}  # tiles of large images
 # What of a study reads its run folder alone: it may not reach what trains.
 READERS = ("results", "page", "figures")
-WORKERS = ("units", "study", "programs", "training")
+WORKERS = ("study", "units", "programs", "training")
 
 
 def floor(package):

@@ -1,4 +1,4 @@
-"""One UniverSeg within an hour of two cores: developed on nuclei, judged once on white blood cells and retinal vessels.
+"""One UniverSeg within an hour of two cores: developed on nuclei, tested once on white blood cells and retinal vessels.
 
 Run:      python -m experiments.in_context --config configs/in_context/hour.py --config.data.store=STORE
 Hardware: 2 CPU cores, 4 GB; STORE as docs/own_data.md builds it, of seven data sets at 64x64

@@ -1,4 +1,4 @@
-"""A test of the instrument: a copy of an arm must not be separable from it, a planted handicap must be found.
+"""An A/A and a sensitivity check: a copy of an arm must not be separable from it, a planted handicap must be found.
 
 Run:      python -m experiments.in_context --config configs/in_context/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 2 GB

@@ -1,4 +1,4 @@
-"""A test of the instrument: a copy of Tyche must not be separable from it, a planted handicap must be found.
+"""An A/A and a sensitivity check: a copy of Tyche must not be separable from it, a planted handicap must be found.
 
 Run:      python -m experiments.stochastic --config configs/stochastic/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 2 GB

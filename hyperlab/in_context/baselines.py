@@ -1,4 +1,4 @@
-"""What needs no network: copies of the support set's masks, and a threshold. A clever score stands beside these.
+"""Baselines that need no network: copies of the support set's masks, and a threshold.
 
 Each is a function of queries and a support set: bool masks `[n, height, width, 1]`.
 """
@@ -45,4 +45,5 @@ def otsu(queries: np.ndarray, images: np.ndarray, labels: np.ndarray) -> np.ndar
     return masks if scores[0] >= scores[1] else ~masks
 
 
-FLOORS: dict[str, Callable] = {"nearest support": nearest, "mean mask": mean_mask, "Otsu": otsu}
+NEAREST = "nearest support"
+BASELINES: dict[str, Callable] = {NEAREST: nearest, "mean mask": mean_mask, "Otsu": otsu}

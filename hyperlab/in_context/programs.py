@@ -1,4 +1,4 @@
-"""Training and prediction of one network of the study, as compiled functions over examples on the device.
+"""Training and prediction of one kind of network, as compiled functions over examples on the device.
 
 A network that is trained across tasks sees episodes: queries, each with a support set of its task. One that is trained
 for a task sees its examples alone. The indices of every step come from the host, and everything else happens in one
@@ -44,8 +44,8 @@ class Examples(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trial:
-    """One kind of network with its programs.
+class Programs:
+    """One kind of network with its compiled programs.
 
     Attributes:
       module: `(target, support_images, support_labels) -> logits [batch, height, width, 1]`, or `(target) -> logits`.
@@ -144,14 +144,3 @@ class Trial:
             return jax.nn.sigmoid(self.module.apply({"params": params}, queries, *sets))
 
         return jax.jit(predict, compiler_options=compiler.options())
-
-
-def dice(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Dice of each image, `[n]`; NaN where mask and truth are both empty.
-
-    >>> dice(np.array([[1, 1, 0], [0, 0, 0]], bool), np.array([[0, 1, 0], [0, 0, 0]], bool)).round(3)
-    array([0.667,   nan])
-    """
-    axes = tuple(range(1, masks.ndim))
-    both, total = (masks & truth).sum(axes), masks.sum(axes) + truth.sum(axes)
-    return np.divide(2 * both, total, out=np.full(len(masks), np.nan), where=total > 0)

@@ -19,7 +19,7 @@ def data() -> dict[str, Field]:
             "store": Text("folder of a store of tasks; empty: tasks that are drawn"),
             "size": settings.size("of all images"),
             "split_seed": Whole("of the partition into splits", low=0, high=seeds.LARGEST),
-            "queries": Whole("images of each task that are judged, at most", low=1),
+            "queries": Whole("images of each task that are measured, at most", low=1),
             "development": Several("data sets, whole, that choices are made on", Text("")),
             "held_out": Several("data sets, whole, that are reported", Text("")),
         },

@@ -3,7 +3,7 @@
 `augmented_candidates` is in-context test-time augmentation: only grey values are changed, of the image and of the
 examples, never labels, so every pass is a candidate on the same pixels, and nothing is averaged. `noise_candidates`
 is the control that knows nothing of the image: one probability map plus smooth noise, at a diversity that
-`matching_scale` sets to that of the method it stands beside. The best of its candidates also gets better with their
+`matching_scale` sets to that of the method it is compared with. The best of its candidates also gets better with their
 number.
 """
 
@@ -191,8 +191,8 @@ def noise_candidates(
 ) -> jax.Array:  # fmt: skip
     """Candidates of one probability map and smooth noise: probabilities `[B, count, H, W, 1]`.
 
-    candidate = sigmoid(logit(p) + scale * noise): a border moves where the network was uncertain, else it stays
-    sure. A scale of 0 gives `p` each time.
+    candidate = sigmoid(logit(p) + scale * noise): a border moves where the network was uncertain, and stays where it
+    was sure. A scale of 0 gives `p` each time.
 
     Args:
       key: what is drawn is a function of it.

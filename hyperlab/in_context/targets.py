@@ -1,6 +1,7 @@
-"""Tasks to be judged on: queries, and the pool that support sets are drawn from, of other subjects."""
+"""Tasks to measure on: queries, and the pool that support sets are drawn from, of other subjects."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,11 +40,39 @@ class Target(NamedTuple):
 
     def order(self, draw: int) -> np.ndarray:
         """The order in which a draw takes the examples."""
-        return permutation(len(self.images), draw, _SUPPORT)
+        return support_order(len(self.images), draw)
+
+    def dice(self, masks: np.ndarray) -> np.ndarray:
+        """Dice of each query `[n]`, from bool masks `[n, height, width, 1]`."""
+        return dice(masks, self.truth > 0.5)
 
 
-def check(targets: list[Target], size: int) -> None:
-    """Refuses targets that cannot be judged.
+def support_order(count: int, draw: int) -> np.ndarray:
+    """The order in which a draw takes so many examples, the same for every arm.
+
+    >>> sorted(support_order(3, draw=0).tolist())
+    [0, 1, 2]
+    """
+    return permutation(count, draw, _SUPPORT)
+
+
+def dice(masks: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Dice of each image, `[n]`; NaN where mask and truth are both empty.
+
+    >>> dice(np.array([[1, 1, 0], [0, 0, 0]], bool), np.array([[0, 1, 0], [0, 0, 0]], bool)).round(3)
+    array([0.667,   nan])
+    """
+    axes = tuple(range(1, masks.ndim))
+    both, total = (masks & truth).sum(axes), masks.sum(axes) + truth.sum(axes)
+    return np.divide(2 * both, total, out=np.full(len(masks), np.nan), where=total > 0)
+
+
+def check(targets: Sequence[Any], size: int) -> None:
+    """Refuses targets that nothing can be measured on.
+
+    Args:
+      targets: each with `name`, `queries` and `images`.
+      size: of the largest support set.
 
     Raises:
       DataError: a target without queries, or with fewer examples than the largest support set.

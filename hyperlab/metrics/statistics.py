@@ -223,6 +223,19 @@ def bootstrap(
     return Interval(estimate, float(interval.low), float(interval.high), len(values))
 
 
+def mean_over_subjects(values: np.ndarray) -> Interval | None:
+    """The mean of what is defined, with its bootstrap interval; None with too few subjects for one.
+
+    Args:
+      values: `[subjects]`, NaN where undefined.
+
+    >>> mean_over_subjects(np.array([*range(10), np.nan])).estimate
+    4.5
+    """
+    values = values[~np.isnan(values)]
+    return bootstrap(values, np.mean) if len(values) >= FEWEST_UNITS_OF_A_BOOTSTRAP else None
+
+
 def median_range(values: Any) -> Range:
     """The median, the smallest and the largest value; infinity stands for "not reached".
 

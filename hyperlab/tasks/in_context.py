@@ -1,10 +1,9 @@
 """UniverSeg on tasks that it never saw: does in-context segmentation survive pruning?
 
-The tasks are those of the in-context study: trained across tasks, chosen on development tasks, reported on held-out
+The benchmark is that of the in-context study: trained across tasks, chosen on development tasks, reported on held-out
 data sets. What is measured is the Dice of each query with one support set.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab.data.in_context import Pool, Sampler, Sampling, in_task_steps, task_steps
-from hyperlab.in_context import benchmark as material
+from hyperlab.data.in_context import Pool, in_task_steps, task_steps
+from hyperlab.in_context.benchmark import Episodes, build
 from hyperlab.in_context.networks import network
-from hyperlab.in_context.programs import Trial, dice
-from hyperlab.in_context.targets import check
+from hyperlab.in_context.programs import Programs
 from hyperlab.tasks.task import Task
-from hyperlab.train.units import kept
 
 DOCUMENTED = "documented"
 
@@ -44,78 +41,70 @@ class InContext(Task):
             queries=given.queries,
             development=tuple(given.development), held_out=tuple(given.held_out),
         )  # fmt: skip
-        made = material.build(SimpleNamespace(data=data), folder)
-        check([*made.development, *made.test], given.support)
-        self.targets = {"validation": made.development, "test": made.test}
-        self.name, self.fingerprint = made.name, made.fingerprint
+        benchmark = build(data, folder, support=given.support)
+        self.targets = {"validation": benchmark.development, "test": benchmark.test}
+        self.name, self.fingerprint = benchmark.name, benchmark.fingerprint
         self.architecture = f"UniverSeg {'-'.join(map(str, given.widths))}"
         self.toy = not given.store
-        self.tasks = made.training(synthetic=True)
-        self.trial = Trial(
+        self.episodes = Episodes(benchmark.training(), config.batch_size, given.support)
+        self.programs = Programs(
             network("universeg", given),
             tuple(given.size),
             in_task=in_task_steps(DOCUMENTED),
             task=task_steps(DOCUMENTED),
             evaluation_batch=config.evaluation_batch,
         )
-        self.sizes = {"train": sum(map(len, self.tasks))}
+        self.sizes = {"train": len(self.episodes)}
         self.sizes |= {part: sum(len(t.queries) for t in targets) for part, targets in self.targets.items()}
 
     def init(self, key: jax.Array) -> Any:
         """Fresh variables."""
-        return self.trial.module.init(key, *self.trial.inputs(jnp.zeros((1, *self.trial.size, 1))))
-
-    @functools.cached_property
-    def _pool(self) -> Pool:
-        return jax.device_put(Pool.of(self.tasks))
+        return self.programs.module.init(key, *self.programs.inputs(jnp.zeros((1, *self.programs.size, 1))))
 
     def train(self) -> Pool:
         """The tasks to train on."""
-        return self._pool
+        return self.episodes.pool
 
     def indices(self, seed: int, step: int) -> Any:
         """Task, queries and support sets."""
-        return self._sampler(seed).indices(step)
-
-    @kept
-    def _sampler(self, seed: int) -> Sampler:
-        return Sampler(self.tasks, Sampling(self.config.batch_size, self.config.tasks.support), seed)
+        return self.episodes.indices(seed, step)
 
     def loss(self, params, collections, examples, indices, keys: Mapping[str, jax.Array]):
         """Cross-entropy and soft Dice of augmented episodes."""
-        return self.episode_loss(self.trial, params, examples, indices, keys)
+        return self.episode_loss(self.programs, params, examples, indices, keys)
 
-    def episode_loss(self, trial: Trial, params, examples, indices, keys: Mapping[str, jax.Array]):
-        """The loss with the network of a trial."""
+    def episode_loss(self, programs: Programs, params, examples, indices, keys: Mapping[str, jax.Array]):
+        """The loss with the network of some programs."""
         keys = {"augmentation": keys["augmentation"], "network": keys["dropout"]}
-        return trial.episode_loss(params, {}, (examples, indices), keys)[0], None
+        return programs.episode_loss(params, {}, (examples, indices), keys)[0], None
 
     def deterministic_loss(self, params, collections, examples, indices) -> jax.Array:
         """Cross-entropy and soft Dice of episodes as they are."""
         episode = examples.gather(indices)
-        logits = self.trial.module.apply(
+        logits = self.programs.module.apply(
             {"params": params}, episode.query_images, episode.support_images, episode.support_labels
         )
-        return self.trial.single(logits, episode.query_labels).mean()
+        return self.programs.single(logits, episode.query_labels).mean()
 
     def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
         """`dice` of every query, one task after the other."""
-        return {"dice": self.dice(self.trial, variables, part)}
+        return {"dice": self.dice(self.programs, variables, part)}
 
-    def dice(self, trial: Trial, variables: Any, part: str) -> np.ndarray:
-        """Dice of every query with the network of a trial."""
+    def dice(self, programs: Programs, variables: Any, part: str) -> np.ndarray:
+        """Dice of every query with the network of some programs."""
         scores = []
         for target in self.targets[part]:
             support = target.support(self.config.tasks.support, 0)
-            masks = trial.predict(variables["params"], target.queries, *support) > 0.5
-            scores.append(dice(masks, target.truth > 0.5))  # every query shows its label, so that none is undefined
+            masks = programs.predict(variables["params"], target.queries, *support) > 0.5
+            scores.append(target.dice(masks))  # every query shows its label, so that none is undefined
         return np.concatenate(scores)
 
     def example(self) -> tuple[Callable, tuple[Any, ...]]:
         """One query with its support set."""
-        image = jax.ShapeDtypeStruct((1, *self.trial.size, 1), jnp.float32)
-        support = jax.ShapeDtypeStruct((1, self.config.tasks.support, *self.trial.size, 1), jnp.float32)
-        return lambda params, *inputs: self.trial.module.apply({"params": params}, *inputs), (image, support, support)
+        image = jax.ShapeDtypeStruct((1, *self.programs.size, 1), jnp.float32)
+        support = jax.ShapeDtypeStruct((1, self.config.tasks.support, *self.programs.size, 1), jnp.float32)
+        apply = lambda params, *inputs: self.programs.module.apply({"params": params}, *inputs)  # noqa: E731
+        return apply, (image, support, support)
 
 
 def load(config: Any, folder: Path) -> InContext:

@@ -18,7 +18,7 @@ import numpy as np
 
 from hyperlab.data.splits import philox
 from hyperlab.errors import ConfigError
-from hyperlab.in_context.programs import Trial
+from hyperlab.in_context.programs import Programs
 from hyperlab.tasks.generated import Generated, root_mean_square
 from hyperlab.tasks.in_context import InContext
 
@@ -112,8 +112,8 @@ class InContextScales(Generated, InContext):
         self.factors = self.branches = tuple(map(float, given.factors))  # a task at one point has all branches
         check_factors(given)
         super().__init__(config, folder)
-        self.module = self.trial.module
-        example = self.trial.inputs(jnp.zeros((1, *self.trial.size, 1)))
+        self.module = self.programs.module
+        example = self.programs.inputs(jnp.zeros((1, *self.programs.size, 1)))
         self.generate(given.network, self.module, example, low=0.0, high=1.0, hidden=config.hypernet.hidden)
         self.architecture += f", {self.conditioning}"
         self.notes = (
@@ -145,8 +145,8 @@ class InContextScales(Generated, InContext):
         own = {name: jax.random.split(key, batches) for name, key in keys.items()}
         return jax.lax.map(lambda batch: one(*batch), (indices, own)).mean(), None
 
-    def _at(self, place: Any) -> Trial:
-        return dataclasses.replace(self.trial, module=Rescaled(self.module, self.theta, self.branches, place))
+    def _at(self, place: Any) -> Programs:
+        return dataclasses.replace(self.programs, module=Rescaled(self.module, self.theta, self.branches, place))
 
     def deterministic_loss(self, params, collections, examples, indices: Placed) -> jax.Array:
         """The same loss of episodes as they are, mean over the fixed factors."""
@@ -156,7 +156,7 @@ class InContextScales(Generated, InContext):
     def _still_at(self, theta: Any, factor: float, examples: Any, indices: Placed) -> jax.Array:
         episode = examples.gather(_first(indices).episodes)
         images = (episode.query_images, episode.support_images, episode.support_labels)
-        return self.trial.single(rescaled(self.module, theta, factor, *images), episode.query_labels).mean()
+        return self.programs.single(rescaled(self.module, theta, factor, *images), episode.query_labels).mean()
 
     def gradients(self, params: Any, collections: Any, examples: Any, indices: Placed) -> Any:
         """Root mean squares of the gradient by theta over the fixed factors, or the gradient by the parameters."""
@@ -168,12 +168,12 @@ class InContextScales(Generated, InContext):
         return jax.tree.map(lambda *leaves: root_mean_square(jnp.stack(leaves)), *found)
 
     @functools.cached_property
-    def _trials(self) -> dict[float, Trial]:
+    def _programs_at(self) -> dict[float, Programs]:
         return {factor: self._at(place) for place, factor in enumerate(self.branches)}
 
     def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
         """`dice` of every query, one task after the other: the mean over the fixed factors, and at each of them."""
-        at = {f"dice_at_{f:.3g}": self.dice(self._trials[f], variables, part) for f in self.factors}
+        at = {f"dice_at_{f:.3g}": self.dice(self._programs_at[f], variables, part) for f in self.factors}
         return {"dice": np.mean(list(at.values()), axis=0), **at}
 
     def example_at(self, factor: float) -> tuple[Callable, tuple[Any, ...]]:

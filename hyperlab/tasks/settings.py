@@ -73,7 +73,7 @@ def tasks() -> dict[str, dict[str, Field]]:
     store = {
         "store": Text("folder of a store of tasks; empty: tasks that are drawn"),
         "size": settings.size("of all images"),
-        "queries": Whole("images of each task that are judged, at most", low=1),
+        "queries": Whole("images of each task that are measured, at most", low=1),
         "development": Several("data sets, whole, of the validation score", Text("")),
         "held_out": Several("data sets, whole, of the test score", Text("")),
         "widths": settings.widths("of UniverSeg's levels"),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hyperlab.in_context.baselines import FLOORS, mean_mask, nearest, otsu, otsu_threshold
-from hyperlab.in_context.programs import dice
+from hyperlab.in_context.baselines import BASELINES, mean_mask, nearest, otsu, otsu_threshold
+from hyperlab.in_context.targets import dice
 
 pytestmark = pytest.mark.fast
 
@@ -53,9 +53,9 @@ def test_the_threshold_is_the_best_of_all_edges():
     assert 0 <= otsu_threshold(np.full((4, 4), 0.5)) <= 1
 
 
-def test_every_floor_gives_masks_of_the_queries():
-    for floor in FLOORS.values():
-        masks = floor(QUERIES, IMAGES, LABELS)
+def test_every_baseline_gives_masks_of_the_queries():
+    for baseline in BASELINES.values():
+        masks = baseline(QUERIES, IMAGES, LABELS)
         assert masks.shape == QUERIES.shape and masks.dtype == bool
 
 

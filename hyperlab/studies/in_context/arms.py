@@ -6,8 +6,33 @@ what an in-context network is spared. Adding an arm is one line in `ARMS`.
 """
 
 import dataclasses
+from typing import NamedTuple
 
-TRAINS = ("pool", "support", "task")
+BASELINE_SCORES = "floors"  # the unit that holds what needs no network
+CASES = "cases"  # the unit that holds subjects and pictures of the held-out tasks
+
+
+class Cell(NamedTuple):
+    """All networks that an arm trains under one seed.
+
+    >>> Cell("universeg").unit_name("tune", 0.003, 0)
+    'universeg/tune/0.003/0'
+    """
+
+    arm: str
+
+    @property
+    def key(self) -> str:
+        """A learning rate is chosen for each arm."""
+        return self.arm
+
+    def unit_name(self, phase: str, rate: float, seed: int) -> str:
+        """Of one training."""
+        return f"{self.arm}/{phase}/{rate:.3g}/{seed}"
+
+    def network_file(self, seed: int) -> str:
+        """The file of a network that is kept, from the run folder."""
+        return f"networks/{self.arm}_{seed}.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +59,15 @@ class Arm:
     stream: int = 0
     rate_factor: float = 1.0
 
+    @property
+    def across_tasks(self) -> bool:
+        """Whether one network is trained for all tasks."""
+        return self.trains == "pool"
+
     def definition(self) -> str:
         """Everything in one line, for tables."""
         parts = [_NETWORKS[self.network], _TRAINS[self.trains]]
-        if self.trains == "pool":
+        if self.across_tasks:
             parts += [] if self.synthetic else ["no synthetic tasks"]
             parts += [] if self.task_augmentation else ["no task augmentation"]
         parts += [] if self.in_task_augmentation else ["no in-task augmentation"]
@@ -68,7 +98,7 @@ ARMS: dict[str, Arm] = {
     "no_synthetic": Arm("UniverSeg, no synthetic tasks", synthetic=False),
     "no_task_augmentation": Arm("UniverSeg, no task augmentation", task_augmentation=False),
     "no_augmentation": Arm("UniverSeg, no augmentation", task_augmentation=False, in_task_augmentation=False),
-    # tests of the instrument
+    # A/A and sensitivity checks
     "universeg_again": Arm("UniverSeg, other draws", stream=1),
     "universeg_slowed": Arm("UniverSeg, a hundredth of the rate", rate_factor=0.01),
 }

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperlab.in_context.baselines import FLOORS
+from hyperlab.in_context.baselines import BASELINES
 from hyperlab.metrics.defined import mean_defined
 from hyperlab.report import figures
-from hyperlab.studies.in_context import ARMS
 from hyperlab.studies.in_context import results as measured
+from hyperlab.studies.in_context.arms import ARMS
 
 
 def all_figures(folder: Path, study: measured.Study) -> dict[str, tuple[Path, str]]:
@@ -34,9 +34,9 @@ def _support(study):
                 figures.band(one, np.array(known), runs, colour, study.label(arm))
             else:
                 one.plot(known * len(runs), runs[:, 0], "o", color=colour, alpha=0.6, label=study.label(arm))
-        for floor, style in zip(FLOORS, (":", "--", "-."), strict=True):
-            values = [mean_defined(study.subjects(floor, task, size), 1)[0] for size in sizes]
-            one.plot(sizes, values, style, color="0.5", linewidth=1, label=floor)
+        for baseline, style in zip(BASELINES, (":", "--", "-."), strict=True):
+            values = [mean_defined(study.subjects(baseline, task, size), 1)[0] for size in sizes]
+            one.plot(sizes, values, style, color="0.5", linewidth=1, label=baseline)
         one.set_xscale("log", base=2)
         one.set_title(task, fontsize=9)
         one.set(xlabel="support images", xticks=sizes, xticklabels=[str(size) for size in sizes])
@@ -63,7 +63,7 @@ def _ensembles(study):
 
 def _learning(study):
     figure, (axes,) = figures.grid(width=5.0)
-    arms = [arm for arm in study.config.arms if ARMS[arm].trains == "pool"]
+    arms = [arm for arm in study.config.arms if ARMS[arm].across_tasks]
     for arm in arms:
         runs = study.runs[arm]
         curve = np.stack([one["curve/dice"] for one in runs])

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hyperlab.in_context.baselines import FLOORS
+from hyperlab.in_context.baselines import BASELINES
 from hyperlab.metrics import statistics
 from hyperlab.metrics.defined import mean_defined
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
-from hyperlab.studies.in_context import ARMS
 from hyperlab.studies.in_context import figures as draw
 from hyperlab.studies.in_context import results as measured
+from hyperlab.studies.in_context.arms import ARMS
 
 
 def write(folder: Path) -> Path:
@@ -39,7 +39,7 @@ def _page(folder: Path, study: measured.Study, compared, figures) -> Page:
     )
     page.findings(_findings(study, compared))
     page.heading(f"Dice with {study.largest} support images")
-    page.table(_table(study), _table_note(study))
+    page.table(_table(study), _TABLE_NOTE)
     page.figure(*figures.pop("support"))
     page.heading("Contrasts, named before the study ran")
     page.table(
@@ -63,14 +63,14 @@ def _findings(study: measured.Study, compared) -> list[str]:
     for task in study.tasks:
         scores = {
             name: float(mean_defined(study.subjects(name, task, study.largest), 1).mean())
-            for name in (*study.config.arms, *FLOORS)
+            for name in (*study.config.arms, *BASELINES)
         }
         best = max(scores, key=scores.get)
         listed = "; ".join(f"{study.label(name)} {score:.3f}" for name, score in scores.items())
         sentences.append(f"{task}: {listed}. Highest: {study.label(best)}.")
     for named in compared.values():
         for name, c in named.items():
-            words = " against ".join(study.label(arm) for arm in name.split(" - "))
+            words = " against ".join(study.label(arm) for arm in statistics.names_of(name))
             sentences.append(f"{words}: {c.mean:+.3f} [{c.low:+.3f}, {c.high:+.3f}], {c.verdict}.")
     return sentences
 
@@ -83,15 +83,15 @@ def _table(study: measured.Study) -> pd.DataFrame:
             values = study.subjects(arm, task, study.largest)
             row = {"arm": study.label(arm), "task": task, "Dice": _text(found.pop("dice"), values.mean(1), "")}
             for other, interval in found.items():
-                beside = mean_defined(study.subjects(other, task, study.largest), 1)
+                theirs = mean_defined(study.subjects(other, task, study.largest), 1)
                 own = mean_defined(values, 1)
                 column = f"less {study.label(other)}"
-                row[column] = "-" if other == arm else _text(interval, own - beside.mean(), "+")
+                row[column] = "-" if other == arm else _text(interval, own - theirs.mean(), "+")
             rows.append(row)
-    for floor in FLOORS:
+    for baseline in BASELINES:
         for task in study.tasks:
-            values = mean_defined(study.subjects(floor, task, study.largest), 1)
-            rows.append({"arm": floor, "task": task, "Dice": f"{values[0]:.3f}"})
+            values = mean_defined(study.subjects(baseline, task, study.largest), 1)
+            rows.append({"arm": baseline, "task": task, "Dice": f"{values[0]:.3f}"})
     return pd.DataFrame(rows).fillna("-")
 
 
@@ -101,13 +101,11 @@ def _text(interval: statistics.Interval | None, seeds: np.ndarray, sign: str) ->
     return f"{interval.estimate:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
-def _table_note(study: measured.Study) -> str:
-    return (
-        "Mean over subjects of the query images, seeds and support sets averaged first, with 95 % bootstrap intervals "
-        "over subjects (not over seeds). A network for each task is trained anew; nearest support: the mask of the "
-        "most similar support image; mean mask: where more than half of the support masks are; Otsu: the better side "
-        "of a threshold."
-    )
+_TABLE_NOTE = (
+    "Mean over subjects of the query images, seeds and support sets averaged first, with 95 % bootstrap intervals over "
+    "subjects (not over seeds). A network for each task is trained anew; nearest support: the mask of the most similar "
+    "support image; mean mask: where more than half of the support masks are; Otsu: the better side of a threshold."
+)
 
 
 def _tuning_row(choice: dict) -> dict[str, str]:
@@ -129,9 +127,9 @@ def _limits(study: measured.Study) -> list[str]:
         sentences.append(
             "This default trains for minutes on generated images: it shows that everything works, and says nothing "
             "about the networks' worth. Synthetic templates have their labels always about the same place, so there "
-            "the mean mask is a strong floor, and what learns from templates alone fails where objects are anywhere."
+            "the mean mask is a strong baseline, and what learns from templates alone fails where objects are anywhere."
         )
-    per_task = [study.label(arm) for arm in config.arms if ARMS[arm].trains != "pool"]
+    per_task = [study.label(arm) for arm in config.arms if not ARMS[arm].across_tasks]
     if per_task:
         sentences.append(
             f"Trained anew for each task ({', '.join(per_task)}): {config.task_length} each, with the same in-task "

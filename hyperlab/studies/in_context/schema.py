@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hyperlab.in_context.benchmark import BODIES, SHAPES
+from hyperlab.in_context.embedded import BODIES, SHAPES
 from hyperlab.in_context.settings import check_data, check_files, data, measuring, training
 from hyperlab.studies.in_context.arms import ARMS
 from hyperlab.train import settings
@@ -15,14 +15,14 @@ SCHEMA: Schema = {
     "the question": {
         **settings.run("in_context"),
         **settings.compared(ARMS, "Dice at the largest support size, mean over held-out tasks"),
-        "support_sizes": Several("that held-out tasks are judged with", Whole("", low=1)),
+        "support_sizes": Several("that held-out tasks are measured with", Whole("", low=1)),
         "train_support": Whole("examples of a support set in training", low=1),
         "ensembles": Several("numbers of support sets whose predictions are averaged", Whole("", low=1)),
     },
     "data": {
         **data(),
         "data.generated": Several(
-            "sets to train on beside a store", Choice("", (BODIES, SHAPES), "generated set"), least=0
+            "sets to train on with a store", Choice("", (BODIES, SHAPES), "generated set"), least=0
         ),
     },
     "networks": under(

@@ -1,4 +1,4 @@
-"""Tasks to be judged on with all their annotators, and where it is known with the distribution of their masks."""
+"""Tasks to measure on with all their annotators, and where it is known with the distribution of their masks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,15 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperlab.data.in_context import TaskStore
-from hyperlab.data.splits import permutation, philox
-from hyperlab.in_context.benchmark import title
+from hyperlab.data.splits import philox
+from hyperlab.in_context.benchmark import queries_and_pool, title
+from hyperlab.in_context.targets import support_order
 from hyperlab.studies.stochastic import families
-from hyperlab.train.units import Measurements, UnitFiles
 
-CASES = "cases"
-SHOWN = 2  # queries of each task that the gallery has
-_STRIP = 3  # support images beside them
-_SUPPORT, _ANNOTATORS = 9, 10  # of permutations and words, apart from those of the training order
+_ANNOTATORS = 10  # of random words, apart from those of orders
 
 
 class AnnotatedTarget(NamedTuple):
@@ -50,7 +47,7 @@ class AnnotatedTarget(NamedTuple):
 
         Each image comes with the label of one annotator, who is drawn too. A set larger than the pool goes round it.
         """
-        chosen = np.resize(permutation(len(self.images), draw, _SUPPORT), size)
+        chosen = np.resize(support_order(len(self.images), draw), size)
         words = philox(draw, len(self.images), _ANNOTATORS).random_raw(size)
         return self.images[chosen], self.labels[chosen, (words % np.uint64(self.labels.shape[1])).astype(int)]
 
@@ -72,29 +69,10 @@ def targets_of(store: TaskStore, datasets: Sequence[str], split: str, queries: i
         task = store[name]
         labels = task.labels[:] > 0.5
         labels = labels if labels.ndim == 5 else labels[:, None]
-        marked = labels.any((1, 2, 3, 4))
-        asked, pool = (np.flatnonzero((task.splits == part) & marked) for part in (split, "train"))
-        asked, images, truth = asked[:queries], task.images[:], families.truth(task.recipe)
+        asked, pool = queries_and_pool(task, labels.any((1, 2, 3, 4)), split, queries)
+        images, truth = task.images[:], families.truth(task.recipe)
         modes = np.zeros((len(labels), 0, *images.shape[1:3]), bool) if truth is None else truth.modes
         probabilities = np.zeros((len(labels), 0), np.float32) if truth is None else truth.probabilities
         parts = images[asked], labels[asked][..., 0], modes[asked], probabilities[asked], task.subjects[asked]
         result.append(AnnotatedTarget(title(name), *parts, images[pool], labels[pool].astype(np.float32)))
     return result
-
-
-def keep(files: UnitFiles, targets: Sequence[AnnotatedTarget], size: int) -> None:
-    """Writes down what the report needs of the held-out tasks: subjects, probabilities, pictures for the gallery."""
-
-    def cases() -> Measurements:
-        result = {}
-        for target in targets:
-            images, labels = target.support(size, 0)
-            result[f"groups/{target.name}"] = target.groups
-            result[f"probabilities/{target.name}"] = target.probabilities
-            result[f"query/{target.name}"] = target.queries[:SHOWN]
-            result[f"annotations/{target.name}"] = target.annotations[:SHOWN]
-            result[f"support/{target.name}"] = images[:_STRIP]
-            result[f"support_labels/{target.name}"] = labels[:_STRIP]
-        return result
-
-    files.measure(CASES, cases)

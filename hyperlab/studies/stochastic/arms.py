@@ -5,6 +5,37 @@ counted once. Adding an arm is one line in `ARMS`, adding a network one in `LEAR
 """
 
 import dataclasses
+from typing import NamedTuple
+
+CONTROL = "universeg_noise"  # the arm that is made as diverse as Tyche
+OPTIMUM = "optimum"  # the unit that holds what draws from the truth have
+CASES = "cases"  # the unit that holds subjects and pictures of the held-out tasks
+
+
+class Cell(NamedTuple):
+    """All networks of a learner under one seed.
+
+    >>> Cell("tyche").unit_name("tune", 0.003, 0)
+    'tyche/tune/0.003/0'
+    """
+
+    learner: str
+
+    @property
+    def key(self) -> str:
+        """A learning rate is chosen for each learner."""
+        return self.learner
+
+    def unit_name(self, phase: str, rate: float, seed: int) -> str:
+        """Of one training."""
+        return f"{self.learner}/{phase}/{rate:.3g}/{seed}"
+
+    def network_file(self, seed: int) -> str:
+        """The file of a network that is kept, from the run folder."""
+        return f"networks/{self.learner}_{seed}.npz"
+
+
+TYCHE = Cell("tyche")
 
 ANSWERS = {
     "channel": "noise as a second input channel",
@@ -39,6 +70,11 @@ class Learner:
     candidates: int = 0
     stream: int = 0
     rate_factor: float = 1.0
+
+    @property
+    def across_tasks(self) -> bool:
+        """Whether one network is trained for all tasks."""
+        return self.trains == "pool"
 
     @property
     def scored(self) -> str:
@@ -80,7 +116,7 @@ LEARNERS: dict[str, Learner] = {
     "tyche_apart": Learner("tyche", loss="best", mix=False),
     "tyche_one": Learner("tyche", loss="best", candidates=1),
     "tyche_four": Learner("tyche", loss="best", candidates=4),
-    # tests of the instrument
+    # A/A and sensitivity checks
     "tyche_again": Learner("tyche", loss="best", stream=1),
     "tyche_slowed": Learner("tyche", loss="best", rate_factor=0.01),
 }
@@ -126,7 +162,7 @@ ARMS: dict[str, CandidateArm] = {
     "tyche_four": CandidateArm("Tyche, 4 candidates in training", "tyche_four"),
     "universeg_augmented_target": CandidateArm("UniverSeg, image augmented", "universeg", "augmented_target"),
     "universeg_augmented_context": CandidateArm("UniverSeg, support augmented", "universeg", "augmented_context"),
-    # tests of the instrument
+    # A/A and sensitivity checks
     "tyche_again": CandidateArm("Tyche, other draws", "tyche_again"),
     "tyche_slowed": CandidateArm("Tyche, a hundredth of the rate", "tyche_slowed"),
 }
@@ -139,4 +175,4 @@ def learners(arms: tuple[str, ...]) -> tuple[str, ...]:
     ('tyche', 'universeg')
     """
     needed = dict.fromkeys(ARMS[arm].learner for arm in arms)
-    return tuple(sorted(needed, key=lambda name: name != "tyche"))
+    return tuple(sorted(needed, key=lambda name: name != TYCHE.learner))

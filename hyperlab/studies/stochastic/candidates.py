@@ -14,7 +14,7 @@ import numpy as np
 
 from hyperlab import losses
 from hyperlab.data.loaders import evaluation_batches
-from hyperlab.in_context.programs import SMOOTH, Trial
+from hyperlab.in_context.programs import SMOOTH, Programs
 from hyperlab.in_context.stochastic import augmented_candidates, noise_candidates
 from hyperlab.train import compiler
 
@@ -22,10 +22,10 @@ _LOSSES = {"best": losses.best_candidate_dice, "mean": losses.mean_candidate_dic
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class CandidateTrial(Trial):
+class CandidatePrograms(Programs):
     """A network whose candidates differ by noise at the input, trained with a loss of all of them.
 
-    Attributes: those of `Trial`, with a module that is called as `hyperlab.models.Tyche` is, and:
+    Attributes: those of `Programs`, with a module that is called as `hyperlab.models.Tyche` is, and:
       candidates: in training.
       loss: `best` or `mean`.
     """
@@ -43,7 +43,7 @@ class CandidateTrial(Trial):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DropoutTrial(Trial):
+class DropoutPrograms(Programs):
     """A network that draws what it drops; `predict` drops nothing."""
 
     def _objective(self, params, key, queries, labels, support):
@@ -52,13 +52,13 @@ class DropoutTrial(Trial):
 
 
 def masks(
-    answers: str, trial: Trial, params: Any, key: jax.Array, queries: np.ndarray, support: Callable, count: int
+    answers: str, programs: Programs, params: Any, key: jax.Array, queries: np.ndarray, support: Callable, count: int
 ) -> np.ndarray:
     """The candidates of a network for some queries, bool `[n, count, height, width]`; see `noise_masks` for `noise`.
 
     Args:
-      answers: how they come about, one of `stochastic_arms.ANSWERS`.
-      trial: the network and its programs.
+      answers: how they come about, one of `arms.ANSWERS`.
+      programs: of the network.
       params: of the network; for `networks` a list of as many as there are candidates, or more.
       key: what is drawn is a function of it, but for support sets.
       queries: float32 `[n, height, width, 1]`.
@@ -66,12 +66,12 @@ def masks(
       count: candidates.
     """
     if answers == "draws":
-        return _stacked(trial.predict(params, queries, *support(index)) for index in range(count))
+        return _stacked(programs.predict(params, queries, *support(index)) for index in range(count))
     if answers == "networks":
-        return _stacked(trial.predict(one, queries) for one in params[:count])
-    program = _program(trial.module, answers, count)
-    examples = support(0) if trial.in_context else ()
-    rows, _ = evaluation_batches(len(queries), trial.evaluation_batch)
+        return _stacked(programs.predict(one, queries) for one in params[:count])
+    program = _program(programs.module, answers, count)
+    examples = support(0) if programs.in_context else ()
+    rows, _ = evaluation_batches(len(queries), programs.evaluation_batch)
     keys = jax.random.split(key, len(rows))
     parts = [np.asarray(program(params, one, queries[row], *examples)) for one, row in zip(keys, rows, strict=True)]
     return np.concatenate(parts)[: len(queries)]
@@ -101,7 +101,7 @@ def _with_noise(module, params, key, queries, count, images, labels):
     return module.apply({"params": params}, target, jax.random.normal(key, target.shape), images, labels)
 
 
-@functools.cache  # of a module and not of a trial: arms that differ in their loss alone share programs
+@functools.cache  # of a module and not of programs: arms that differ in their loss alone share programs
 def _program(module: Any, answers: str, count: int) -> Callable:
     """`(params, key, queries [n, ...], support set...) -> masks [n, count, height, width]`, compiled."""
 

@@ -7,17 +7,17 @@ a known kind of ambiguity, not a new kind of ambiguity.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyperlab.data.ambiguous import Ambiguous, ambiguous_shapes
-from hyperlab.data.in_context import TaskData, TaskName, TaskStore, write_task
+from hyperlab.data.in_context import TaskData, TaskName, TaskStore
 from hyperlab.data.resample import resample_image, resample_labels
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.in_context import benchmark as material
+from hyperlab.in_context.embedded import made_once, template_tasks
 
 TRAINING, DEVELOPMENT, HELD_OUT = "ambiguous", "ambiguous-flat", "ambiguous-tall"
 HALO, LOBE = 1, 2  # bits of the parts that some annotators count to the body
@@ -95,9 +95,8 @@ def truth(recipe: dict[str, Any]) -> Ambiguous | None:
     return Family(**recipe["family"]).make() if "family" in recipe else None
 
 
-def stores(config: Any, folder: Path) -> list[TaskStore]:
+def stores(data: Any, folder: Path) -> list[TaskStore]:
     """The user's store, if there is one, and that of families and synthetic tasks, which is made in the run folder."""
-    data = config.data
     made = TaskStore(embedded(folder / "tasks", data.size[0], data.split_seed), data.size[0])
     return [*([TaskStore(data.store, data.size[0])] if data.store else []), made]
 
@@ -110,16 +109,14 @@ def embedded(path: Path, size: int, seed: int) -> Path:
       size: height and width, at least 32.
       seed: of everything in it.
     """
-    done = path / ".finished"
-    if not done.exists():
+
+    def tasks() -> Iterator[TaskData]:
         for number in range(_TEMPLATES):
-            for task in material.template_tasks(number, size, seed):
-                write_task(path, task)
+            yield from template_tasks(number, size, seed)
         for number, (dataset, family) in enumerate(_families(size)):
-            family = dataclasses.replace(family, seed=1000 * seed + number)
-            write_task(path, family.task(dataset, _splits(dataset)))
-        done.touch()
-    return path
+            yield dataclasses.replace(family, seed=1000 * seed + number).task(dataset, _splits(dataset))
+
+    return made_once(path, ["families", size, seed], tasks)
 
 
 def _families(size: int) -> list[tuple[str, Family]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hyperlab.metrics import statistics
 from hyperlab.report import sections
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
@@ -69,7 +70,7 @@ def _findings(study: measured.Study, compared) -> list[str]:
     for name in study.config.contrasts:
         for task in study.tasks:
             sentences.append(measured.answer(study, compared, name, task))
-            first, second = name.split(" - ")
+            first, second = statistics.names_of(name)
             found = {m: measured.interval(study, first, m, task, less=second) for m in _WITH_INTERVAL}
             parts = [f"{LABELS[m]} {i.estimate:+.3f} [{i.low:+.3f}, {i.high:+.3f}]" for m, i in found.items() if i]
             if parts:
@@ -152,7 +153,7 @@ def _limits(study: measured.Study) -> list[str]:
             "This default trains for minutes on generated tasks alone: it shows that everything works, and says little "
             "about the networks' worth."
         )
-    per_task = [ARMS[arm].label for arm in config.arms if LEARNERS[ARMS[arm].learner].trains == "task"]
+    per_task = [ARMS[arm].label for arm in config.arms if not LEARNERS[ARMS[arm].learner].across_tasks]
     if per_task:
         sentences.append(
             f"Trained anew for each task ({', '.join(per_task)}), on all its training examples and annotators, which "

@@ -11,8 +11,7 @@ import pandas as pd
 from hyperlab.metrics import statistics
 from hyperlab.metrics.defined import mean_defined, mean_of_groups
 from hyperlab.report.finished import Finished
-from hyperlab.studies.stochastic.annotated import CASES
-from hyperlab.studies.stochastic.arms import ARMS
+from hyperlab.studies.stochastic.arms import ARMS, CASES, OPTIMUM, Cell
 from hyperlab.studies.stochastic.scoring import LABELS, MEASURES, OF_MODES
 from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
@@ -86,12 +85,11 @@ def read(folder: Path) -> Study:
     """
     finished = Finished(folder)
     config, choices, known = ml_collections.ConfigDict(finished.config), finished.choices, finished.unit
-    seeds = report_seeds(config)
-    runs = {
-        name: [known(f"{name}/{REPORT}/{choice['learning_rate']:.3g}/{seed}") for seed in seeds]
-        for name, choice in choices.items()
-    }
-    return Study(config, choices, runs, known("optimum"), known(CASES))
+    runs = {}
+    for name, choice in choices.items():
+        rate = choice["learning_rate"]
+        runs[name] = [known(Cell(name).unit_name(REPORT, rate, seed)) for seed in report_seeds(config)]
+    return Study(config, choices, runs, known(OPTIMUM), known(CASES))
 
 
 def results(study: Study) -> pd.DataFrame:
@@ -125,10 +123,7 @@ def interval(study: Study, arm: str, measure: str, task: str, less: str | None =
     values = mean_defined(study.subjects(arm, measure, task)[:, -1], 0)
     if less is not None:
         values = values - mean_defined(study.subjects(less, measure, task)[:, -1], 0)
-    values = values[~np.isnan(values)]
-    if len(values) < statistics.FEWEST_UNITS_OF_A_BOOTSTRAP:
-        return None
-    return statistics.bootstrap(values, np.mean)
+    return statistics.mean_over_subjects(values)
 
 
 def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
@@ -138,7 +133,7 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
         for measure in COMPARED:
             pairs = {}
             for name in study.config.contrasts:
-                first, second = name.split(" - ")
+                first, second = statistics.names_of(name)
                 pairs[name] = study.by_seed(first, measure, task), study.by_seed(second, measure, task)
             family = f"{study.config.optimizer}/{LABELS[measure]}, {task}"
             families[family] = statistics.contrasts(pairs, better=MEASURES[measure])
@@ -148,7 +143,7 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
 def answer(study: Study, compared: dict[str, dict[str, statistics.Contrast]], name: str, task: str) -> str:
     """In a sentence, whether the first arm of a contrast beats the second in both measures on a task."""
     found = {m: compared[f"{study.config.optimizer}/{LABELS[m]}, {task}"][name] for m in COMPARED}
-    first, second = (ARMS[arm].label for arm in name.split(" - "))
+    first, second = (ARMS[arm].label for arm in statistics.names_of(name))
     better = [LABELS[measure] for measure in ("ged", "best") if found[measure].verdict == "better"]
     said = {2: "Yes, in both", 1: f"Shown in {' and '.join(better)} alone", 0: "Not shown in either"}[len(better)]
     label = f" ({found['ged'].label})" if found["ged"].label else ""

@@ -4,14 +4,11 @@ from typing import Any
 
 from hyperlab.errors import ConfigError
 from hyperlab.in_context.settings import check_data, check_files, data, measuring, training
-from hyperlab.studies.stochastic.arms import ARMS
+from hyperlab.studies.stochastic.arms import ARMS, CONTROL, TYCHE
 from hyperlab.train import settings
 from hyperlab.train.fields import Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under
 
-__all__ = ["CONTROL", "SCHEMA", "check", "check_files"]
-
-CONTROL = "universeg_noise"
 _SMALLEST = 32  # pixels along a side of ambiguous shapes
 
 __all__ = ["SCHEMA", "check", "check_files"]  # what `launch` asks of a study
@@ -20,8 +17,8 @@ SCHEMA: Schema = {
     "the question": {
         **settings.run("stochastic"),
         **settings.compared(ARMS, "GED, best- and mean-candidate Dice with the most candidates"),
-        "candidates": Several("how many, that held-out tasks are judged with", Whole("", low=1)),
-        "support_size": Whole("that held-out tasks are judged with", low=1),
+        "candidates": Several("how many, that held-out tasks are measured with", Whole("", low=1)),
+        "support_size": Whole("that held-out tasks are measured with", low=1),
         "smoothness": Several("pixels, of the control's noise; chosen on development tasks", Number("", low=0)),
     },
     "data": data(),
@@ -49,10 +46,10 @@ def check(config: Any) -> None:
 
     Raises:
       ConfigError: contrasts of arms that are not run; the control without what it is compared with; one candidate; data
-        as `few_shot.schema.check_data` refuses them, or too small images.
+        as `in_context.settings.check_data` refuses them, or too small images.
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
-    if CONTROL in config.arms and "tyche" not in config.arms:
+    if CONTROL in config.arms and TYCHE.learner not in config.arms:
         raise ConfigError(f"arms: {CONTROL!r} is made as diverse as 'tyche', which is not among the arms; add it")
     if max(config.candidates) < 2:
         raise ConfigError(

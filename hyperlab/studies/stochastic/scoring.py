@@ -1,8 +1,8 @@
 """What candidates are worth, query by query; and where the distribution of masks is known, what draws from it would be.
 
 The usual form of the generalised energy distance and the best candidate both improve with the number of candidates
-whatever they are, so both stand beside what a perfect sampler has (`optimum`), and beside the unbiased distance and the
-mean candidate.
+whatever they are, so both are shown with what a perfect sampler has (`optimum`), with the unbiased distance and with
+the mean candidate.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ LABELS = {
 }
 
 
-def judged(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str, np.ndarray]:
+def scores(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str, np.ndarray]:
     """All measures of one arm's candidates.
 
     Args:
@@ -42,7 +42,7 @@ def judged(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str
       `[n, modes]`, there too. Distances to a known distribution are exact in its terms; Dice is with the annotators.
     """
     truth = [jnp.asarray(one) for one in (target.annotations, target.modes, target.probabilities)]
-    found = [jax.tree.map(np.asarray, _judged(jnp.asarray(one), *truth)) for one in masks.values()]
+    found = [jax.tree.map(np.asarray, _scores(jnp.asarray(one), *truth)) for one in masks.values()]
     frequencies = [one.pop("frequencies", None) for one in found]
     result = {name: np.stack([one[name] for one in found]) for name in found[0]}
     result["hungarian"] = metrics.hungarian_iou(list(masks.values())[-1], target.annotations)
@@ -50,7 +50,7 @@ def judged(masks: Mapping[int, np.ndarray], target: AnnotatedTarget) -> dict[str
 
 
 @jax.jit
-def _judged(masks, annotations, modes, probabilities):
+def _scores(masks, annotations, modes, probabilities):
     known = modes.shape[1] > 0
     reference, weights = (modes, probabilities) if known else (annotations, None)
     result = {

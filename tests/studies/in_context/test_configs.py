@@ -7,7 +7,7 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.in_context import benchmark as material
+from hyperlab.in_context import embedded
 
 SMALL = {
     "data.size": (32, 32),
@@ -35,7 +35,7 @@ def few_tasks():
     """The embedded store with few tasks."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"_TEMPLATES": 2, "_FURTHER": 1, "_HELD_OUT": 1, "_SUBJECTS": 6, "_BODIES": 6}.items():
-            patch.setattr(material, name, value)
+            patch.setattr(embedded, name, value)
         yield
 
 

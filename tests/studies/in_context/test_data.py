@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import in_context, stochastic
 from hyperlab import launch
 from hyperlab.data.in_context import Sampler, Sampling, TaskStore
 from hyperlab.data.in_context.building import Options, build
@@ -17,6 +16,8 @@ from hyperlab.data.in_context.sources import open_source
 from hyperlab.data.in_context.standardize import Standardization
 from hyperlab.errors import DataError
 from hyperlab.studies.in_context.arms import ARMS
+from hyperlab.studies.in_context.study import InContext
+from hyperlab.studies.stochastic.study import Stochastic
 
 REAL = Path(os.environ.get("HYPERLAB_DATA", "no-data"))
 SETS = ("wbc", "chasedb1", "dsb2018_nuclei", "isbi2012_membrane")
@@ -46,7 +47,7 @@ def unshrunk(name, store):
 def test_configs_without_a_store_accept_the_embedded_tasks(tmp_path, name):
     config = launch.config_module(f"configs/{name}.py").get_config()
     assert not config.data.store
-    made = {"in_context": in_context, "stochastic": stochastic}[config.study].prepare(config, tmp_path)
+    made = {"in_context": InContext, "stochastic": Stochastic}[config.study].load(config, tmp_path)
     can_be_sampled(made, config, ARMS.values())
 
 
@@ -59,7 +60,7 @@ def can_be_sampled(made, config, arms):
 @pytest.mark.slow
 def test_held_out_accepts_its_data(store, tmp_path):
     config = unshrunk("in_context/held_out", store)
-    made = in_context.prepare(config, tmp_path)
+    made = InContext.load(config, tmp_path)
     assert {task.name.split()[0] for task in made.test} == {"wbc", "chasedb1"} and len(made.test) == 3
     assert {task.name.dataset for task in made.tasks} == {"isbi2012_membrane", "bodies", "shapes"}
     pools = [len(task.images) for task in (*made.development, *made.test)]
@@ -67,13 +68,13 @@ def test_held_out_accepts_its_data(store, tmp_path):
     can_be_sampled(made, config, [ARMS[name] for name in config.arms])
     config.support_sizes = (1, min(pools) + 1)
     with pytest.raises(DataError, match=f"has {min(pools)} examples for support sets.*give smaller support_sizes"):
-        in_context.prepare(config, tmp_path)
+        InContext.load(config, tmp_path)
 
 
 @pytest.mark.slow
 def test_chasedb1_accepts_its_data(store, tmp_path):
     config = unshrunk("stochastic/chasedb1", store)
-    made = stochastic.prepare(config, tmp_path)
+    made = Stochastic.load(config, tmp_path)
     assert {task.name.split()[0] for task in made.test} == {"ambiguous-tall", "chasedb1"}
     vessels = next(task for task in made.test if task.name.startswith("chasedb1"))
     assert vessels.annotations.shape[1] == 2 and len(vessels.images) >= config.support_size
@@ -83,4 +84,4 @@ def test_chasedb1_accepts_its_data(store, tmp_path):
     }
     config.support_size = len(vessels.images) + 1
     with pytest.raises(DataError, match=f"chasedb1 grey vessel has {len(vessels.images)} examples"):
-        stochastic.prepare(config, tmp_path)
+        Stochastic.load(config, tmp_path)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.in_context.networks import network
-from hyperlab.in_context.programs import Trial
+from hyperlab.in_context.programs import Programs
 from hyperlab.models import Tyche, UniverSeg
 from hyperlab.studies.stochastic.arms import ANSWERS, ARMS, LEARNERS, learners
-from hyperlab.studies.stochastic.candidates import CandidateTrial, masks, noise_masks
+from hyperlab.studies.stochastic.candidates import CandidatePrograms, masks, noise_masks
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.random((5, 8, 8, 1), np.float32)
@@ -40,19 +40,19 @@ def test_a_dropout_network_drops_channels_with_a_key_and_nothing_without():
 
 
 def test_candidates_of_support_draws_are_the_masks_of_each_support_set():
-    trial = Trial(UniverSeg([4, 4]), (8, 8), evaluation_batch=2)
-    params = spread(trial.start(jax.random.key(0), 0.1).params)
-    found = masks("draws", trial, params, jax.random.key(1), QUERIES, SETS.__getitem__, 3)
+    programs = Programs(UniverSeg([4, 4]), (8, 8), evaluation_batch=2)
+    params = spread(programs.start(jax.random.key(0), 0.1).params)
+    found = masks("draws", programs, params, jax.random.key(1), QUERIES, SETS.__getitem__, 3)
     assert found.shape == (5, 3, 8, 8) and found.dtype == bool
     for index in range(3):
-        np.testing.assert_array_equal(found[:, index], trial.predict(params, QUERIES, *SETS[index])[..., 0] > 0.5)
+        np.testing.assert_array_equal(found[:, index], programs.predict(params, QUERIES, *SETS[index])[..., 0] > 0.5)
 
 
 def test_candidates_of_tyche_differ_and_are_a_function_of_the_key():
-    trial = CandidateTrial(Tyche([4, 4]), (8, 8), evaluation_batch=3, candidates=2)
-    params = spread(trial.start(jax.random.key(0), 0.1).params)
+    programs = CandidatePrograms(Tyche([4, 4]), (8, 8), evaluation_batch=3, candidates=2)
+    params = spread(programs.start(jax.random.key(0), 0.1).params)
     first, again, other = (
-        masks("channel", trial, params, jax.random.key(seed), QUERIES, SETS.__getitem__, 4) for seed in (1, 1, 2)
+        masks("channel", programs, params, jax.random.key(seed), QUERIES, SETS.__getitem__, 4) for seed in (1, 1, 2)
     )
     assert first.shape == (5, 4, 8, 8)
     np.testing.assert_array_equal(first, again)
@@ -60,7 +60,7 @@ def test_candidates_of_tyche_differ_and_are_a_function_of_the_key():
 
 
 def test_the_loss_is_that_of_the_best_candidate_or_of_all():
-    best, mean = (CandidateTrial(Tyche([4]), (8, 8), candidates=3, loss=loss) for loss in ("best", "mean"))
+    best, mean = (CandidatePrograms(Tyche([4]), (8, 8), candidates=3, loss=loss) for loss in ("best", "mean"))
     params = spread(best.start(jax.random.key(0), 0.1).params)
     support = [jnp.asarray(np.repeat(one[None], 5, 0)) for one in SETS[0]]
     labels = jnp.asarray(RNG.integers(0, 2, QUERIES.shape), jnp.float32)

@@ -7,9 +7,9 @@ import pytest
 import hyperlab as hl
 from hyperlab import launch
 from hyperlab.errors import ConfigError, HyperlabError
-from hyperlab.in_context import benchmark as material
+from hyperlab.in_context import embedded
+from hyperlab.studies import episodic
 from hyperlab.studies.stochastic import families
-from hyperlab.studies.stochastic import units as stochastic_units
 from hyperlab.studies.stochastic.scoring import MEASURES, OF_MODES
 
 SMALL = {
@@ -41,9 +41,9 @@ def few_tasks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(families, "_COUNT", 12)
         patch.setattr(families, "_TEMPLATES", 2)
-        patch.setattr(material, "_SUBJECTS", 6)
+        patch.setattr(embedded, "_SUBJECTS", 6)
         for steps in ("task_steps", "in_task_steps"):
-            patch.setattr(stochastic_units, steps, lambda mode: ())
+            patch.setattr(episodic, steps, lambda mode: ())
         yield
 
 

@@ -1,11 +1,13 @@
 """Families of ambiguous shapes: stored tasks, their truth from the recipe, support sets, and what is held out."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from hyperlab.data.in_context import TaskStore, choose
 from hyperlab.errors import ConfigError
-from hyperlab.in_context import benchmark as material
+from hyperlab.in_context import embedded
 from hyperlab.studies.stochastic import annotated, families
 from hyperlab.studies.stochastic.families import HALO, LOBE, Family
 
@@ -17,8 +19,19 @@ def store(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(families, "_COUNT", 10)
         patch.setattr(families, "_TEMPLATES", 1)
-        patch.setattr(material, "_SUBJECTS", 4)
+        patch.setattr(embedded, "_SUBJECTS", 4)
         return TaskStore(families.embedded(tmp_path_factory.mktemp("tasks"), 32, 0))
+
+
+def test_a_store_of_an_older_version_is_used_as_it_is_and_a_damaged_one_is_made_again(tmp_path, store):
+    copy = shutil.copytree(store.path, tmp_path / "store")
+    (copy / ".finished").write_bytes(b"")  # all that older versions noted
+    chunk = next(one for one in copy.glob("32/*/*/*/*/images/c/**/*") if one.is_file())
+    families.embedded(copy, 32, 0)
+    assert (copy / ".finished").read_bytes() == b""
+    chunk.write_bytes(chunk.read_bytes()[:10])
+    families.embedded(copy, 32, 0)
+    assert len(chunk.read_bytes()) > 10 and (copy / ".finished").read_bytes()
 
 
 @pytest.mark.parametrize("stretch", ["", "flat", "tall"])
