@@ -46,6 +46,7 @@ report studies.stochastic: stochastic_figures=figures stochastic_results=results
 report studies.uncertainty: uncertainty_figures=figures uncertainty_results=results uncertainty_sources=sources
 report .: results=results.page results_figures=results.figures sweep=sweep.page
 report report: page_parts=style
+metrics metrics: kept=sparsity
 """
 
 

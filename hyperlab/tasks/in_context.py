@@ -4,7 +4,6 @@ The tasks are those of the in-context study: trained across tasks, chosen on dev
 data sets. What is measured is the Dice of each query with one support set.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Trial, dice
 from hyperlab.in_context.targets import check
 from hyperlab.tasks.task import Task
-from hyperlab.train.units import kept
+from hyperlab.train.units import memoize_method
 
 DOCUMENTED = "documented"
 
@@ -65,7 +64,8 @@ class InContext(Task):
         """Fresh variables."""
         return self.trial.module.init(key, *self.trial.inputs(jnp.zeros((1, *self.trial.size, 1))))
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _pool(self) -> Pool:
         return jax.device_put(Pool.of(self.tasks))
 
@@ -77,7 +77,7 @@ class InContext(Task):
         """Task, queries and support sets."""
         return self._sampler(seed).indices(step)
 
-    @kept
+    @memoize_method
     def _sampler(self, seed: int) -> Sampler:
         return Sampler(self.tasks, Sampling(self.config.batch_size, self.config.tasks.support), seed)
 
