@@ -1,4 +1,4 @@
-"""Seconds to load the results of a thousand run folders, from their files and from the cache.
+"""Seconds to load the results of a thousand run folders, from their files.
 
     python benchmarks/results_loading.py [--runs 1000] [--from RUN ...] [--record]
 
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import arguments, interleave, quartiles, report
+from common import arguments, quartiles, report
 
 FILES = ("config.json", "run.json", "results.csv")
-CACHED_TARGET = 5.0  # seconds for 1,000 runs
+TARGET = 5.0  # seconds for 1,000 runs
 TURN = """
 import sys, time
 start = time.perf_counter()
@@ -71,32 +71,22 @@ def main() -> None:
                 copied(options.sources[number % len(options.sources)], folder)
             else:
                 synthetic(folder, number)
-        shape: list[int] = []
-
-        def load(cold: bool) -> float:
-            if cold:
-                (root / ".results_cache.npz").unlink(missing_ok=True)
+        imported, times, shape = [], [], []
+        for _ in range(options.repeats):
             imports, seconds, *shape[:] = turn(root)
             imported.append(imports)
-            return seconds
-
-        imported: list[float] = []
-        times = interleave({"cold": lambda: load(True), "cached": lambda: load(False)}, options.repeats)
-        cache = (root / ".results_cache.npz").stat().st_size
-    print(f"{options.runs} runs, {shape[0]:,} rows, {shape[1]} columns; cache of {cache / 1e6:.1f} MB")
-    for name, values in times.items():
-        found = quartiles(values)
-        print(f"{name:7} {found['median']:.2f} s [{found['low']:.2f}, {found['high']:.2f}]")
-    median = quartiles(times["cached"])["median"]
-    print(f"imports {quartiles(imported)['median']:.2f} s; target of {CACHED_TARGET:g} s cached: ", end="")
-    print("met" if median <= CACHED_TARGET else "not met")
+            times.append(seconds)
+    print(f"{options.runs} runs, {shape[0]:,} rows, {shape[1]} columns")
+    found = quartiles(times)
+    print(f"loading {found['median']:.2f} s [{found['low']:.2f}, {found['high']:.2f}]")
+    print(f"imports {quartiles(imported)['median']:.2f} s; target of {TARGET:g} s: ", end="")
+    print("met" if found["median"] <= TARGET else "not met")
     report(
         "results_loading",
         {"runs": options.runs, "rows": shape[0], "columns": shape[1], "sources": len(options.sources)},
-        {"seconds": {name: quartiles(values) for name, values in times.items()}, "cache_bytes": cache,
-         "import_seconds": quartiles(imported)},
+        {"seconds": found, "import_seconds": quartiles(imported)},
         options.record,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ What is named here is imported with its first use: `hyperlab --help` need not wa
 
 import importlib
 
+from hyperlab import moved
 from hyperlab.results import results  # not with its first use: the room, once imported, would take the function's name
 
+moved.install()
 __version__ = "0.1.0"
 _ROOMS = ("errors", "hypernet", "interop", "local_sgd", "pruning", "roles", "trees", "uncertainty")
 _FROM = {"diagnose": "hypernet", "hypernetize": "hypernet", "segment": "in_context"}

@@ -144,7 +144,7 @@ def _results(words: list[str]) -> int:
     add("--csv", action="store_true", help="write results.csv alone")
     add("--html", action="store_true", help="write results.html alone")
     add("--no-files", action="store_true", help="print alone")
-    add("--no-cache", action="store_true", help="read every file again, and keep nothing in ROOT")
+    add("--no-cache", action="store_true", help="without use: every file is read each time")
     options = parser.parse_args(words)
     from hyperlab.cli import results
 

@@ -16,9 +16,11 @@ MOST_PRINTED = 200  # lines of a table; the files have all
 
 def main(options: argparse.Namespace) -> int:
     """Writes what was asked for, then prints: a reader who closes the pipe early has the files all the same."""
-    root, cache = Path(options.root).expanduser(), not options.no_cache
+    root = Path(options.root).expanduser()
+    if options.no_cache:
+        print("--no-cache is without use, and gone in the next release: files are read each time", file=sys.stderr)
     config = () if options.config is None else options.config or loading.VARIED
-    overview, frame = loading.both(root, config=config, cache=cache)
+    overview, frame = loading.both(root, config=config)
     frame = choose(frame, options.where, options.metric)
     # an unknown column is refused before anything is written
     tables = {name: spread(rows, _by(options.by)) for name, rows in _metrics(frame)} if options.by else {}

@@ -1,8 +1,8 @@
-"""Data: readers, splits and loaders; the batch is a function of seed and step."""
+"""Data: readers, splits and batches; the batch is a function of seed and step."""
 
 from hyperlab.data.augmentation import Augmentation, augment, augment_batch
 from hyperlab.data.datasets import load
-from hyperlab.data.loaders import batch_indices, evaluation_batches, take, to_device
+from hyperlab.data.loaders import batch_indices, evaluation_batches
 from hyperlab.data.splits import Split, Splits
 
 __all__ = [
@@ -14,6 +14,4 @@ __all__ = [
     "batch_indices",
     "evaluation_batches",
     "load",
-    "take",
-    "to_device",
 ]

@@ -1,14 +1,12 @@
 r"""Measurements of a hypernetwork: is what it generates proportional to its input, and what does that do?
 
-The five measurements M1 to M5 that demonstrate the proportionality problem (arXiv 2304.07645), and the two that
+The measurements M1 to M4 that demonstrate the proportionality problem (arXiv 2304.07645), and the two that
 answer its reviewers: how large the generated part is beside theta0, and what the network is without it.
 
 - M1 `weight_norms`: norm of each generated tensor against gamma;
 - M2 `layer_statistics`: mean, variance and norm of the primary's layer outputs against gamma;
-- M3 `gradient_norms` at fixed omega, and `RunningMoments` along training: norms of the gradient with respect to
-  the generated theta and to omega;
+- M3 `gradient_norms` at fixed omega: norms of the gradient with respect to the generated theta and to omega;
 - M4 `steps_to_target`: convergence;
-- M5 `learning_rate_sensitivity`: the outcome over a grid of rates;
 - `delta_ratio`, and `HyperModel.base` for the network with delta set to zero.
 """
 
@@ -170,42 +168,6 @@ def gradient_norms_at(
     return GradientNorms(value, global_norm(of_theta), omega)
 
 
-class RunningMoments(NamedTuple):
-    """Count, mean and sum of squared deviations of a stream of numbers, as a pytree (Welford's recurrence).
-
-    >>> moments = RunningMoments.zeros()
-    >>> for value in (1.0, 2.0, 6.0):
-    ...     moments = moments.update(jnp.float32(value))
-    >>> float(moments.mean), round(float(moments.variance), 3)
-    (3.0, 4.667)
-    """
-
-    count: jax.Array
-    mean: jax.Array
-    squares: jax.Array
-
-    @classmethod
-    def zeros(cls, shape: tuple[int, ...] = ()) -> "RunningMoments":
-        """No numbers yet."""
-        return cls(jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
-
-    def update(self, value: jax.Array) -> "RunningMoments":
-        """With one more number."""
-        count = self.count + 1
-        mean = self.mean + (value - self.mean) / count
-        return RunningMoments(count, mean, self.squares + (value - self.mean) * (value - mean))
-
-    @property
-    def variance(self) -> jax.Array:
-        """Population variance."""
-        return self.squares / jnp.maximum(self.count, 1)
-
-    @property
-    def variation(self) -> jax.Array:
-        """Coefficient of variation: standard deviation over mean."""
-        return jnp.sqrt(self.variance) / jnp.maximum(self.mean, 1e-30)
-
-
 def windowed_variation(norms: np.ndarray, window: int = 50) -> np.ndarray:
     """Median over consecutive windows of the coefficient of variation within a window.
 
@@ -258,7 +220,7 @@ def check_proportional(model: HyperModel, variables: Variables, gamma: Any, fact
     return float(global_norm(difference) / jnp.maximum(global_norm(scaled), 1e-30))
 
 
-# -- M4, M5 -------------------------------------------------------------------------------------------------------
+# -- M4 -----------------------------------------------------------------------------------------------------------
 
 
 def steps_to_target(steps: np.ndarray, metric: np.ndarray, target: float) -> tuple[np.ndarray, np.ndarray]:
@@ -279,29 +241,3 @@ def steps_to_target(steps: np.ndarray, metric: np.ndarray, target: float) -> tup
     steps, hit = np.asarray(steps), np.asarray(metric) >= target
     reached = hit.any(-1)
     return np.where(reached, steps[hit.argmax(-1)], steps[-1]), reached
-
-
-def learning_rate_sensitivity(rates: np.ndarray, final: np.ndarray, tolerance: float = 0.02) -> dict[str, float]:
-    """M5: how wide the range of good learning rates is.
-
-    Args:
-      rates: `[rates]`, increasing.
-      final: `[rates]`, the final metric (median over seeds), larger is better; NaN counts as the worst.
-      tolerance: how far below the best still counts as good.
-
-    Returns:
-      `best` rate, `metric` there, `decades` between the lowest and highest good rate, and `edge`: 1 where the best
-      rate is the first or last of the grid, which then should be widened.
-
-    >>> learning_rate_sensitivity(np.array([.01, .1, 1.]), np.array([.9, .9, np.nan]))
-    {'best': 0.01, 'metric': 0.9, 'decades': 1.0, 'edge': 1.0}
-    """
-    rates, final = np.asarray(rates, float), np.nan_to_num(np.asarray(final, float), nan=-np.inf)
-    best = int(final.argmax())
-    good = rates[final >= final[best] - tolerance]
-    return {
-        "best": float(rates[best]),
-        "metric": float(final[best]),
-        "decades": float(np.log10(good.max() / good.min()).round(6)),
-        "edge": float(best in (0, len(rates) - 1)),
-    }

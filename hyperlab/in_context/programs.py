@@ -6,7 +6,6 @@ program, whatever the task, the seed and the learning rate.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from hyperlab.data.in_context import Episode, augment_episodes
 from hyperlab.data.loaders import evaluation_batches
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
+from hyperlab.train.units import memoize_method
 
 STREAMS = ("augmentation", "network")  # of random keys in a step
 SMOOTH = 1.0  # of soft Dice: a label that an augmentation emptied still has a gradient
@@ -71,7 +71,8 @@ class Programs:
         """The state before the first step; the learning rate is a number in it, so one program serves all rates."""
         return optimizers.with_learning_rate(self._start(key), learning_rate)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _start(self) -> Callable:
         inputs = self.inputs(jnp.zeros((1, *self.size, 1)))
 
@@ -85,7 +86,8 @@ class Programs:
         """An example of what the module is called with, from an image `[1, height, width, 1]`."""
         return (image, image[:, None], image[:, None]) if self.in_context else (image,)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def step(self) -> Callable:
         """`(state, (pool, indices), key) -> (state, metrics)`; the state is used up.
 
@@ -137,7 +139,8 @@ class Programs:
         parts = [np.asarray(self._predict(params, queries[indices], *support)) for indices in rows]
         return np.concatenate(parts)[: len(queries)]
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _predict(self) -> Callable:
         def predict(params, queries, *support):
             sets = [jnp.broadcast_to(one, (len(queries), *one.shape)) for one in support]

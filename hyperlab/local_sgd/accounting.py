@@ -1,4 +1,4 @@
-r"""What is sent: bytes and rounds by the ring formula, and the same read from a compiled program.
+r"""What is sent: bytes and rounds by the ring formula.
 
 A ring all-reduce of a payload of B bytes among n participants sends $2 (n - 1) / n \cdot B$ bytes from each of them, an
 all-gather of B bytes from each $(n - 1) B$. Participants are replicas, each taken as a machine of its own, however many
@@ -6,16 +6,13 @@ of them a simulation packs on one device.
 """
 
 import collections
-import dataclasses
-import math
-import re
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from hyperlab import trees
-from hyperlab.errors import ConfigError, HyperlabError
+from hyperlab.errors import ConfigError
 from hyperlab.local_sgd.compression import message_bytes
 from hyperlab.local_sgd.config import Config
 from hyperlab.local_sgd.low_rank import RANKS, numbers_sent
@@ -188,87 +185,6 @@ def _buffer_count(inner: PyTree) -> int:
     marks, leaves = buffers(inner.opt_state, inner.params), jax.tree.leaves(inner.opt_state)
     own = [leaf for mine, leaf in zip(jax.tree.leaves(marks), leaves, strict=True) if mine]
     return sum(_numbers(leaf) // leaf.shape[0] for leaf in own)
-
-
-@dataclasses.dataclass(frozen=True)
-class Collective:
-    """One collective operation of a compiled program.
-
-    Attributes:
-      kind: `all-reduce`, `all-gather`, `reduce-scatter`, `collective-permute` or `all-to-all`.
-      result_bytes: bytes of its result on one device.
-      participants: devices that take part in one group.
-    """
-
-    kind: str
-    result_bytes: int
-    participants: int
-
-    @property
-    def sent(self) -> float:
-        """Bytes that each participant sends, by the ring formula."""
-        n, size = self.participants, self.result_bytes
-        if self.kind == "all-reduce":
-            return all_reduce_bytes(n, size)
-        if self.kind == "reduce-scatter":
-            return (n - 1) * size
-        return size if self.kind == "collective-permute" else (n - 1) / n * size
-
-
-_KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
-_LINE = re.compile(rf"=\s*(?P<shape>\([^=]*?\)|\S+)\s+(?P<kind>{_KINDS})(?P<start>-start)?\((?P<rest>.*)")
-_ARRAY = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
-# the three ways in which XLA writes groups: all of them, their number and size, or axes of a mesh
-_LISTED = re.compile(r"replica_groups=\{\{([\d,]*)\}")
-_COUNTED = re.compile(r"replica_groups=\[(\d+),(\d+)\]")
-_MESH = re.compile(r"replica_groups=mesh\[(.*?)\].*?\{(.*?)\}")
-
-
-def program_collectives(text: str, devices: int) -> list[Collective]:
-    """The collectives of a compiled program.
-
-    Args:
-      text: of `jax.jit(f).lower(...).compile().as_text()`.
-      devices: those of the program, which take part where a collective names no groups.
-
-    Returns:
-      In the order of the text; each once, also where it stands in a loop. Collectives within one device are none.
-
-    >>> program_collectives("%r = f32[100]{0} all-reduce(%x), replica_groups={{0,1},{2,3}}, to_apply=%add", 4)
-    [Collective(kind='all-reduce', result_bytes=400, participants=2)]
-    """
-    found = []
-    for line in text.splitlines():
-        match = _LINE.search(line)
-        if match is None:
-            continue
-        arrays = [_bytes(*pair) for pair in _ARRAY.findall(match["shape"])]
-        # an asynchronous gather or permute holds its operand before its result
-        size = arrays[-1] if match["start"] and match["kind"] != "all-reduce" else sum(arrays)
-        participants = _participants(match["rest"], devices)
-        if participants > 1:
-            found.append(Collective(match["kind"], size, participants))
-    return found
-
-
-def _participants(rest: str, devices: int) -> int:
-    if listed := _LISTED.search(rest):
-        return listed[1].count(",") + 1
-    if counted := _COUNTED.search(rest):
-        return int(counted[2])
-    if mesh := _MESH.search(rest):
-        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", mesh[1])}
-        # a part of an axis says its own size: 'axis':(2)4
-        axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", mesh[2])
-        return math.prod(int(size) if size else sizes[name] for name, size in axes)
-    if re.search(r"replica_groups=(?!\{\})", rest):
-        raise HyperlabError(f"the groups of a collective are written in an unknown way: {rest[:200]}")
-    return devices
-
-
-def _bytes(kind: str, shape: str) -> int:
-    width = 1 if kind == "pred" else int(re.sub(r"\D", "", kind) or 8) // 8
-    return width * int(np.prod([int(size) for size in shape.split(",") if size], dtype=np.int64))
 
 
 def _at_least_one(participants: int) -> None:

@@ -1,6 +1,6 @@
 """What a synchronisation does to what is neither parameter nor anchor: optimizer buffers, batch statistics."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -147,27 +147,3 @@ def _mean_beside(path: str, leaves: dict) -> str | None:
     parent, _, name = path.rpartition("/")
     mean = f"{parent}/mean" if parent else "mean"
     return mean if name == "var" and mean in leaves else None
-
-
-def reestimate(
-    statistics: Callable[[PyTree, PyTree, PyTree], PyTree], params: PyTree, shared: PyTree, batches: Iterable[PyTree]
-) -> PyTree:
-    """Batch statistics measured anew at the shared parameters, instead of combined from replicas that had drifted.
-
-    Whether it helps is to be measured; it costs forward passes.
-
-    Args:
-      statistics: `statistics(params, collections, batch) -> collections`: those of this batch alone, so momentum 0.
-      params: the shared parameters.
-      shared: collections, for their structure.
-      batches: of the same size each.
-
-    Returns:
-      Collections combined over the batches; `shared` itself where there are no batches.
-    """
-    found = [statistics(params, shared, batch) for batch in batches]
-    if not found:
-        return shared
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
-    # moments about the first batch's means: the old ones may be far off
-    return combined(jax.tree.map(lambda leaf: leaf.mean(0), moments(stacked, found[0])), found[0])

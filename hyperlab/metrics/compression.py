@@ -1,8 +1,8 @@
 """How small a pruned network is: counts on paper in one record, and a measured time apart from them.
 
 Parameters, multiply-accumulates and bits are counts; a mask makes nothing faster. A measured latency is a field of its
-own, with the device it was measured on. The vocabulary (kept, removed, times smaller) is in `hyperlab.metrics.kept` and
-can be had from here.
+own, with the device it was measured on. The vocabulary (kept, removed, times smaller) is in
+`hyperlab.metrics.sparsity` and can be had from here.
 
 Source: Blalock, Gonzalez Ortiz, Frankle and Guttag, "What is the State of Neural Network Pruning?" (2020),
 arXiv 2003.03033.
@@ -18,7 +18,7 @@ import numpy as np
 
 from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, ParameterTreeError, nearest
-from hyperlab.metrics.kept import CompressionRatio, KeptFraction, Sparsity, highest_compression, layerwise_speedup
+from hyperlab.metrics.sparsity import CompressionRatio, KeptFraction, Sparsity, highest_compression, layerwise_speedup
 
 __all__ = [
     "Compression",

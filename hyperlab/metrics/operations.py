@@ -207,7 +207,7 @@ def _walk(jaxpr: core.Jaxpr, origins: list[_Origin], used: list[bool] | None = N
         elif name == "cond":
             found, out = _cond(equation, given, live)
         elif name in CALLS:
-            (inner,) = _functions(equation)
+            (inner,) = subprograms(equation)
             found, out = _walk(inner, given, live)
         else:
             _refuse_products(equation)
@@ -253,7 +253,7 @@ def _product(equation, given: list[_Origin]) -> _Product:
 
 
 def _scan(equation, given: list[_Origin]) -> tuple[list[_Product], list[_Origin]]:
-    (body,) = _functions(equation)
+    (body,) = subprograms(equation)
     # Read from shapes, because JAX renames its parameters: what is sliced or stacked has one axis less in the body.
     carried = sum(map(_same_rank, equation.outvars, body.outvars))
     first = sum(map(_same_rank, equation.invars, body.invars)) - carried
@@ -273,7 +273,7 @@ def _same_rank(outside, inside) -> bool:
 
 def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[list[_Product], list[_Origin]]:
     """The most expensive branch: one of them runs; those of a platform choice count the same."""
-    branches = [_walk(inner, given[1:], live) for inner in _functions(equation)]
+    branches = [_walk(inner, given[1:], live) for inner in subprograms(equation)]
     out = [
         functools.reduce(_Origin.__or__, origins) | given[0]._replace(kernel=origins[0].kernel)
         for origins in zip(*(out for _, out in branches), strict=True)
@@ -282,7 +282,7 @@ def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[list[_Produ
 
 
 def _refuse_products(equation) -> None:
-    for inner in _functions(equation):
+    for inner in subprograms(equation):
         if _walk(inner, [_Origin()] * len(inner.invars))[0]:
             name = equation.primitive.name
             raise ConfigError(
@@ -291,7 +291,8 @@ def _refuse_products(equation) -> None:
             )
 
 
-def _functions(equation) -> list[core.Jaxpr]:
+def subprograms(equation: Any) -> list[core.Jaxpr]:
+    """The functions inside an operation of a jaxpr: the body of a loop, the branches of a condition."""
     found = []
     for value in equation.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):

@@ -1,17 +1,14 @@
-"""Overlap of label maps: Dice and IoU for each case and class on the device, F1 of objects on the host.
+"""Overlap of label maps: Dice and IoU for each case and class, on the device.
 
 A case is what one row of a result speaks of: one image, or one subject whose slices are pooled before anything is
 divided (`groups`). Background, class 0, is left out. A class that is absent from a case in truth and prediction has no
 Dice: it is NaN and is counted, never 1 and never dropped in silence. Classes are averaged last.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy.ndimage
 
 from hyperlab.errors import ConfigError, DataError
 
@@ -32,51 +29,6 @@ class Counts(NamedTuple):
     false_positive: jax.Array
     false_negative: jax.Array
     true_negative: jax.Array
-
-
-class ClassMeans(NamedTuple):
-    """Means over cases, one a class, beside the number of cases that they rest on.
-
-    Attributes:
-      mean: `[classes - 1]` over the cases where the value is defined; NaN where it is nowhere.
-      defined: int32 `[classes - 1]`, in how many cases it is.
-      undefined: int32 `[classes - 1]`, in how many it is not.
-    """
-
-    mean: jax.Array
-    defined: jax.Array
-    undefined: jax.Array
-
-
-class ObjectCounts(NamedTuple):
-    """How many objects were found, invented and missed; those of several images are added field by field."""
-
-    true_positive: int
-    false_positive: int
-    false_negative: int
-
-    @property
-    def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); NaN where there is no object in truth and prediction."""
-        return _ratio(2 * self.true_positive, 2 * self.true_positive + self.false_positive + self.false_negative)
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP); NaN where nothing was predicted."""
-        return _ratio(self.true_positive, self.true_positive + self.false_positive)
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN); NaN where there is nothing to find."""
-        return _ratio(self.true_positive, self.true_positive + self.false_negative)
-
-    @property
-    def count_error(self) -> int:
-        """Predicted objects less true ones."""
-        return self.false_positive - self.false_negative
-
-
-# -- on the device ------------------------------------------------------------------------------------------------
 
 
 def predicted_labels(logits: jax.Array) -> jax.Array:
@@ -195,69 +147,6 @@ def iou_of(cells: Counts, absent: float = float("nan")) -> jax.Array:
     return _share(true_positive, true_positive + wrong, absent)
 
 
-def over_cases(values: jax.Array) -> ClassMeans:
-    """The mean of each class over the cases where it is defined, and over how many it is and is not.
-
-    Args:
-      values: `[n, classes - 1]`, NaN where undefined.
-
-    >>> result = over_cases(jnp.array([[0.75, jnp.nan], [0.25, 1.0]]))
-    >>> result.mean.tolist(), result.undefined.tolist()
-    ([0.5, 1.0], [0, 1])
-    """
-    known = ~jnp.isnan(values)
-    defined = known.sum(0, dtype=jnp.int32)
-    total = jnp.where(known, values, 0).sum(0)
-    return ClassMeans(_share(total, _float(defined), jnp.nan), defined, values.shape[0] - defined)
-
-
-# -- objects, on the host -----------------------------------------------------------------------------------------
-
-
-def object_counts(prediction: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> ObjectCounts:
-    """Objects of one image that were found, invented and missed.
-
-    An object is found where a predicted one overlaps it with an intersection over union of more than `threshold`.
-    From one half on, each object can be matched by one other at most, so the matching is unique.
-
-    Args:
-      prediction: `[*spatial]`; a bool mask, whose connected components (over faces) are the objects, or an int map
-        that gives each object a number of its own, 0 for background.
-      truth: the same.
-      threshold: in 0.5..1.
-
-    Raises:
-      DataError: shapes differ, or a map is neither bool nor int.
-      ConfigError: a threshold outside 0.5..1.
-
-    >>> truth, found = np.array([[1, 1, 0, 2, 2, 2]]), np.array([[True, True, False, False, False, True]])
-    >>> object_counts(found, truth), object_counts(found, truth).f1
-    (ObjectCounts(true_positive=1, false_positive=1, false_negative=1), 0.5)
-    """
-    if not 0.5 <= threshold < 1:
-        raise ConfigError(
-            f"threshold is {threshold}, expected 0.5 or more and less than 1: below, one object may match several"
-        )
-    prediction, truth = np.asarray(prediction), np.asarray(truth)
-    if prediction.shape != truth.shape:
-        raise DataError(f"prediction has shape {prediction.shape}, truth {truth.shape}")
-    (first, predicted), (second, true) = _instances("prediction", prediction), _instances("truth", truth)
-    overlap = np.bincount((first * (true + 1) + second).ravel(), minlength=(predicted + 1) * (true + 1))
-    overlap = overlap.reshape(predicted + 1, true + 1)
-    union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
-    found = int((overlap[1:, 1:] > threshold * union[1:, 1:]).sum())
-    return ObjectCounts(found, predicted - found, true - found)
-
-
-def total_objects(parts: Sequence[ObjectCounts]) -> ObjectCounts:
-    """The counts of several images together: the F1 of a set is that of its pooled counts.
-
-    >>> total_objects([ObjectCounts(1, 0, 0), ObjectCounts(1, 2, 0)]).f1
-    0.6666666666666666
-    """
-    return ObjectCounts(*(sum(column) for column in zip(*parts, strict=True))) if parts else ObjectCounts(0, 0, 0)
-
-
 # -- parts --------------------------------------------------------------------------------------------------------
 
 
@@ -285,20 +174,3 @@ def _float(values: jax.Array) -> jax.Array:
 
 def _share(part: jax.Array, whole: jax.Array, empty: float) -> jax.Array:
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), empty)
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
-
-
-def _instances(what: str, values: np.ndarray) -> tuple[np.ndarray, int]:
-    if values.dtype == bool:
-        return scipy.ndimage.label(values)
-    if not np.issubdtype(values.dtype, np.integer):
-        raise DataError(f"{what} is {values.dtype}, expected a bool mask or an int map of objects")
-    numbers, places = np.unique(np.append(values.ravel(), 0), return_inverse=True)
-    places = places[:-1].reshape(values.shape)
-    background = int(np.searchsorted(numbers, 0))
-    if background:
-        raise DataError(f"{what} holds {numbers[0]}, expected 0 for background and positive numbers for objects")
-    return places, len(numbers) - 1

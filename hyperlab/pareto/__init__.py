@@ -5,7 +5,7 @@ from hyperlab.pareto.cost import Cost, cost
 from hyperlab.pareto.export import export, load
 from hyperlab.pareto.front import excluded, front, hypervolume
 from hyperlab.pareto.intervals import over_cases, over_seeds, spread
-from hyperlab.pareto.latency import latency, latency_ratio
+from hyperlab.pareto.latency import latency
 from hyperlab.pareto.select import Selection, select
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "front",
     "hypervolume",
     "latency",
-    "latency_ratio",
     "load",
     "macs",
     "operations",

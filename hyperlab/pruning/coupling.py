@@ -9,9 +9,9 @@ from jax.extend import core
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from hyperlab.metrics.operations import CALLS, subprograms
 from hyperlab.pruning.places import FREE, MOVES, Value, spread_of, staying
 
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
 # fmt: off
 _ELEMENTWISE = {
     "abs", "add", "add_any", "and", "atan2", "cbrt", "ceil", "clamp", "convert_element_type", "copy", "copy_p", "cos",
@@ -67,11 +67,11 @@ class Walk:
         name = equation.primitive.name
         data = any(operand.data for operand in operands)
         axes = None
-        if name in _CALLS:
-            (inner,) = _functions(equation)
+        if name in CALLS:
+            (inner,) = subprograms(equation)
             return self.run(inner, operands)
         if name == "cond":
-            branches = [self.run(inner, operands[1:]) for inner in _functions(equation)]
+            branches = [self.run(inner, operands[1:]) for inner in subprograms(equation)]
             return [self.elementwise(outs, outs[0].data or data) for outs in zip(*branches, strict=True)]
         if name in _ELEMENTWISE:
             return [self.elementwise(operands, data, equation.outvars[0].aval.shape)]
@@ -154,14 +154,3 @@ class Walk:
 
 def _literal(variable) -> bool:
     return isinstance(variable, core.Literal)
-
-
-def _functions(equation) -> list[core.Jaxpr]:
-    found = []
-    for value in equation.params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(item, core.ClosedJaxpr):
-                found.append(item.jaxpr)
-            elif isinstance(item, core.Jaxpr):
-                found.append(item)
-    return found

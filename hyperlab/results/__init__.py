@@ -21,7 +21,7 @@ _MODULES = {"Front": "fronts", "compare": "comparing", "front": "fronts", "sprea
 __all__ = ["Front", "compare", "front", "results", "runs", "spread"]
 
 
-def results(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool = True) -> "pd.DataFrame":
+def results(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool | None = None) -> "pd.DataFrame":
     """All results of all runs under a folder: a row for each run, seed, arm, metric, and what else a study tells apart.
 
     The first columns are of the run and the same in all its rows: `run` (its path below the root), `study`, `name`,
@@ -35,7 +35,7 @@ def results(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache:
       root: is searched at any depth; a run folder itself will do.
       config: dotted keys of the configs that become columns `config.KEY`; `"varied"` takes those that differ between
         runs of one study, which are the axes of a sweep.
-      cache: keep what was read in a file `.results_cache.npz` in `root`, and use it where files did not change.
+      cache: without use, and gone in the next release: files are read each time.
 
     Returns:
       Runs in the order of their paths; rows in the order of their files.
@@ -49,7 +49,7 @@ def results(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache:
     return loading.results(root, config=config, cache=cache)
 
 
-def runs(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool = True) -> "pd.DataFrame":
+def runs(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool | None = None) -> "pd.DataFrame":
     """One row for each run under a folder: where it comes from, what became of it, how many `rows` of results it has.
 
     Args and errors are those of `results`.

@@ -5,10 +5,9 @@ Nothing here raises on what a folder holds: what cannot be read becomes the reas
 
 import json
 import os
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -24,39 +23,25 @@ OWN = {"checkpoints", "figures", "generated", "network", "networks", "profile", 
 # Columns that are measures, of studies whose table has no column `metric`.
 MEASURES = ("dice", "ged", "ged_usual", "best", "mean", "diversity", "coverage", "frequency_error", "hungarian")
 
-Marks = dict[str, list[int]]
 
-
-class Folder(NamedTuple):
-    """A run folder.
-
-    Attributes:
-      path: where it is.
-      marks: `{file: [time of the last change in ns, bytes]}` of the files that are read.
-    """
-
-    path: Path
-    marks: Marks
-
-
-def find(root: Path) -> dict[str, Folder]:
+def find(root: Path) -> dict[str, Path]:
     """Every run folder below a root, or the root itself, by its path from there (`.` for the root), in order.
 
     >>> find(Path("no/such/folder"))
     {}
     """
-    found: dict[str, Folder] = {}
+    found: dict[str, Path] = {}
 
     def closed(error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             return
         path = Path(error.filename)
-        found[str(path.relative_to(root))] = Folder(path, {})  # it may hold a run: what cannot be seen is said
+        found[str(path.relative_to(root))] = path  # it may hold a run: what cannot be seen is said
 
     for place, folders, names in os.walk(root, onerror=closed):
         path, is_run = Path(place), RUN in names or (CONFIG in names and _names_a_study(Path(place) / CONFIG))
         if is_run:
-            found[str(path.relative_to(root))] = Folder(path, dict(_marks(path)))
+            found[str(path.relative_to(root))] = path
         folders[:] = [name for name in folders if name[0] != "." and not (is_run and name in OWN)]
     return dict(sorted(found.items()))
 
@@ -115,15 +100,6 @@ def tidy(table: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"columns {', '.join(table.columns[:8])}; expected metric and value, or one of {MEASURES}")
     others = [name for name in table.columns if name not in measures]
     return table.melt(others, measures, "metric", "value")
-
-
-def _marks(path: Path) -> Iterator[tuple[str, list[int]]]:
-    for name in (RUN, CONFIG, TABLE):
-        try:
-            status = (path / name).stat()
-        except OSError:
-            continue
-        yield name, [status.st_mtime_ns, status.st_size]
 
 
 def _names_a_study(path: Path) -> bool:

@@ -1,6 +1,7 @@
-"""Run folders as frames: what is new is read, what is known comes from the cache."""
+"""Run folders as frames."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.errors import ConfigError, DataError, nearest
-from hyperlab.results import cache as caches
-from hyperlab.results import columns as tables
 from hyperlab.results import folders
-from hyperlab.results.columns import Columns
+from hyperlab.results.columns import categories, column, join
 from hyperlab.train import heartbeat
 
 PROVENANCE = (
@@ -21,42 +20,26 @@ PROVENANCE = (
 )  # fmt: skip
 FINISHED, RUNNING, STOPPED, FAILED, BROKEN = STATUSES = ("finished", "running", "stopped", "failed", "broken")
 VARIED = "varied"
-FIRST, LAST = ("place", "arm", "seed", "split", "task"), ("metric", "value", "n")  # of a study's columns
-NAMED = ("place", "arm", "seed", "metric", "value")  # are there without any results too
+FIRST, LAST = ("arm", "seed", "split", "task"), ("metric", "value", "n")  # of a study's columns
+NAMED = ("arm", "seed", "metric", "value")  # are there without any results too
 
 
-def results(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool = True) -> pd.DataFrame:
+def results(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool | None = None) -> pd.DataFrame:
     """See `hyperlab.results.results`."""
     return both(root, config=config, cache=cache)[1]
 
 
-def runs(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool = True) -> pd.DataFrame:
+def runs(root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool | None = None) -> pd.DataFrame:
     """See `hyperlab.results.runs`."""
     return both(root, config=config, cache=cache)[0]
 
 
 def both(
-    root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool = True
+    root: str | os.PathLike, *, config: Sequence[str] | str = (), cache: bool | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The frames of `runs` and of `results`, from one reading."""
-    root, records, columns = _load(root, cache)
-    table = _provenance(root, records, config)
-    counts = np.bincount(columns["place"].astype(np.int64), minlength=len(records))
-    place = columns.pop("place").astype(np.int64)
-    without = np.setdiff1d(np.arange(len(records)), place)
-    if len(without):
-        columns = tables.join([columns, {}], [len(place), len(without)])
-        place = np.concatenate([place, without])
-        order = np.argsort(place, kind="stable")
-        place, columns = place[order], tables.take(columns, order)
-    parts = {name: table[name].array.take(place) for name in table.columns}
-    parts |= {_free(name, parts): tables.series(column) for name, column in columns.items()}
-    table.insert(table.columns.get_loc("seconds") + 1, "rows", counts)
-    return table, pd.DataFrame(parts, copy=False)  # the arrays are of nobody else
-
-
-def _load(root: str | os.PathLike, cache: bool) -> tuple[Path, dict[str, dict[str, Any]], Columns]:
-    """The records by run, and the columns of all results with `place`, the run that each row is of."""
+    if cache is not None:
+        warnings.warn("cache= is without use: files are read each time", FutureWarning, stacklevel=4)
     root = Path(root).expanduser().absolute()
     if not root.is_dir():
         raise DataError(f"{root} is no folder; expected one with run folders below it")
@@ -64,32 +47,20 @@ def _load(root: str | os.PathLike, cache: bool) -> tuple[Path, dict[str, dict[st
         os.listdir(root)
     except OSError as error:
         raise DataError(f"{root} cannot be read: {error.strerror}") from error
-    found = folders.find(root)
-    known, columns = (caches.read(root) if cache else None) or ({}, {name: np.zeros(0) for name in NAMED})
-    fresh = {run for run, folder in found.items() if run in known and known[run]["marks"] == folder.marks}
-    if fresh == known.keys() == found.keys():
-        return root, known, columns
-    records, pieces, lengths = {}, [], []
-    for place, (run, folder) in enumerate(found.items()):
-        if run in fresh:
-            records[run] = known[run]
-            continue
-        record, table = folders.read(folder.path)
-        records[run] = record | {"marks": folder.marks}
-        if table is not None and len(table):
-            pieces.append(tables.of_frame(table) | {"place": np.full(len(table), float(place))})
-            lengths.append(len(table))
-    # rows that are known, of runs that did not change, under the numbers that the runs have now
-    places = {run: place for place, run in enumerate(found)}
-    numbers = np.array([places[run] if run in fresh else -1 for run in known] + [-1], float)
-    now = numbers[columns["place"].astype(np.int64)]
-    kept = tables.take(columns | {"place": now}, now >= 0)
-    columns = tables.join([kept, *pieces], [len(kept["place"]), *lengths])
-    columns = tables.take(columns, np.argsort(columns["place"], kind="stable"))
-    columns = tables.canonical(columns, FIRST, LAST, NAMED)
-    if cache and "." not in found:  # nothing is left in a run's own folder
-        caches.write(root, records, columns)
-    return root, records, columns
+    read = {run: folders.read(path) for run, path in folders.find(root).items()}
+    records = {run: record for run, (record, _) in read.items()}
+    tables = [pd.DataFrame() if table is None else table for _, table in read.values()]
+    counts = np.array([len(table) for table in tables], int)
+    # a run without results has one row all the same
+    columns = join([table if len(table) else pd.DataFrame(index=[0]) for table in tables], NAMED)
+    overview = _provenance(root, records, config)
+    place = np.repeat(np.arange(len(records)), np.maximum(counts, 1))
+    parts = {name: overview[name].array.take(place) for name in overview.columns}
+    for name in (*FIRST, *sorted(columns.keys() - {*FIRST, *LAST}), *LAST):
+        if name in columns:
+            parts[_free(name, parts)] = columns[name]
+    overview.insert(overview.columns.get_loc("seconds") + 1, "rows", counts)
+    return overview, pd.DataFrame(parts, copy=False)  # the arrays are of nobody else
 
 
 def _provenance(root: Path, records: dict[str, dict[str, Any]], config: Sequence[str] | str) -> pd.DataFrame:
@@ -104,10 +75,9 @@ def _provenance(root: Path, records: dict[str, dict[str, Any]], config: Sequence
     frame["dirty"] = frame["dirty"].astype("boolean")
     for name in PROVENANCE:
         if name not in ("started", "seconds", "dirty"):
-            frame[name] = tables.series(tables.of_values(frame[name]))
+            frame[name] = categories(frame[name])
     for key in _keys(records, config):
-        values = pd.Series([record["config"].get(key) for record in records.values()], dtype=object).infer_objects()
-        frame[f"config.{key}"] = tables.series(tables.of_frame(values.to_frame())["0"])
+        frame[f"config.{key}"] = column(np.array([record["config"].get(key) for record in records.values()], object))
     return frame
 
 

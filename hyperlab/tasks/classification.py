@@ -16,6 +16,7 @@ from hyperlab.data.splits import Splits
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.tasks.task import Task
 from hyperlab.train import compiler
+from hyperlab.train.units import memoize_method
 
 # Adding a network is one line: from the config's group `network` and the number of classes.
 NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {
@@ -79,7 +80,8 @@ class Classification(Task):
         """Fresh variables."""
         return self.module.init(key, jnp.zeros((1, *self.image_shape)), train=False)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _train(self) -> tuple[jax.Array, jax.Array]:
         split = self.splits.train
         return jnp.asarray((split.images - self.mean) / self.std), jnp.asarray(split.labels)
@@ -125,7 +127,8 @@ class Classification(Task):
             measured["top5"] = rank < 5
         return {name: right.astype(np.float64) for name, right in measured.items()}
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _rank(self) -> Callable:
         @functools.partial(jax.jit, compiler_options=compiler.options())
         def rank(variables, images, labels):

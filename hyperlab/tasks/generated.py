@@ -7,7 +7,6 @@ the fixed factors.
 
 import abc
 import copy
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from hyperlab.hypernet import hypernetize
 from hyperlab.hypernet.encodings import ENCODINGS, Rescaled
 from hyperlab.hypernet.model import HyperModel
 from hyperlab.tasks.task import Task
+from hyperlab.train.units import memoize_method
 
 NETWORKS = ("hypernetwork", "plain")
 
@@ -104,7 +104,8 @@ class Generated(Task):
         """The root mean square of theta over the fixed factors; without a hypernetwork the parameters."""
         return params if self.model is None else self._worth(params, self.fixed())
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _worth(self) -> Callable:
         def worth(params, factors):
             thetas = jax.vmap(lambda factor: self.theta(params, factor))(factors)

@@ -17,6 +17,7 @@ from hyperlab.data import evaluation_batches
 from hyperlab.hypernet import hypernetize
 from hyperlab.tasks.classification import Classification, splits_of, true_rank
 from hyperlab.train import compiler
+from hyperlab.train.units import memoize_method
 
 GAMMAS = 5  # along the range, that the score is a mean over
 
@@ -58,7 +59,8 @@ class Hypernetwork(Classification):
         ]
         return {"accuracy": np.concatenate(right)[: len(split)].astype(np.float64)}
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _right(self) -> Callable:
         @functools.partial(jax.jit, compiler_options=compiler.options())
         def right(variables, images, labels):

@@ -6,7 +6,6 @@
 and augmented in threads; what is read, and what is drawn for its augmentation, are functions of seed and step.
 """
 
-import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from hyperlab.data.readers.image_folder import Listing, centre_view, list_images
 from hyperlab.data.splits import philox, split_by_group, stratified_subset
 from hyperlab.errors import ConfigError
 from hyperlab.tasks.classification import FEWEST_CLASSES_OF_TOP5, Classification
+from hyperlab.train.units import memoize_method
 
 # Of the training images of ImageNet, by channel, in 0..1: what published networks were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -103,7 +103,8 @@ class ImageFolder(Classification):
         images = (images.astype(jnp.float32) / 255 - mean) / std
         return super()._apply(variables, images, **options)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.config.folder.threads or os.cpu_count())
 

@@ -21,6 +21,7 @@ from hyperlab.errors import ConfigError
 from hyperlab.in_context.programs import Programs
 from hyperlab.tasks.generated import Generated, root_mean_square
 from hyperlab.tasks.in_context import InContext
+from hyperlab.train.units import memoize_method
 
 _STREAM = 31  # of the random words, apart from those of episodes
 
@@ -167,7 +168,8 @@ class InContextScales(Generated, InContext):
         ]
         return jax.tree.map(lambda *leaves: root_mean_square(jnp.stack(leaves)), *found)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _programs_at(self) -> dict[float, Programs]:
         return {factor: self._at(place) for place, factor in enumerate(self.branches)}
 

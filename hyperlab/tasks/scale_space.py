@@ -26,6 +26,7 @@ from hyperlab.models import UNet
 from hyperlab.nn import level_sizes, plan, size_table
 from hyperlab.tasks.generated import Generated, root_mean_square
 from hyperlab.train import compiler
+from hyperlab.train.units import memoize_method
 
 
 class Drawn(NamedTuple):
@@ -115,7 +116,8 @@ class ScaleSpace(Generated):
 
     # -- training ------------------------------------------------------------------------------------------------
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _train(self) -> tuple[jax.Array, jax.Array]:
         return jnp.asarray(self._splits.train.images), jnp.asarray(self._splits.train.labels)
 
@@ -163,11 +165,13 @@ class ScaleSpace(Generated):
             measured[f"dice_at_{factor[0]:.3g}"] = np.nanmean(dice, axis=1).astype(np.float64)
         return {"dice": np.mean(list(measured.values()), axis=0), **measured}
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _prepare(self) -> Callable:
         return jax.jit(self.theta)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def _count(self) -> Callable:
         @functools.partial(jax.jit, compiler_options=compiler.options())
         def count(theta, sizes, images, labels):

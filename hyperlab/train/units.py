@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -220,14 +221,15 @@ def _is_archive(content: bytes) -> bool:
         return False
 
 
-def kept(method: Callable) -> Callable:
+def memoize_method(method: Callable) -> Callable:
     """A method whose results are kept by their arguments, with the object and no longer than it.
 
+    Threads that ask for the same at once wait for one of them to compute it; what raised is tried again.
     `functools.cache` would keep every study of a process, with its compiled programs: a process of many studies (a
     sweep, a test suite) runs out of memory mappings, and ends.
 
     >>> class Squares:
-    ...     @kept
+    ...     @memoize_method
     ...     def of(self, n):
     ...         print("made")
     ...         return n * n
@@ -236,16 +238,21 @@ def kept(method: Callable) -> Callable:
     made
     (9, 9)
     """
-    name = f"_kept_{method.__name__}"
+    name, lock = f"_memoized_{method.__qualname__}", threading.Lock()
 
     @functools.wraps(method)
     def call(self, *args):
-        results = self.__dict__.setdefault(name, {})
-        if args not in results:
-            results[args] = method(self, *args)
-        return results[args]
+        with lock:
+            own, results = self.__dict__.setdefault(name, {}).setdefault(args, (threading.RLock(), []))
+        with own:
+            if not results:
+                results.append(method(self, *args))
+        return results[0]
 
     return call
+
+
+kept = memoize_method  # its name of before
 
 
 def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers: int = 0, stop: Any) -> list[Any]:

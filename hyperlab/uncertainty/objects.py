@@ -96,7 +96,7 @@ def object_table(mask: Any, maps: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def match_objects(mask: Any, truth: Any) -> ObjectMatch:
     """Which objects of a prediction overlap a true one with an intersection over union of more than one half.
 
-    The matching is unique, as in `metrics.segmentation.object_counts`, whose counts this gives: found is
+    From one half on, each object can be matched by one other at most, so the matching is unique: found is
     `(~error).sum()`, invented `error.sum()`.
 
     Args:

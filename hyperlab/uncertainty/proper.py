@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hyperlab.errors import DataError
 from hyperlab.metrics import segmentation
 from hyperlab.metrics.metric import Metric
 from hyperlab.uncertainty.given import check_predictions
@@ -64,23 +63,6 @@ def brier_over_classes(probabilities: jax.Array, labels: jax.Array, mask: jax.Ar
     check_predictions(probabilities, labels, mask)
     target = jax.nn.one_hot(labels, probabilities.shape[-1])
     return _sums(jnp.square(probabilities.astype(jnp.float32) - target).sum(-1), mask)
-
-
-def brier_binary(probabilities: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Metric:
-    """The Brier score of two classes by the foreground alone, (p_1 - label)^2, from 0 to 1: half of the other form.
-
-    Raises:
-      DataError: there are not two classes.
-
-    >>> brier_binary(jnp.array([[[0.5, 0.5]]]), jnp.array([[0]])).finish()
-    Array([0.25], dtype=float32)
-    """
-    if probabilities.shape[-1] != 2:
-        raise DataError(
-            f"{probabilities.shape[-1]} classes; the binary form has 2, brier_over_classes takes any number"
-        )
-    score = brier_over_classes(probabilities, labels, mask)
-    return Metric(score.total / 2, score.count)
 
 
 def overlap(probabilities: jax.Array, labels: jax.Array, absent: float = float("nan")) -> Overlap:

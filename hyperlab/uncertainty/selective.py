@@ -161,17 +161,6 @@ def excess_aurc(curve: RiskCoverage, errors: Any) -> float:
     return aurc(curve) - aurc(oracle(errors))
 
 
-def trapezoid_aurc(curve: RiskCoverage) -> float:
-    """The area by the trapezoid rule from coverage 1/n to 1, over its width 1 - 1/n; TorchUncertainty's form.
-
-    >>> round(trapezoid_aurc(risk_coverage([0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1])), 6)
-    0.194444
-    """
-    if curve.risk.size == 1:
-        return float(curve.risk[0])
-    return float(np.trapezoid(curve.risk, curve.coverage) / (1 - curve.coverage[0]))
-
-
 def augrc(curve: RiskCoverage) -> float:
     """Area under the generalised risk curve: the mean over k of (errors among the k most certain) / n.
 

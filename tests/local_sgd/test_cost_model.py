@@ -58,18 +58,6 @@ def test_predictions_grow_with_the_period_and_shrink_with_the_link():
     assert cost_model.step_seconds(0.1, ARCHETYPES["low"], 1, RESNET50) == 0.1
 
 
-def test_islands_pay_the_slow_link_once_a_round():
-    inside, across = ARCHETYPES["high"], ARCHETYPES["low"]
-    one = cost_model.two_level_seconds(100, 4e9, 64, 1, inside, across, period=10)
-    assert one == pytest.approx(1.1 * cost_model.two_level_seconds(100, 4e9, 64, 1, inside, across))
-    # from H = W0 / W1 on, the outer traffic is at most about half of all
-    ratio = round(inside.bandwidth / across.bandwidth)
-    free = Link(inside.bandwidth, 0.0), Link(across.bandwidth, 0.0)
-    total = cost_model.two_level_seconds(100, 4e9, 64, 2, *free, period=ratio)
-    outer = 100 / ratio * cost_model.all_reduce_seconds(free[1], 64, 4e9)
-    assert outer / total == pytest.approx(0.5, abs=0.01)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -80,8 +68,6 @@ def test_islands_pay_the_slow_link_once_a_round():
         (lambda: cost_model.fit_link([1e6], [1.0], 2), "at least two payloads"),
         (lambda: cost_model.fit_link([1e6, 2e6], [1.0, 1.0], 1), "1 participants"),
         (lambda: cost_model.fit_link([1e6, 8e6], [2.0, 0.001], 2), "no longer for larger payloads"),
-        (lambda: cost_model.exposed((2, 1.0), (2, 1.0)), "two different periods"),
-        (lambda: cost_model.two_level_seconds(1, 1, 10, 3, Link(1, 0), Link(1, 0)), "10 devices do not divide by 3"),
     ],
 )
 def test_numbers_without_sense_are_refused(call, message):

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import local_sgd_toys as toys
 import numpy as np
 import pytest
+from collectives import program_collectives
 from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperlab import local_sgd
 from hyperlab.errors import ConfigError
 from hyperlab.local_sgd import Config, Driver, low_rank
-from hyperlab.local_sgd.accounting import payload, program_collectives
+from hyperlab.local_sgd.accounting import payload
 from hyperlab.local_sgd.compression import begin, compressed_mean
 from hyperlab.train import state, step
 from hyperlab.train.mesh import make_mesh

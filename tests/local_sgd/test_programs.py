@@ -7,11 +7,12 @@ import jax
 import local_sgd_toys as toys
 import numpy as np
 import pytest
+from collectives import Collective, program_collectives
 from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperlab.errors import MeshError
 from hyperlab.local_sgd import Config, Driver, Plan, mesh_shape, shardings, traffic
-from hyperlab.local_sgd.accounting import Collective, payload, program_collectives
+from hyperlab.local_sgd.accounting import payload
 from hyperlab.local_sgd.measure import all_reduce_sweep
 from hyperlab.train.mesh import make_mesh
 

@@ -92,13 +92,6 @@ def test_large_volumes_are_counted_exactly():
     assert counts.true_positive.item() == 2**25 + 1
 
 
-def test_means_over_cases_say_what_they_rest_on():
-    values = jnp.array([[0.5, np.nan, np.nan], [1.0, 0.25, np.nan]])
-    result = s.over_cases(values)
-    np.testing.assert_array_equal(result.mean, [0.75, 0.25, np.nan])
-    assert result.defined.tolist() == [2, 1, 0] and result.undefined.tolist() == [0, 1, 2]
-
-
 def test_a_diverged_network_predicts_no_class_at_all():
     logits = jnp.array([[[0.0, 1.0], [np.nan, 1.0], [np.nan, np.nan], [2.0, 2.0]]])
     labels = s.predicted_labels(logits)
@@ -116,65 +109,3 @@ def test_what_is_no_label_map_is_refused():
         s.dice(maps, maps, 1)
     with pytest.raises(ConfigError, match="how many subjects"):
         s.dice(maps, maps, 3, groups=jnp.zeros(2, int))
-
-
-# -- objects ----------------------------------------------------------------------------------------------------
-
-
-def test_an_object_is_found_by_more_than_half_of_the_union():
-    truth = np.zeros((6, 12), int)
-    truth[1:3, 0:4], truth[4:6, 0:4] = 7, 3
-    found = np.zeros((6, 12), bool)
-    found[1:3, 1:4] = True  # 6 of 8: found
-    found[4:6, 2:4] = True  # 4 of 8, exactly one half: missed
-    found[0:2, 9:12] = True  # invented
-    counts = s.object_counts(found, truth)
-    assert counts == (1, 2, 1)
-    assert counts.f1 == 2 / 5 and counts.precision == 1 / 3 and counts.recall == 1 / 2 and counts.count_error == 1
-    assert s.object_counts(found, truth, threshold=0.8) == (0, 3, 2)
-
-
-def test_touching_objects_are_told_apart_by_their_numbers_and_merged_in_a_mask():
-    truth = np.array([[1, 1, 2, 2]])
-    assert s.object_counts(truth, truth) == (2, 0, 0)
-    assert s.object_counts(truth > 0, truth) == (0, 1, 2)
-    diagonal = np.eye(2, dtype=bool)
-    assert s.object_counts(diagonal, diagonal) == (2, 0, 0)  # components are joined over faces
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6))
-def test_the_matching_is_that_of_all_pairs_and_numbers_do_not_matter(seed):
-    rng = np.random.default_rng(seed)
-    first, second = (np.repeat(rng.integers(0, 4, (4, 3)), 2, axis=1) for _ in range(2))
-    second = np.where(rng.random(second.shape) < 0.7, first, second)
-    pairs = sum(
-        ((first == a) & (second == b)).sum() > 0.5 * ((first == a) | (second == b)).sum()
-        for a in np.unique(first[first > 0])
-        for b in np.unique(second[second > 0])
-    )
-    counts = s.object_counts(first, second)
-    assert counts == (pairs, len(np.unique(first[first > 0])) - pairs, len(np.unique(second[second > 0])) - pairs)
-    renamed = np.array([0, 90, 12, 45])[first]
-    assert s.object_counts(renamed, second) == counts
-    flipped = s.object_counts(second, first)
-    assert flipped == (counts.true_positive, counts.false_negative, counts.false_positive)
-
-
-def test_no_objects_have_no_score_and_sets_are_pooled():
-    empty = s.object_counts(np.zeros((3, 3), bool), np.zeros((3, 3), int))
-    assert empty == (0, 0, 0) and np.isnan([empty.f1, empty.precision, empty.recall]).all()
-    assert s.total_objects([empty, s.ObjectCounts(3, 1, 0), s.ObjectCounts(1, 0, 5)]) == (4, 1, 5)
-    assert s.total_objects([]) == (0, 0, 0)
-
-
-def test_objects_that_cannot_be_counted_are_refused():
-    mask = np.zeros((2, 2), bool)
-    with pytest.raises(DataError, match="shape"):
-        s.object_counts(mask, np.zeros((2, 3), int))
-    with pytest.raises(DataError, match="float64"):
-        s.object_counts(mask, np.zeros((2, 2)))
-    with pytest.raises(DataError, match="holds -1"):
-        s.object_counts(mask, np.full((2, 2), -1))
-    with pytest.raises(ConfigError, match="0.5 or more"):
-        s.object_counts(mask, mask, threshold=0.3)

@@ -7,8 +7,8 @@ import pytest
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError
-from hyperlab.metrics.kept import CompressionRatio, highest_compression, layerwise_speedup
 from hyperlab.metrics.operations import macs, macs_per_kernel
+from hyperlab.metrics.sparsity import CompressionRatio, highest_compression, layerwise_speedup
 from hyperlab.models import CifarResNet, CifarVGG, LeNet300100, MnistNet, ResNet
 from hyperlab.models.cifar_resnet import CifarBlock
 

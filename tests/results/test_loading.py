@@ -1,8 +1,6 @@
-"""All runs under a folder as one table, with and without the cache."""
+"""All runs under a folder as one table."""
 
 import importlib
-import json
-import os
 import shutil
 
 import numpy as np
@@ -13,7 +11,6 @@ from run_folders import table, write_run
 import hyperlab as hl
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.results import results, runs
-from hyperlab.results.cache import FILE
 from hyperlab.train.run_folder import RunFolder
 
 pytestmark = pytest.mark.fast
@@ -28,7 +25,7 @@ def root(tmp_path):
 
 
 def statuses(root):
-    frame = runs(root, cache=False)
+    frame = runs(root)
     return dict(zip(frame["run"], frame["status"], strict=True))
 
 
@@ -65,7 +62,6 @@ def test_keys_of_configs_become_columns(root):
 def test_a_folder_that_is_itself_a_run(tmp_path):
     frame = results(write_run(tmp_path / "only"))
     assert set(frame["run"]) == {"."} and set(frame["name"]) == {"only"}
-    assert not (tmp_path / "only" / FILE).exists(), "nothing is left in a run's own folder"
 
 
 def test_tables_of_measures_become_tidy_and_columns_of_others_stay_empty(tmp_path):
@@ -130,7 +126,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(pd, "read_csv", refused)
-    assert "Permission" in runs(tmp_path, cache=False)["error"].item()
+    assert "Permission" in runs(tmp_path)["error"].item()
     monkeypatch.setattr(pd, "read_csv", real)
 
 
@@ -145,10 +141,10 @@ def test_runs_that_did_not_finish(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_run_that_runs_is_seen_to_end_through_the_cache(tmp_path):
+def test_a_run_that_runs_is_seen_to_end(tmp_path):
     folder = RunFolder.open(tmp_path / "now", {"study": "stability"})
     try:
-        assert runs(tmp_path)["status"].item() == "running" and (tmp_path / FILE).exists()
+        assert runs(tmp_path)["status"].item() == "running"
     finally:
         folder.finish("stopped: SIGTERM")
     assert runs(tmp_path)["status"].item() == "stopped"
@@ -166,84 +162,34 @@ def test_other_folders_are_no_runs(tmp_path):
         results(tmp_path / "nowhere")
 
 
-# -- the cache -------------------------------------------------------------------------------------------------------
-
-
-def same(root):
-    """What the cache gives is what the files hold."""
-    cached = results(root, config="varied")
-    pd.testing.assert_frame_equal(cached, results(root, config="varied", cache=False), check_categorical=False)
-    return cached
-
-
-def test_what_is_known_is_not_read_again(root, monkeypatch):
-    first = results(root)
-    monkeypatch.setattr(pd, "read_csv", lambda *_, **__: pytest.fail("read again"))
-    pd.testing.assert_frame_equal(results(root), first)
+# -- what changes between two readings -------------------------------------------------------------------------------
 
 
 def test_new_changed_and_deleted_runs_are_seen(root):
-    same(root)
+    results(root)
     write_run(root / "b", table(("new",), extra="yes", seeds=(0.1 + 0.2,), trained_at="prior"))
     write_run(root / "c", table(("c",), trained_at=0.1 + 0.2))
-    assert set(same(root)["arm"]) == {"mip", "plain", "new", "c"}
+    assert set(results(root)["arm"]) == {"mip", "plain", "new", "c"}
     write_run(root / "a", table(("changed",)))
     shutil.rmtree(root / "grid" / "gamma=1")
-    frame = same(root)
+    frame = results(root)
     assert list(frame["run"].unique()) == ["a", "b", "c", "grid/gamma=4"] and "plain" not in set(frame["arm"])
     shutil.rmtree(root / "b")
-    assert same(root)["trained_at"].max() == 0.1 + 0.2, "a number again, and to the last digit"
+    assert results(root)["trained_at"].max() == 0.1 + 0.2, "a number again, and to the last digit"
     shutil.rmtree(root / "c")
     write_run(root / "0", False, exit_reason=None)
-    assert same(root)["run"].tolist() == ["0", *["a"] * 3, "grid/gamma=4"]
-    shutil.rmtree(root / "grid")
-    shutil.rmtree(root / "a")
-    assert len(same(root)) == 1
+    assert results(root)["run"].tolist() == ["0", *["a"] * 3, "grid/gamma=4"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "noise", "form", "codes", "empty"])
-def test_a_damaged_cache_is_made_anew(root, damage):
-    expected = results(root)
-    path = root / FILE
-    whole = path.read_bytes()
-    if damage in ("form", "codes"):
-        with np.load(path) as file:
-            arrays = dict(file)
-        head = json.loads(arrays["head"].tobytes())
-        head["form"] += damage == "form"
-        for column in head["columns"]:
-            column[1] = column[1] and (column[1][:0] if damage == "codes" else column[1])
-        with path.open("wb") as file:
-            np.savez(file, **arrays | {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)})
-    else:
-        path.write_bytes(
-            {"cut": whole[: len(whole) // 2], "noise": whole[:40] + b"x" * 99 + whole[139:], "empty": b""}[damage]
-        )
-    pd.testing.assert_frame_equal(results(root), expected)
-    with np.load(path) as file:
-        assert json.loads(file["head"].tobytes())["form"] == 1
-
-
-def test_a_kill_while_the_cache_is_written_leaves_the_old_one(root, monkeypatch):
-    results(root)
-    before = (root / FILE).read_bytes()
-    write_run(root / "b")
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        results(root)
-    assert (root / FILE).read_bytes() == before and sorted(p.name for p in root.iterdir() if p.name[0] == ".") == [FILE]
-
-
-def test_a_root_that_cannot_be_written_works_without(root, monkeypatch):
-    def refused(*_, **__):
-        raise PermissionError(30, "Read-only file system")
-
-    monkeypatch.setattr("hyperlab.files.to_disk", refused)
-    assert len(results(root)) == 10 and not (root / FILE).exists()
+def test_reading_leaves_nothing_behind_and_the_old_option_says_that_it_is_without_use(root):
+    before = sorted(root.rglob("*"))
+    frame = results(root)
+    assert sorted(root.rglob("*")) == before
+    for read in (results, runs):
+        with pytest.warns(FutureWarning, match="cache= is without use") as caught:
+            found = read(root, cache=False)
+        assert caught[0].filename == __file__
+    assert len(found) == 3 and len(frame) == 10
 
 
 def test_the_function_is_there_whatever_was_imported(root):

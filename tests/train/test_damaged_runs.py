@@ -155,12 +155,12 @@ def test_a_report_is_written_again_or_names_the_damaged_file(copy, finished, nam
 @pytest.mark.parametrize("damage", [DAMAGE[name] for name in ("empty", "half", "one bit", "text")])
 @pytest.mark.parametrize("name", ["config.json", "run.json", "results.csv"])
 def test_a_damaged_table_or_record_is_no_result(copy, name, damage):
-    assert runs(copy.parent, cache=False)["status"].tolist() == ["finished"]
+    assert runs(copy.parent)["status"].tolist() == ["finished"]
     spoil(copy / name, damage)
-    (row,) = runs(copy.parent, cache=False).itertuples()
+    (row,) = runs(copy.parent).itertuples()
     assert row.status == "broken" and name in row.error
     write_again(copy) if name == "results.csv" else run(copy)
-    assert runs(copy.parent, cache=False)["status"].tolist() == ["finished"]
+    assert runs(copy.parent)["status"].tolist() == ["finished"]
 
 
 CHANGES = {

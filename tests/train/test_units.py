@@ -2,13 +2,15 @@
 
 import json
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from hyperlab.errors import DamagedError, WorkdirError
 from hyperlab.train import basis
-from hyperlab.train.units import RECORD, UnitFiles
+from hyperlab.train.units import RECORD, UnitFiles, memoize_method
 
 pytestmark = pytest.mark.fast
 
@@ -178,3 +180,54 @@ def test_threads_write_one_unit_each(tmp_path):
         thread.join()
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"u--{n}.npz" for n in range(8)]
     assert json.loads(str(np.load(units.path("u/3"))[RECORD]))["name"] == "u/3"
+
+
+def test_threads_that_ask_for_the_same_at_once_compute_it_once():
+    made, together = [], threading.Barrier(4)
+
+    class Programs:
+        @memoize_method
+        def of(self, n):
+            if n > 1:
+                together.wait(20)
+            made.append(n)
+            time.sleep(0.05)
+            return object()
+
+        @property
+        @memoize_method
+        def inner(self):
+            return self.of(0)
+
+    programs = Programs()
+    with ThreadPoolExecutor(8) as pool:
+        results = [one.result() for one in [pool.submit(programs.of, 1) for _ in range(8)]]
+        assert made == [1]
+        list(pool.map(programs.of, range(2, 6)))  # four other arguments are in work at once
+    assert sorted(made) == [1, 2, 3, 4, 5] and len({id(one) for one in results}) == 1
+    assert programs.inner is programs.of(0) is not Programs().inner
+
+
+def test_what_raised_is_tried_again():
+    class Once:
+        calls = 0
+
+        @memoize_method
+        def of(self):
+            self.calls += 1
+            if self.calls == 1:
+                raise ValueError("not yet")
+            return self.calls
+
+    class Twice(Once):
+        @memoize_method
+        def of(self):
+            return 2 * super().of()
+
+    once = Once()
+    with pytest.raises(ValueError, match="not yet"):
+        once.of()
+    assert once.of() == once.of() == 2
+    twice = Twice()
+    twice.calls = 1
+    assert twice.of() == twice.of() == 4

@@ -15,16 +15,15 @@ MASK = RANDOM.random((2, 5, 6)) < 0.5
 
 
 def test_scores_are_those_of_scikit_learn_over_pooled_pixels():
-    nll, brier, binary = (
+    nll, brier = (
         function(jnp.asarray(PROBABILITIES), jnp.asarray(LABELS), jnp.asarray(MASK))
-        for function in (proper.nll, proper.brier_over_classes, proper.brier_binary)
+        for function in (proper.nll, proper.brier_over_classes)
     )
     p, y = PROBABILITIES[MASK].astype(float), LABELS[MASK]
     pooled = Metric(nll.total.sum(), nll.count.sum()).finish()
     np.testing.assert_allclose(pooled, metrics.log_loss(y, p / p.sum(-1, keepdims=True)), rtol=1e-5)
-    pooled = Metric(binary.total.sum(), binary.count.sum()).finish()
-    np.testing.assert_allclose(pooled, metrics.brier_score_loss(y, p[:, 1]), rtol=1e-5)
-    np.testing.assert_allclose(brier.finish(), 2 * binary.finish(), rtol=1e-6)
+    pooled = Metric(brier.total.sum(), brier.count.sum()).finish()
+    np.testing.assert_allclose(pooled, 2 * metrics.brier_score_loss(y, p[:, 1]), rtol=1e-5)
 
 
 def test_a_certain_error_costs_sixteen_nats_and_an_empty_region_nothing():
@@ -41,11 +40,6 @@ def test_overlap_with_nothing_predicted_and_nothing_to_find():
     np.testing.assert_allclose(found.iou[:, 0], [0, 1 / 2, np.nan])
     np.testing.assert_allclose(found.precision[:, 0], [np.nan, 1 / 2, np.nan])
     np.testing.assert_allclose(found.recall[:, 0], [0, 1, np.nan])
-
-
-def test_the_binary_form_has_two_classes():
-    with pytest.raises(DataError, match="3 classes"):
-        proper.brier_binary(jnp.ones((1, 2, 3)) / 3, jnp.zeros((1, 2), int))
 
 
 def test_fitted_temperatures_undo_a_known_sharpening():

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SMOOTHING = ((1, 1, 1), (1, 5, 1), (1, 1, 1))  # over 13: what sharpness moves away from
 ELASTIC_TAPS = 63
 BLUR_TAPS = 5
 
@@ -36,7 +35,7 @@ def brightness_contrast(images: jax.Array, brightness, contrast, contrast_first)
 def sharpness(images: jax.Array, factor) -> jax.Array:
     """Moves an image away from its smoothed version (`factor` above 1) or towards it; clipped to 0..1.
 
-    `clip(d + (x - d) * factor)`, with `d` the 3x3 mean with weights `SMOOTHING`; at the border `d` is `x`.
+    `clip(d + (x - d) * factor)`, with `d` the 3x3 mean that weighs the centre 5 times; at the border `d` is `x`.
 
     Args:
       images: float `[..., height, width]`.

@@ -110,7 +110,7 @@ class Pool:
 class StoreEpisodes:
     """Episodes read from the store, for tasks that do not fit in memory: `[step]` is the batch of that step.
 
-    It is a source for `grain.MapDataset.source`, and so for `hyperlab.data.loaders.iterate`, whose workers read ahead.
+    Nothing is carried from step to step, so any reader ahead, in threads or processes, keeps the order.
 
     Args:
       sampler: which examples.
@@ -120,7 +120,7 @@ class StoreEpisodes:
         self.sampler = sampler
 
     def __len__(self) -> int:
-        return 2**62  # without end: grain takes indices modulo the length
+        return 2**62  # without end
 
     def __getitem__(self, step: int) -> Episode:
         indices = self.sampler.indices(int(step))

@@ -192,13 +192,3 @@ def test_pools_refuse_soft_labels_where_binary_ones_are_needed(store, tmp_path):
                                   ("a", "b", "c")))  # fmt: skip
     with pytest.raises(DataError, match="task s/m/2d/soft: 192 label values are neither 0 nor 1"):
         Pool.of([TaskStore(tmp_path)["s/m/2d/soft"]], binary=True)
-
-
-def test_workers_read_ahead(store):
-    import grain
-
-    from hyperlab.data.loaders import iterate
-
-    sampler = Sampler(choose(store), Sampling(batch_size=2, support=3), 0)
-    batches = iterate(grain.MapDataset.source(StoreEpisodes(sampler)), start=5)
-    np.testing.assert_array_equal(next(batches).query_images, StoreEpisodes(sampler)[5].query_images)
