@@ -32,8 +32,8 @@ PyTree = Any
 log = logging.getLogger(__name__)
 
 MANIFEST, KEYS = "__manifest__", "__keys__"  # what a file of variables notes of itself
-# orbax numbers its saves in a variable of the process, and a save asks for "the number of now" several times while it
-# begins: of two that begin in two threads one writes before its folder is there (findings/orbax_saves_of_two_threads.sh).
+# orbax numbers its saves in a variable of the process, and a save reads it several times while it begins: of two that
+# begin in two threads one writes before its folder is there (findings/orbax_saves_of_two_threads.sh).
 _BEGINNING = threading.Lock()
 
 

@@ -50,7 +50,7 @@ def optimizer(schedules: tuple[str, ...]) -> dict[str, Field]:
 
 
 def tasks() -> dict[str, dict[str, Field]]:
-    """The groups of `compression.tasks.settings`, which some tasks read and the others ignore, by title."""
+    """The groups of `tasks.settings`, which some tasks read and the others ignore, by title."""
     store = {
         "store": Text("folder of a store of tasks; empty: tasks that are drawn"),
         "size": settings.size("of all images"),
