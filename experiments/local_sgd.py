@@ -19,7 +19,7 @@ from hyperlab.studies.base import run_study
 from hyperlab.studies.local_sgd import processes
 from hyperlab.studies.local_sgd.schema import SCHEMA, check, check_files
 from hyperlab.studies.local_sgd.study import LocalSGD
-from hyperlab.tasks.settings import defaults
+from hyperlab.tasks.schema import defaults
 from hyperlab.train.phases import FIRST_REPORT_SEED
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for

@@ -16,7 +16,7 @@ from hyperlab import launch
 from hyperlab.studies.base import run_study
 from hyperlab.studies.pruning.schema import SCHEMA, check, check_files
 from hyperlab.studies.pruning.study import Pruning
-from hyperlab.tasks.settings import defaults
+from hyperlab.tasks.schema import defaults
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for
 

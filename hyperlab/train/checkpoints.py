@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ PyTree = Any
 log = logging.getLogger(__name__)
 
 MANIFEST, KEYS = "__manifest__", "__keys__"  # what a file of variables notes of itself
+# orbax numbers its saves in a variable of the process, and a save reads it several times while it begins: of two that
+# begin in two threads one writes before its folder is there (findings/orbax_saves_of_two_threads.sh).
+_BEGINNING = threading.Lock()
 
 
 class Restored(NamedTuple):
@@ -94,7 +98,8 @@ class Checkpoints:
                 "crc32": leaves_of.checksums(leaves),
             } | ({"places": places} if any("/".join(keys) != path for path, keys in places.items()) else {})
             items = ocp.args.Composite(state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta))
-            with self._named(step):
+            self.wait()  # for the save before, out of the lock
+            with self._named(step), _BEGINNING:
                 manager.save(step, args=items, force=True)
         self._saving = step
         if wait:
@@ -161,12 +166,15 @@ class Checkpoints:
         if self._manager is None:
             import orbax.checkpoint as ocp  # takes about a second to import
 
+            if jax.process_index() == 0:
+                # What a kill left half saved. Orbax would remove it while it goes on, and nobody waits for that where
+                # the folder is closed again before the next save.
+                for left in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(left, ignore_errors=True)
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
-                    max_to_keep=self._keep,
-                    enable_async_checkpointing=self._asynchronous,
-                    cleanup_tmp_directories=True,
+                    max_to_keep=self._keep, enable_async_checkpointing=self._asynchronous
                 ),
             )
         return self._manager

@@ -1,6 +1,8 @@
 import json
 import logging
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -147,6 +149,44 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, dama
     damage(tmp_path / "c" / "1")
     with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(CheckpointError, match=r"\[2, 1\]"):
         checkpoints.restore(values(0))
+
+
+def test_threads_save_at_one_moment_each_in_its_own_folder(tmp_path):
+    # arms that train side by side reach their last step together, and all are stopped by one signal
+    together = threading.Barrier(4)
+
+    def saved(number):
+        with Checkpoints(tmp_path / str(number)) as checkpoints:
+            for step in range(6):
+                together.wait(60)
+                checkpoints.save(step, {"w": jnp.full(64, number + step), "b": jnp.zeros(3)}, wait=step % 2)
+            return checkpoints.restore({"w": jnp.zeros(64, int), "b": jnp.zeros(3)})
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, back in enumerate(pool.map(saved, range(4))):
+            assert back.step == 5 and (back.state["w"] == number + 5).all()
+
+
+@pytest.mark.parametrize("left", ["2.orbax-checkpoint-tmp", "3.orbax-checkpoint-tmp", "3.orbax-checkpoint-tmp-1234"])
+def test_a_save_that_was_killed_is_no_checkpoint_and_not_in_the_way(tmp_path, left):
+    def values(step):
+        return {"w": jax.random.normal(jax.random.key(step), (4000,))}
+
+    folder = tmp_path / "c"
+    with Checkpoints(folder) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, values(step))
+    shutil.copytree(folder / "2", folder / left)
+    (folder / left / "state").rename(folder / left / "state.orbax-checkpoint-tmp")
+    (folder / left / "state.orbax-checkpoint-tmp" / "manifest.ocdbt.__lock").touch()
+    damage_cut(folder / "2")  # so that it is opened twice: once more when that is set aside
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore(values(0)).step == 1
+        assert not (folder / left).exists()
+        for step in (2, 3):
+            checkpoints.save(step, values(step))
+        assert_equal(checkpoints.restore(values(0)).state, values(3))
+    assert not list(folder.glob("*tmp*"))
 
 
 @pytest.mark.fast

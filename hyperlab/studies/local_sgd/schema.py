@@ -10,8 +10,8 @@ from hyperlab.studies import search
 from hyperlab.studies.local_sgd import schedules
 from hyperlab.studies.local_sgd.arms import ARMS, find
 from hyperlab.tasks import TASKS
-from hyperlab.tasks.settings import check_files as check_files_of_task
-from hyperlab.tasks.settings import check_task, network, optimizer, tasks
+from hyperlab.tasks.schema import check_files as check_files_of_task
+from hyperlab.tasks.schema import check_task, network, optimizer, tasks
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under

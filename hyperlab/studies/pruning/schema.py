@@ -6,7 +6,7 @@ from hyperlab.data.published import curves, packaged
 from hyperlab.errors import ConfigError
 from hyperlab.studies.pruning.arms import METHODS, control_name, methods_of
 from hyperlab.tasks import TASKS
-from hyperlab.tasks.settings import check_files, check_task, network, optimizer, tasks
+from hyperlab.tasks.schema import check_files, check_task, network, optimizer, tasks
 from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Text, Whole
 from hyperlab.train.schema import Schema
