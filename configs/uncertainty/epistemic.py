@@ -7,7 +7,7 @@ Expect:   5 seeds, 95 % intervals, nats. From a tenth to all of the training ima
           dropout falls, -.063 [-.088, -.037], the ensemble's -.072 [-.116, -.028], as it should; the aleatoric one
           rises, +.064 [.047, .082]. From sharp to blurred borders (6 pixels) the aleatoric map rises, +.060 [.045,
           .076], as it should, and so does the epistemic one, +.072 [.029, .115], the ensemble's +.132 [.115, .149]:
-          it does not tell doubt of the data from doubt of the network
+          it does not tell uncertainty of the data from that of the network
 
 Dropout at a fixed rate may fail this: nothing in it tells the network how much data it has seen.
 """

@@ -4,7 +4,7 @@ Arms are trained alike on the same images, and tuned with as many trials. Networ
 the uninformative baseline have the same layers, parameters and initialisation; at one rate, dropout of channels and of
 activations are different noises, so a whole curve over rates is measured for every arm that drops.
 
-Adding an arm is one line in `ARMS`; a new source of uncertainty is one class beside it.
+Adding an arm is one line in `ARMS`; a new source of uncertainty is one class and that line.
 """
 
 from collections.abc import Sequence
@@ -13,36 +13,28 @@ from typing import Any
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics.statistics import names_of
 from hyperlab.studies.uncertainty.cells import Cell
-from hyperlab.studies.uncertainty.sources import (
-    Bayesian,
-    ElementDropout,
-    Ensemble,
-    OnePass,
-    SmoothNoise,
-    Source,
-    SpatialDropout,
-    Tyche,
-)
+from hyperlab.studies.uncertainty.sources import bayesian, smooth_noise, tyche, unet
+from hyperlab.studies.uncertainty.sources.base import Source
 
 ARMS: dict[str, Source] = {
     # the comparison
-    "none": OnePass("no dropout"),
-    "spatial": SpatialDropout("spatial dropout"),
-    "element": ElementDropout("element-wise dropout"),
-    "ensemble": Ensemble("deep ensemble", learner="none"),
-    "bayesian": Bayesian("Bayesian hypernetwork"),
-    "tyche": Tyche("Tyche"),
-    "noise": SmoothNoise("smooth noise (control)", learner="none", like="tyche"),
+    "none": unet.OnePass("no dropout"),
+    "spatial": unet.SpatialDropout("spatial dropout"),
+    "element": unet.ElementDropout("element-wise dropout"),
+    "ensemble": unet.Ensemble("deep ensemble", learner="none"),
+    "bayesian": bayesian.Bayesian("Bayesian hypernetwork"),
+    "tyche": tyche.Tyche("Tyche"),
+    "noise": smooth_noise.SmoothNoise("smooth noise (control)", learner="none", like="tyche"),
     # places of dropout
-    "spatial_encoder": SpatialDropout("spatial, encoder", places=("encoder",)),
-    "spatial_bottleneck": SpatialDropout("spatial, bottleneck", places=("bottleneck",)),
-    "spatial_decoder": SpatialDropout("spatial, decoder", places=("decoder",)),
-    "element_encoder": ElementDropout("element-wise, encoder", places=("encoder",)),
-    "element_bottleneck": ElementDropout("element-wise, bottleneck", places=("bottleneck",)),
-    "element_decoder": ElementDropout("element-wise, decoder", places=("decoder",)),
+    "spatial_encoder": unet.SpatialDropout("spatial, encoder", places=("encoder",)),
+    "spatial_bottleneck": unet.SpatialDropout("spatial, bottleneck", places=("bottleneck",)),
+    "spatial_decoder": unet.SpatialDropout("spatial, decoder", places=("decoder",)),
+    "element_encoder": unet.ElementDropout("element-wise, encoder", places=("encoder",)),
+    "element_bottleneck": unet.ElementDropout("element-wise, bottleneck", places=("bottleneck",)),
+    "element_decoder": unet.ElementDropout("element-wise, decoder", places=("decoder",)),
     # A/A and sensitivity checks
-    "spatial_again": SpatialDropout("spatial dropout, again", stream=1),
-    "spatial_handicapped": SpatialDropout("spatial dropout, a hundredth of the rate", rate_factor=0.01),
+    "spatial_again": unet.SpatialDropout("spatial dropout, again", stream=1),
+    "spatial_handicapped": unet.SpatialDropout("spatial dropout, a hundredth of the rate", rate_factor=0.01),
 }
 SUBJECT = "spatial"  # the arm that the study asks about
 

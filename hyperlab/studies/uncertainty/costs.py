@@ -12,7 +12,7 @@ from hyperlab.metrics.operations import macs
 from hyperlab.pareto.latency import latency
 from hyperlab.studies.uncertainty.cells import TEST, Cell, Setting
 from hyperlab.studies.uncertainty.programs import Programs
-from hyperlab.studies.uncertainty.sources import Source
+from hyperlab.studies.uncertainty.sources.base import Source
 from hyperlab.train.phases import REPORT
 from hyperlab.train.units import Measurements
 

@@ -17,7 +17,8 @@ from hyperlab import uncertainty
 from hyperlab.data import evaluation_batches
 from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.studies.uncertainty.arms import find
-from hyperlab.studies.uncertainty.sources import OnePass, Problem, Source
+from hyperlab.studies.uncertainty.sources.base import Problem, Source
+from hyperlab.studies.uncertainty.sources.unet import OnePass
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
 

@@ -19,7 +19,7 @@ from hyperlab.studies.uncertainty.cells import TEST, VALIDATION, Cell, Setting
 from hyperlab.studies.uncertainty.data import Benchmark, build
 from hyperlab.studies.uncertainty.programs import Maps, Programs
 from hyperlab.studies.uncertainty.schema import check
-from hyperlab.studies.uncertainty.sources import Problem, Source
+from hyperlab.studies.uncertainty.sources.base import Problem, Source
 from hyperlab.train import durations
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.units import Measurements, kept
