@@ -29,7 +29,14 @@ CONTRASTS = {
     "in_context": {"contrasts": ("universeg - squeeze",)},
     "stochastic": {"contrasts": ("tyche - universeg_noise",)},
     "local_sgd": {"contrasts": ("local - synchronous",)},
-    "uncertainty": {"contrasts": ("spatial - none",), "arms": ("none", "spatial", "element")},
+    "uncertainty": {
+        "arms": ("none", "spatial", "element", "ensemble", "bayesian", "tyche", "noise"),
+        "contrasts": ("dice: spatial - none", "error_detection: tyche - noise", "likelihood: bayesian - ensemble"),
+        "train_shares": (0.5, 1.0),
+        "data.borders": (0, 2),
+        "dropout_rates": (0.1, 0.2),
+        "tyche.widths": (4, 4),
+    },
 }
 
 

@@ -103,7 +103,7 @@ def test_the_diffs_of_the_page_apply_and_what_they_add_works(tmp_path):
         return done.stdout
 
     diffs = [code for language, code in FENCE.findall(page) if language == "diff"]
-    assert len(diffs) == 5
+    assert len(diffs) == 6
     for diff in diffs:
         run("git", "apply", "-C1", "-", given=diff)
     changed = re.findall(r"^\+\+\+ b/(\S+)$", "".join(diffs), re.MULTILINE)
@@ -114,8 +114,8 @@ def test_the_diffs_of_the_page_apply_and_what_they_add_works(tmp_path):
     body = f"import hyperlab\n{code}assert hyperlab.__file__.startswith({str(here)!r})\n"
     (here / "tests" / "test_page.py").write_text("def test_page():\n" + textwrap.indent(body, "    "))
     batteries = re.findall(r"^pytest (\S+) -k (\w+)$", page, re.MULTILINE)
-    assert len(batteries) == 5
+    assert len(batteries) == 6
     files = ["tests/test_page.py", *(file for file, _ in batteries)]
     chosen = " or ".join(["test_page", *(name for _, name in batteries)])
     told = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", chosen)
-    assert re.search(r"^14 passed", told, re.MULTILINE), told
+    assert re.search(r"^15 passed", told, re.MULTILINE), told

@@ -1,7 +1,7 @@
-"""Four sources of uncertainty on the same images: dropout, an ensemble, a Bayesian hypernetwork, Tyche.
+"""Four sources of uncertainty on the same images and metrics: dropout, an ensemble, a Bayesian hypernetwork, Tyche.
 
-Beside them one pass without dropout, and the control for Tyche: smooth noise on the logit of that pass, as diverse on
-the validation split as Tyche's candidates, which knows nothing.
+Beside them one pass without dropout, and the uninformative baseline for Tyche: smooth noise on the logit of that pass,
+as diverse on the validation split as Tyche's candidates.
 
 Run:      python -m experiments.uncertainty --config configs/uncertainty/compared.py --workdir runs/compared
 Hardware: 2 CPU cores, 3 GB

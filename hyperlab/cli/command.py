@@ -231,7 +231,7 @@ COMMANDS = {
     ),
     "segment-uncertain": Command(
         _of("hyperlab.cli.segment_uncertain"),
-        "masks with maps of where the network does not know",
+        "masks with maps of uncertainty",
         "--model RUN --images DIR --out DIR",
     ),
     "export": Command(

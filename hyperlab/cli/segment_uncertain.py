@@ -1,4 +1,4 @@
-"""Masks of a folder of images with maps of where the network does not know, from a network that a run trained.
+"""Masks of a folder of images with maps of uncertainty, from a network that a run trained.
 
     python -m experiments.segment_uncertain --model RUN --images DIR --out DIR
 

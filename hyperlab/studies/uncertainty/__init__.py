@@ -1,8 +1,6 @@
-"""The room of the uncertainty study: arms, images, programs, what answers are worth, units of training on disk."""
+"""The uncertainty study, from a config to its page: sources, arms, training, scores, results, figures."""
 
-from hyperlab.studies.uncertainty.arms import ARMS, Arm, Point, find
-from hyperlab.studies.uncertainty.programs import Trial
-from hyperlab.studies.uncertainty.scoring import Judging
-from hyperlab.studies.uncertainty.units import Units
+from hyperlab.studies.uncertainty.arms import ARMS, find
+from hyperlab.studies.uncertainty.cells import Cell
 
-__all__ = ["ARMS", "Arm", "Judging", "Point", "Trial", "Units", "find"]
+__all__ = ["ARMS", "Cell", "find"]

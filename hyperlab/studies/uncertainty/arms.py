@@ -1,119 +1,45 @@
-"""The arms of the uncertainty study: a network, what it drops and where, and how it answers with an uncertainty.
+"""The arms of the uncertainty study: a source of uncertainty, and how an arm uses it.
 
 Arms are trained alike on the same images, and tuned with as many trials. Networks that drop something, an ensemble and
-the control have the same layers, parameters and initialisation; at one rate, dropout of channels and of activations
-are different noises, so a whole curve over rates is measured for every arm that drops.
+the uninformative baseline have the same layers, parameters and initialisation; at one rate, dropout of channels and of
+activations are different noises, so a whole curve over rates is measured for every arm that drops.
+
+Adding an arm is one line in `ARMS`; a new source of uncertainty is one class and that line.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.models.dropout_unet import PLACES
+from hyperlab.metrics.statistics import names_of
+from hyperlab.studies.uncertainty.cells import Cell
+from hyperlab.studies.uncertainty.sources import bayesian, smooth_noise, tyche, unet
+from hyperlab.studies.uncertainty.sources.base import Source
 
-ANSWERS = ("draws", "pass", "members")
-
-
-class Arm(NamedTuple):
-    """One arm.
-
-    Attributes:
-      label: for tables and figures.
-      network: of `networks.NETWORKS`; of `spatial` and `element` at the rate 0, which makes no difference.
-      places: blocks that drop.
-      answers: `draws`: the mean over draws of the network, and how they differ; `pass`: one pass without dropout;
-        `members`: networks from different initial parameters, in place of draws.
-      drops: whether anything is dropped; an arm that drops nothing has the rate 0 alone.
-      learner: the arm whose trained networks it uses; empty for its own.
-      like: the arm whose diversity on the validation split it is given.
-      stream: added to the seed of what is drawn (A/A copies differ in it alone).
-      rate_factor: of the learning rate in the report phase: a planted handicap.
-      source: authors, year, arXiv id.
-    """
-
-    label: str
-    network: str = "spatial"
-    places: tuple[str, ...] = PLACES
-    answers: str = "draws"
-    drops: bool = True
-    learner: str = ""
-    like: str = ""
-    stream: int = 0
-    rate_factor: float = 1.0
-    source: str = ""
-
-    def definition(self) -> str:
-        """What is done, in words."""
-        if not self.drops:
-            return _DEFINITIONS[self.answers if self.answers != "draws" else self.network]
-        what = "whole channels" if self.network == "spatial" else "single activations"
-        extra = f"; learning rate times {self.rate_factor:g}" if self.rate_factor != 1 else ""
-        return f"{what} are dropped in {', '.join(self.places)}; several draws{extra}"
-
-
-_DEFINITIONS = {
-    "pass": "nothing is dropped; one pass",
-    "members": "nothing is dropped; several networks, each from its own initial parameters",
-    "bayesian": "all parameters are theta0 + delta(z), generated from z of N(0, I); trained on the expected loss, one "
-    "z a step; several z. No term but the loss keeps z in use: an implicit ensemble, no posterior",
-    "tyche": "an image, noise and labelled training images of its task; loss of the best candidate; a draw is one "
-    "candidate of a pass",
-    "noise": "nothing is dropped; smooth noise on the logit of one pass, as diverse on the validation split as Tyche's "
-    "candidates; several draws",
+ARMS: dict[str, Source] = {
+    # the comparison
+    "none": unet.OnePass("no dropout"),
+    "spatial": unet.SpatialDropout("spatial dropout"),
+    "element": unet.ElementDropout("element-wise dropout"),
+    "ensemble": unet.Ensemble("deep ensemble", learner="none"),
+    "bayesian": bayesian.Bayesian("Bayesian hypernetwork"),
+    "tyche": tyche.Tyche("Tyche"),
+    "noise": smooth_noise.SmoothNoise("smooth noise (control)", learner="none", like="tyche"),
+    # places of dropout
+    "spatial_encoder": unet.SpatialDropout("spatial, encoder", places=("encoder",)),
+    "spatial_bottleneck": unet.SpatialDropout("spatial, bottleneck", places=("bottleneck",)),
+    "spatial_decoder": unet.SpatialDropout("spatial, decoder", places=("decoder",)),
+    "element_encoder": unet.ElementDropout("element-wise, encoder", places=("encoder",)),
+    "element_bottleneck": unet.ElementDropout("element-wise, bottleneck", places=("bottleneck",)),
+    "element_decoder": unet.ElementDropout("element-wise, decoder", places=("decoder",)),
+    # A/A and sensitivity checks
+    "spatial_again": unet.SpatialDropout("spatial dropout, again", stream=1),
+    "spatial_handicapped": unet.SpatialDropout("spatial dropout, a hundredth of the rate", rate_factor=0.01),
 }
-_SPATIAL = "Tompson et al., 2015, arXiv 1411.4280; for segmentation Soleimany et al., 2019, arXiv 1912.00262"
-_ELEMENT = "Gal and Ghahramani, 2016, arXiv 1506.02142"
-
-# Adding an arm is one line.
-ARMS: dict[str, Arm] = {
-    "none": Arm("no dropout", answers="pass", drops=False),
-    "spatial": Arm("spatial dropout", "spatial", source=_SPATIAL),
-    "element": Arm("element-wise dropout", "element", source=_ELEMENT),
-    "ensemble": Arm(
-        "deep ensemble",
-        answers="members",
-        drops=False,
-        learner="none",
-        source="Lakshminarayanan et al., 2017, arXiv 1612.01474",
-    ),
-    "bayesian": Arm(
-        "Bayesian hypernetwork",
-        "bayesian",
-        drops=False,
-        source="Krueger et al., 2017, arXiv 1710.04759; generated as by Gonzalez Ortiz et al., 2023, arXiv 2304.07645",
-    ),
-    "tyche": Arm("Tyche", "tyche", drops=False, source="Rakic et al., 2024, arXiv 2401.13650"),
-    "noise": Arm("smooth noise (control)", "noise", drops=False, learner="none", like="tyche"),
-    "spatial_encoder": Arm("spatial, encoder", "spatial", ("encoder",), source=_SPATIAL),
-    "spatial_bottleneck": Arm("spatial, bottleneck", "spatial", ("bottleneck",), source=_SPATIAL),
-    "spatial_decoder": Arm("spatial, decoder", "spatial", ("decoder",), source=_SPATIAL),
-    "element_encoder": Arm("element-wise, encoder", "element", ("encoder",), source=_ELEMENT),
-    "element_bottleneck": Arm("element-wise, bottleneck", "element", ("bottleneck",), source=_ELEMENT),
-    "element_decoder": Arm("element-wise, decoder", "element", ("decoder",), source=_ELEMENT),
-    "spatial_again": Arm("spatial dropout, again", "spatial", stream=1, source=_SPATIAL),
-    "spatial_handicapped": Arm(
-        "spatial dropout, a hundredth of the rate", "spatial", rate_factor=0.01, source=_SPATIAL
-    ),
-}
+SUBJECT = "spatial"  # the arm that the study asks about
 
 
-class Point(NamedTuple):
-    """What is trained by itself: an arm at one dropout rate, on a share of the training images."""
-
-    arm: str
-    dropout_rate: float = 0.0
-    share: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """For files and tables.
-
-        >>> Point("spatial", 0.2).name
-        'spatial/0.2/1'
-        """
-        return f"{self.arm}/{self.dropout_rate:g}/{self.share:g}"
-
-
-def find(name: str) -> Arm:
+def find(name: str) -> Source:
     """The arm of a name.
 
     Raises:
@@ -126,3 +52,32 @@ def find(name: str) -> Arm:
     if name not in ARMS:
         raise ConfigError(f"unknown arm {name!r}; {nearest(name, ARMS)}")
     return ARMS[name]
+
+
+def leading(arms: Sequence[str]) -> str:
+    """The arm that is shown where one stands for all: the study's subject, or the first.
+
+    >>> leading(("none", "spatial")), leading(("none", "tyche"))
+    ('spatial', 'none')
+    """
+    return SUBJECT if SUBJECT in arms else arms[0]
+
+
+def cells_of(arm: str, config: Any) -> list[Cell]:
+    """An arm at all its dropout rates, on all training images."""
+    return [Cell(arm, rate) for rate in (config.dropout_rates if find(arm).drops else (0.0,))]
+
+
+def on_fewer(arm: str, dropout_rate: float, config: Any) -> list[Cell]:
+    """An arm at one dropout rate, on the smaller shares of the training images."""
+    return [Cell(arm, dropout_rate, share) for share in config.train_shares if share != 1]
+
+
+def compared(contrast: str) -> tuple[str, str, str]:
+    """The metric and the two arms of a contrast.
+
+    >>> compared("dice: spatial - none")
+    ('dice', 'spatial', 'none')
+    """
+    metric, _, pair = contrast.partition(": ")
+    return metric, *names_of(pair)

@@ -10,59 +10,64 @@ import numpy as np
 from hyperlab import trees
 from hyperlab.metrics.operations import macs
 from hyperlab.pareto.latency import latency
-from hyperlab.studies.uncertainty.programs import Trial
+from hyperlab.studies.uncertainty.cells import TEST, Cell, Setting
+from hyperlab.studies.uncertainty.programs import Programs
+from hyperlab.studies.uncertainty.sources.base import Source
+from hyperlab.train.phases import REPORT
+from hyperlab.train.units import Measurements
 
 STEPS, WARMUP, REPEATS = 9, 2, 3
 
 
-def measure(
-    trial: Trial,
-    names: tuple[str, str],
-    params: Any,
-    batch: tuple,
-    beside: Any,
-    images: np.ndarray,
-    draws: tuple[int, ...],
-) -> dict[str, np.ndarray]:
-    """The cost of one network, on the machine and beside the work that there is now.
+def measure(study: Any, cell: Cell, setting: Setting, seed: int) -> Measurements:
+    """The cost of a reported network, on the machine and beside the work that there is now.
 
     Args:
-      trial: the programs.
-      names: of the network that is trained, and of that which answers; see `networks.NETWORKS`.
-      params: of the network; they stay as they are.
-      batch: `(images, labels, rows, beside)` of a training step.
-      beside: what is given beside the parameters afterwards.
-      images: `[n, height, width, channel]`, as many as a program predicts at once.
-      draws: numbers of draws of the program that samples; none for a network that answers with a pass.
+      study: `study.Uncertainty`, of which nothing else is computed at the same time.
+      cell: whose network it is.
+      setting: of it.
+      seed: of it.
 
     Returns:
       `parameters`; `macs`, multiply-accumulates of one draw (or pass) of one image, see `metrics.operations`;
       `step_seconds`, the median over training steps; `draw_seconds`, the median, of one draw of one image.
     """
-    trained, name = names
-    network = trial.network(name)
+    programs, source, trained = study.programs, study.source(cell), study.trained(cell)
+    params = study.params(cell, study.network(cell, setting.learning_rate, seed, REPORT))
 
-    def one(params, images):
-        key = jax.random.key(0)
-        return network.sampler(params, beside)(key, images) if draws else network.one(params, key, images, beside)
+    def compute() -> Measurements:
+        rows = study.rows(cell.share)[: study.config.batch_size]
+        batch = (study.images, study.labels, rows, study.source(trained).train_inputs(study, trained))
+        images = study.data.evaluated[TEST].images[: study.config.evaluation_batch]
+        aux_inputs = source.aux_inputs(study, cell, setting, params, seed)
+        draws = tuple(study.config.draws) if source.draws else ()
 
-    def answer():
-        if not draws:
-            return trial.predict(name, params, images)
-        return trial.sample(name, params, beside, jax.random.key(0), images, draws)[1]
+        def one(params, images):
+            key = jax.random.key(0)
+            if draws:
+                return source.sampler(params, aux_inputs)(key, images)
+            return source.one_pass(params, key, images, aux_inputs)
 
-    call = latency(answer, (), repeats=REPEATS, warmup=1)
-    return {
-        "parameters": np.array(trees.count(params)),
-        "macs": np.array(macs(one, params, images[:1])),
-        "step_seconds": np.array(_step_seconds(trial, trained, batch)),
-        "draw_seconds": np.array(call.median / (len(images) * max(draws, default=1))),
-    }
+        def answer():
+            if not draws:
+                return programs.predict(source, params, images)
+            return programs.sample(source, params, aux_inputs, jax.random.key(0), images, draws)[1]
+
+        call = latency(answer, (), repeats=REPEATS, warmup=1)
+        return {
+            "parameters": np.array(trees.count(params)),
+            "macs": np.array(macs(one, params, images[:1])),
+            "step_seconds": np.array(_step_seconds(programs, study.source(trained), batch)),
+            "draw_seconds": np.array(call.median / (len(images) * max(draws, default=1))),
+        }
+
+    further = {"point": list(cell), "rate": setting.learning_rate, "seed": seed, "like": setting.listed_like}
+    return study.files.measure(cell.cost_name, compute, further=further)
 
 
-def _step_seconds(trial: Trial, name: str, batch: tuple) -> float:
-    step, seconds = trial.step(name), []
-    current = trial.start(name, jax.random.key(1), 0.0)  # a state is used up by its step
+def _step_seconds(programs: Programs, source: Source, batch: tuple) -> float:
+    step, seconds = programs.step(source), []
+    current = programs.start(source, jax.random.key(1), 0.0)  # a state is used up by its step
     for index in range(WARMUP + STEPS):
         key = jax.random.key(index)
         start = time.perf_counter()

@@ -11,12 +11,13 @@ from hyperlab.data.labelled_pixels import folder_options
 from hyperlab.data.shifts import shifted
 from hyperlab.data.splits import Splits, fingerprint
 from hyperlab.errors import ConfigError
+from hyperlab.studies.uncertainty.cells import TEST, VALIDATION, border_name, others, shifts
 
 GENERATED = "parasites"  # the set whose scenes can be drawn again, shifted
 
 
-class Part(NamedTuple):
-    """Images that networks are judged on.
+class EvalSplit(NamedTuple):
+    """Images that answers are scored on.
 
     Attributes:
       images: float32 `[n, height, width, channel]` in 0..1.
@@ -28,19 +29,23 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Material:
+class Benchmark:
     """A study's data.
 
     Attributes:
       splits: the domain.
-      parts: `validation`, `test`, and what is judged beside them: `<shift>/<severity>`, `border/<pixels>`,
-        `other/<kind>`.
+      evaluated: what answers are scored on, by its name in `cells.evaluated`.
       fingerprint: of all of them.
     """
 
     splits: Splits
-    parts: Mapping[str, Part]
+    evaluated: Mapping[str, EvalSplit]
     fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Of the domain."""
+        return self.splits.name
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,7 +53,7 @@ class Material:
         return self.splits.image_shape
 
 
-def build(config: Any) -> Material:
+def build(config: Any) -> Benchmark:
     """The data that a config's group `data` describes.
 
     Raises:
@@ -63,17 +68,17 @@ def build(config: Any) -> Material:
             f"data.name is {data.name!r}, whose labels have the shape {splits.train.labels.shape}; the study segments "
             "images, with one class a pixel"
         )
-    parts = {name: Part(part.images, part.labels) for name, part in splits.parts().items() if name != "train"}
-    for shift in data.shifts:
-        for severity in data.severities:
-            parts[f"{shift}/{severity}"] = _shifted(data, parts["test"], shift, severity)
-    for border in data.borders:
-        parts[f"border/{border:g}"] = _test(data, border=float(border))
-    for kind in data.other_kinds:
+    found = {name: EvalSplit(part.images, part.labels) for name, part in splits.parts().items()}
+    evaluated = {name: found[name] for name in (VALIDATION, TEST)}
+    for name, shift, severity in shifts(data):
+        evaluated[name] = _shifted(data, evaluated[TEST], shift, severity)
+    for width in data.borders:
+        evaluated[border_name(width)] = _test(data, border=float(width))
+    for name, kind in others(data):
         whole = _splits(data, kind).parts().values()
-        parts[f"other/{kind}"] = Part(*(np.concatenate([getattr(s, name) for s in whole]) for name in Part._fields))
-    arrays = [array for part in parts.values() for array in part]
-    return Material(splits, parts, fingerprint(np.frombuffer(splits.fingerprint.encode(), np.uint8), *arrays))
+        evaluated[name] = EvalSplit(*(np.concatenate([getattr(s, k) for s in whole]) for k in EvalSplit._fields))
+    arrays = [array for split in evaluated.values() for array in split]
+    return Benchmark(splits, evaluated, fingerprint(np.frombuffer(splits.fingerprint.encode(), np.uint8), *arrays))
 
 
 def check_borders(data: Any) -> None:
@@ -99,13 +104,13 @@ def _scene(data: Any) -> dict[str, Any]:
     return {"count": data.count, "difficulty": data.difficulty} if data.name == GENERATED else {}
 
 
-def _test(data: Any, **scene: Any) -> Part:
+def _test(data: Any, **scene: Any) -> EvalSplit:
     """The test images, drawn again with something changed: which images they are does not depend on it."""
     test = _splits(data, "", **_scene(data), **scene).test
-    return Part(test.images, test.labels)
+    return EvalSplit(test.images, test.labels)
 
 
-def _shifted(data: Any, test: Part, shift: str, severity: int) -> Part:
+def _shifted(data: Any, test: EvalSplit, shift: str, severity: int) -> EvalSplit:
     if data.name == GENERATED:
         return _test(data, shift=shift, severity=severity)
-    return Part(*shifted(test.images, shift, severity, data.split_seed, test.labels))
+    return EvalSplit(*shifted(test.images, shift, severity, data.split_seed, test.labels))

@@ -1,11 +1,11 @@
 """Training and sampling of the study's networks, compiled: dropout rate, places, learning rate and seed are values.
 
 So one program trains all arms that drop channels, at every rate and place, and those that drop nothing; another one
-all that drop activations; and one each the networks of other kinds, see `reliability.networks`.
+all that drop activations; and one each the networks of other sources.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,23 +16,31 @@ import optax
 from hyperlab import uncertainty
 from hyperlab.data import evaluation_batches
 from hyperlab.data.augmentation import Augmentation, augment_batch
-from hyperlab.models import DropoutUNet
-from hyperlab.studies.uncertainty import networks
+from hyperlab.studies.uncertainty.arms import find
+from hyperlab.studies.uncertainty.sources.base import Problem, Source
+from hyperlab.studies.uncertainty.sources.unet import OnePass
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
-from hyperlab.train.units import kept
 
 STREAMS = ("augmentation", "dropout")  # of random keys in a step
 Maps = uncertainty.Maps
 
 
-class Trial:
-    """The programs of the study's networks, each by its name in `networks.NETWORKS`.
+def defining(source: Source, *methods: str) -> type:
+    """The class that a source has methods from, the last that defines any: its programs serve who inherits them all.
+
+    >>> from hyperlab.studies.uncertainty import ARMS
+    >>> [defining(ARMS[arm], "network", "loss").__name__ for arm in ("none", "spatial", "element")]
+    ['OnePass', 'OnePass', 'ElementDropout']
+    """
+    return next(kind for kind in type(source).__mro__ if any(name in vars(kind) for name in methods))
+
+
+class Programs:
+    """The programs of the study's sources of uncertainty.
 
     Args:
-      config: groups `network` and, of the networks that are asked for, `bayesian`, `tyche`, `noise`.
-      shape: of an image, `(height, width, channel)`.
-      classes: background included.
+      problem: what all of them are given.
       optimizer: settings of `hyperlab.train.optimizers`, without a rate.
       augment: whether training images are mirrored, turned, scaled and changed in intensity at random.
       evaluation_batch: images that a program predicts at once.
@@ -41,70 +49,75 @@ class Trial:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
-        shape: Sequence[int],
-        classes: int,
+        problem: Problem,
         optimizer: Mapping[str, Any],
         *,
         augment: bool = False,
         evaluation_batch: int = 16,
         chunk: int = 1,
     ):
-        self.config, self.shape, self.classes = config, tuple(shape), classes
-        self.optimizer, self.augment = dict(optimizer), augment
+        self.problem, self.optimizer, self.augment = problem, dict(optimizer), augment
         self.evaluation_batch, self.chunk = evaluation_batch, chunk
+        self._made: dict[Hashable, Any] = {}
         self._making = threading.RLock()  # trainings side by side share programs
 
-    @kept
-    def network(self, name: str) -> networks.Network:
-        """A network of the study."""
-        return networks.build(name, self.config, self.shape, self.classes)
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        with self._making:
+            if key not in self._made:
+                self._made[key] = make()
+            return self._made[key]
 
-    def module(self, dropout: str) -> DropoutUNet:
-        """The U-Net; `dropout` changes no parameter."""
-        return self.network(dropout).module
+    def source(self, arm: str) -> Source:
+        """An arm with its network.
 
-    @kept
-    def shapes(self, name: str) -> Any:
+        Raises:
+          ConfigError: it cannot segment these images.
+        """
+        return self._once(("source", arm), lambda: find(arm).bound(self.problem))
+
+    @property
+    def unet(self) -> Source:
+        """The U-Net that all others are compared with."""
+        return self._once("unet", lambda: OnePass("").bound(self.problem))
+
+    def shapes(self, source: Source) -> Any:
         """The shapes of a network's parameters."""
-        return jax.eval_shape(self.network(name).init, jax.random.key(0), jnp.zeros((1, *self.shape)))
+        make = lambda: jax.eval_shape(source.init, jax.random.key(0), self._image())  # noqa: E731
+        return self._once(("shapes", defining(source, "network", "init")), make)
+
+    def _image(self) -> jax.Array:
+        return jnp.zeros((1, *self.problem.shape))
 
     # -- training ----------------------------------------------------------------------------------------------
 
-    def start(self, name: str, key: jax.Array, learning_rate: float) -> state.TrainState:
+    def start(self, source: Source, key: jax.Array, learning_rate: float) -> state.TrainState:
         """The state before the first step."""
-        with self._making:
-            start = self._start(self.network(name).once)  # what is dropped changes no parameter
+        start = self._once(("start", defining(source, "network", "init")), lambda: self._start(source))
         return optimizers.with_learning_rate(start(key), learning_rate)
 
-    @kept
-    def _start(self, name: str) -> Callable:
-        network = self.network(name)
-
+    def _start(self, source: Source) -> Callable:
         def start(key: jax.Array) -> state.TrainState:
-            params = network.init(key, jnp.zeros((1, *self.shape)))
+            params = source.init(key, self._image())
             return state.create({"params": params}, self._tx(params))
 
         return jax.jit(start, compiler_options=compiler.options_once())
 
-    def step(self, name: str) -> Callable:
-        """`(state, (images, labels, rows, beside), key) -> (state, metrics)`; the state is used up."""
-        with self._making:
-            return self._step(name)
+    def step(self, source: Source) -> Callable:
+        """`(state, (images, labels, rows, aux_inputs), key) -> (state, metrics)`; the state is used up."""
+        return self._once(("step", defining(source, "network", "loss")), lambda: self._step(source))
 
-    @kept
-    def _step(self, name: str) -> Callable:
-        network, changes = self.network(name), Augmentation(flips=(0, 1))
+    def _step(self, source: Source) -> Callable:
+        changes = Augmentation(flips=(0, 1))
 
         def loss(params, collections, batch, keys):
-            images, labels, rows, beside = batch
+            images, labels, rows, aux_inputs = batch
 
             def take(rows):
                 if self.augment:
                     return augment_batch(keys["augmentation"], images[rows], labels[rows], changes)
                 return images[rows], labels[rows]
 
-            return network.loss(params, keys["dropout"], take, rows, beside).mean(), Aux()
+            return source.loss(params, keys["dropout"], take, rows, aux_inputs).mean(), Aux()
 
         def step(current, batch, key):
             return train_step(loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
@@ -114,62 +127,93 @@ class Trial:
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build({**self.optimizer, "learning_rate": 0.0}, params)
 
-    # -- prediction --------------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------------------
+
+    def answers(
+        self,
+        source: Source,
+        params: Sequence[Any],
+        images: np.ndarray,
+        aux_inputs: Any,
+        *,
+        pass_key: jax.Array,
+        draw_key: jax.Array,
+        draws: Sequence[int],
+    ) -> tuple[dict[str, Maps], np.ndarray | None]:
+        """The maps of every answer of a source, see `Source.answers`, and the masks of its draws or networks.
+
+        Args:
+          source: with its network.
+          params: of each network that answers.
+          images: `[n, height, width, channel]`.
+          aux_inputs: what is given beside them.
+          pass_key: of one pass, for networks that always draw.
+          draw_key: of the draws; fewer are the first of many.
+          draws: numbers of draws, increasing, 2 at least.
+
+        Returns:
+          `{answer: Maps}` of `[n, height, width]` on the host, and bool `[n, several, height, width]`; None of one
+          pass.
+        """
+        passes = np.stack([self.predict(source, one, images, pass_key, aux_inputs) for one in params])
+        answers = {"pass": of_passes(passes[:1])}
+        if source.ensemble:
+            return answers | {str(len(passes)): of_passes(passes)}, np.moveaxis(passes, 0, 1).argmax(-1) > 0
+        if not source.draws:
+            return answers, None
+        found, masks = self.sample(source, params[0], aux_inputs, draw_key, images, draws)
+        return answers | {str(count): maps for count, maps in found.items()}, masks
 
     def predict(
-        self, name: str, params: Any, images: np.ndarray, key: jax.Array | None = None, beside: Any = ()
+        self, source: Source, params: Any, images: np.ndarray, key: jax.Array | None = None, aux_inputs: Any = ()
     ) -> np.ndarray:
         """Probabilities `[n, height, width, class]` of one pass; the key is for networks that always draw."""
         key = jax.random.key(0) if key is None else key
-        with self._making:
-            program = self._predict(self.network(name).once)
+        program = self._once(("predict", defining(source, "network", "one_pass")), lambda: self._predict(source))
         rows, _ = evaluation_batches(len(images), self.evaluation_batch)
         # one draw for all images, however many are predicted at once
-        parts = [np.asarray(program(params, jax.random.clone(key), images[chosen], beside)) for chosen in rows]
+        parts = [np.asarray(program(params, jax.random.clone(key), images[chosen], aux_inputs)) for chosen in rows]
         return np.concatenate(parts)[: len(images)]
 
-    @kept
-    def _predict(self, name: str) -> Callable:
-        network = self.network(name)
+    def _predict(self, source: Source) -> Callable:
         return jax.jit(
-            lambda params, key, images, beside: uncertainty.probabilities(network.one(params, key, images, beside)),
+            lambda params, key, images, aux_inputs: uncertainty.probabilities(
+                source.one_pass(params, key, images, aux_inputs)
+            ),
             compiler_options=compiler.options(),
         )
 
     def sample(
-        self, name: str, params: Any, beside: Any, key: jax.Array, images: np.ndarray, counts: Sequence[int]
+        self,
+        source: Source,
+        params: Any,
+        aux_inputs: Any,
+        key: jax.Array,
+        images: np.ndarray,
+        counts: Sequence[int],
     ) -> tuple[dict[int, Maps], np.ndarray]:
         """Maps after each of some numbers of draws, and the masks of all draws.
-
-        Args:
-          name: of the network.
-          params: of the network.
-          beside: what is given beside them.
-          key: of the draws; fewer are the first of many.
-          images: `[n, height, width, channel]`.
-          counts: numbers of draws, increasing, 2 at least.
 
         Returns:
           `{count: Maps}` of `[n, height, width]` on the host, and bool `[n, most, height, width]`.
         """
-        with self._making:
-            program = self._sample(name, tuple(counts))
+        counts = tuple(counts)
+        name = "sample", defining(source, "network", "sampler"), counts
+        program = self._once(name, lambda: self._sample(source, counts))
         rows, _ = evaluation_batches(len(images), self.evaluation_batch)
         keys = jax.random.split(key, len(rows))
         parts = [
-            jax.device_get(program(params, beside, one, images[chosen])) for one, chosen in zip(keys, rows, strict=True)
+            jax.device_get(program(params, aux_inputs, one, images[chosen]))
+            for one, chosen in zip(keys, rows, strict=True)
         ]
         joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *(maps for maps, _ in parts))
         bits = np.concatenate([bits for _, bits in parts])[: len(images)]
         return joined, np.asarray(uncertainty.unpack(bits, images.shape[1:-1]))
 
-    @kept
-    def _sample(self, name: str, counts: tuple[int, ...]) -> Callable:
-        network = self.network(name)
-
-        def program(params, beside, key, images):
+    def _sample(self, source: Source, counts: tuple[int, ...]) -> Callable:
+        def program(params, aux_inputs, key, images):
             moments, masks = uncertainty.sample(
-                network.sampler(params, beside),
+                source.sampler(params, aux_inputs),
                 key,
                 images,
                 counts[-1],
@@ -178,20 +222,15 @@ class Trial:
                 masks=True,
                 fixed=True,
             )
-            maps = {count: uncertainty.maps(moments[count]) for count in counts}
-            return maps, masks.bits
+            return {count: uncertainty.maps(moments[count]) for count in counts}, masks.bits
 
         return jax.jit(program, compiler_options=compiler.options())
 
-    def spread(self, name: str, params: Any, key: jax.Array, images: np.ndarray) -> dict[str, np.ndarray]:
-        """How far draws of a network differ in what is generated; see `networks.Bayesian.spread`."""
-        with self._making:
-            program = self._spread(name)
-        return {key: np.asarray(value) for key, value in program(params, key, images).items()}
-
-    @kept
-    def _spread(self, name: str) -> Callable:
-        return jax.jit(self.network(name).spread, compiler_options=compiler.options())
+    def spread(self, source: Source, params: Any, key: jax.Array, images: np.ndarray) -> dict[str, np.ndarray]:
+        """How far the networks of a source differ, see `Source.spread`."""
+        make = lambda: jax.jit(source.spread, compiler_options=compiler.options())  # noqa: E731
+        program = self._once(("spread", defining(source, "network", "spread")), make)
+        return {name: np.asarray(value) for name, value in program(params, key, images).items()}
 
 
 def of_passes(probabilities: np.ndarray) -> Maps:

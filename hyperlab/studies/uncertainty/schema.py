@@ -6,7 +6,7 @@ from hyperlab.data.datasets import check_source
 from hyperlab.data.shifts import SEVERITIES, SHIFTS
 from hyperlab.errors import ConfigError
 from hyperlab.hypernet.encodings import ENCODINGS
-from hyperlab.studies.uncertainty.arms import ARMS, find
+from hyperlab.studies.uncertainty.arms import ARMS, compared, find
 from hyperlab.studies.uncertainty.data import check_borders
 from hyperlab.studies.uncertainty.scoring import MAPS
 from hyperlab.train import settings
@@ -23,7 +23,7 @@ SCHEMA: Schema = {
         **settings.compared(ARMS, "higher is better in each metric", METRICS),
         "dropout_rates": Several("the curve of every arm that drops", Number("", above=0, below=1)),
         "train_shares": Several("of the training images; smaller ones at the chosen rate", Number("", above=0, high=1)),
-        "draws": Several("numbers of draws that are judged; the last stands for an arm", Whole("", low=2), rising=True),
+        "draws": Several("numbers of draws that are scored; the last stands for an arm", Whole("", low=2), rising=True),
     },
     "data": {
         **settings.source(Table("the most examples of some splits", Whole("", low=1), _SPLITS)),
@@ -108,9 +108,9 @@ def check(config: Any) -> None:
                 raise ConfigError(f"{arm!r} depends on the networks of {needed!r}: add {needed!r} to arms")
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
     for contrast in config.contrasts:
-        metric, _, pair = contrast.partition(": ")
-        for arm in pair.split(" - "):
-            if metric == "independence" and find(arm).network == "tyche":
+        metric, *arms = compared(contrast)
+        for arm in arms:
+            if metric == "independence" and not find(arm).feature_maps:
                 raise ConfigError(f"contrast {contrast!r}: the feature maps of {arm!r} are not those of a U-Net")
     if 1 not in config.train_shares:
         raise ConfigError(f"train_shares are {tuple(config.train_shares)}, expected shares up to 1, and 1 among them")

@@ -72,7 +72,7 @@ def test_it_runs_to_a_report(finished):
 
 @pytest.mark.slow
 def test_a_finished_study_is_not_computed_again(finished, monkeypatch):
-    monkeypatch.setattr("hyperlab.studies.uncertainty.training.fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr("hyperlab.train.loop.fit", lambda *a, **k: pytest.fail("trained again"))
     before = pd.read_csv(finished / "results.csv")
     hl.run(small(train_shares=(0.5, 1.0), **{"data.borders": (0, 2)}), finished)
     pd.testing.assert_frame_equal(before, pd.read_csv(finished / "results.csv"))
@@ -87,7 +87,7 @@ def compared(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_sources_of_doubt_are_compared_on_the_same_images(compared):
+def test_sources_of_uncertainty_are_compared_on_the_same_images(compared):
     table = pd.read_csv(compared / "sources.csv").set_index("arm")
     assert list(table.index) == ["none", "bayesian", "tyche", "noise"]
     assert list(table["draws"]) == [1, 2, 2, 2]
@@ -99,14 +99,18 @@ def test_sources_of_doubt_are_compared_on_the_same_images(compared):
     trials = {arm: sum(r["trials"] for r in c["rates"].values()) for arm, c in _choices(compared).items()}
     assert len(set(trials.values())) == 1
     trained = {path.name.split("--")[1] for path in (compared / "units").glob("network--*")}
-    assert trained == {"none", "bayesian", "tyche"}  # the control trains nothing
+    assert trained == {"none", "bayesian", "tyche"}  # the uninformative baseline trains nothing
     page = (compared / "report.html").read_text()
-    for words in ("Which source of doubt finds errors best", "no posterior is claimed", "one draw where a network"):
+    for words in (
+        "Which source of uncertainty finds errors best",
+        "no posterior is claimed",
+        "one draw where a network",
+    ):
         assert words in page
 
 
 @pytest.mark.slow
-def test_the_control_is_as_diverse_as_tyche_and_the_spread_over_the_latent_is_kept(compared):
+def test_the_uninformative_baseline_is_as_diverse_as_tyche_and_the_spread_over_the_latent_is_kept(compared):
     results = pd.read_csv(compared / "results.csv")
     spread = results[(results["arm"] == "bayesian") & (results["part"] == "probe")].groupby("metric")["value"].mean()
     assert spread["theta_spread"] > 0 and spread["logit_spread"] > 0

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from hyperlab import uncertainty
-from hyperlab.studies.uncertainty import Judging
-from hyperlab.studies.uncertainty import scoring as judging
-from hyperlab.studies.uncertainty.data import Part
+from hyperlab.studies.uncertainty import scoring
+from hyperlab.studies.uncertainty.data import EvalSplit
 from hyperlab.studies.uncertainty.programs import of_passes
 
 LABELS = np.zeros((3, 16, 16), np.int32)
 LABELS[0, 2:7, 2:7] = 1
 LABELS[1, 8:14, 3:9] = 1  # the third image holds nothing
-PART = Part(np.random.default_rng(0).uniform(size=(3, 16, 16, 1)).astype(np.float32), LABELS)
+SPLIT = EvalSplit(np.random.default_rng(0).uniform(size=(3, 16, 16, 1)).astype(np.float32), LABELS)
 
 
 def answer(foreground):
@@ -20,7 +19,7 @@ def answer(foreground):
 
 
 def measure(maps, **options):
-    return judging.judged(maps, PART, maps.total, Judging(), whole=True, **options)
+    return scoring.measures(maps, SPLIT, maps.total, scoring.ScoringRules(), whole=True, **options)
 
 
 def test_a_sure_and_right_answer_has_nothing_to_find():
@@ -32,9 +31,9 @@ def test_a_sure_and_right_answer_has_nothing_to_find():
     assert found["object_errors"] == 0
 
 
-def test_doubt_where_the_errors_are_finds_them_all_and_a_copied_area_counts():
+def test_uncertainty_where_the_errors_are_finds_them_all_and_a_copied_area_counts():
     wrong = LABELS.copy()
-    wrong[0, 2:7, 2:4] = 0  # two columns are missed, and doubted
+    wrong[0, 2:7, 2:4] = 0  # two columns are missed, and uncertain
     foreground = np.where(wrong == 1, 0.99, 0.01)
     foreground[wrong != LABELS] = 0.4
     found = measure(answer(foreground))
@@ -48,13 +47,13 @@ def test_doubt_where_the_errors_are_finds_them_all_and_a_copied_area_counts():
 
 def test_a_network_that_diverged_finds_nothing_and_is_sure():
     broken = answer(np.full(LABELS.shape, np.nan))
-    assert judging.temperature(broken.mean, PART) == 1
-    assert judging.score(broken.mean, PART)["nll"] == pytest.approx(-np.log(1e-7))
-    found = measure(judging.finite(broken))
+    assert scoring.temperature(broken.mean, SPLIT) == 1
+    assert scoring.score(broken.mean, SPLIT)["nll"] == pytest.approx(-np.log(1e-7))
+    found = measure(scoring.finite(broken))
     np.testing.assert_array_equal(found["predicted_area"], 0)
     np.testing.assert_array_equal(found["dice"], [0, 0, np.nan])
     whole = answer(np.full(LABELS.shape, 0.3))
-    assert judging.finite(whole) is whole
+    assert scoring.finite(whole) is whole
 
 
 def test_masks_of_draws_are_compared_as_wholes():
