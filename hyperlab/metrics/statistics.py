@@ -133,16 +133,6 @@ def contrasts(
     }
 
 
-def names_of(contrast: str) -> tuple[str, str]:
-    """The two arms that a contrast `first - second` names.
-
-    >>> names_of("mip - default")
-    ('mip', 'default')
-    """
-    first, second = contrast.split(" - ")
-    return first, second
-
-
 def paired_contrast(first: Any, second: Any, *, better: str = "higher", confidence: float = 0.95) -> Contrast:
     """A single contrast, that is, one of a family of one; see `contrasts`.
 
