@@ -69,7 +69,7 @@ def tuned(choice: Mapping[str, Any], score: str = "") -> dict[str, str]:
     """The learning rate of a choice and what was tried, as cells of a table.
 
     Args:
-      choice: of `choices.json`, see `train.tuning.Choice.record`.
+      choice: of `choices.json`, see `studies.tuning.Choice.record`.
       score: what a column with the score of every rate is called; none where empty.
     """
     cells = {

@@ -66,7 +66,7 @@ def choose_rates(
       grids: the rates of each, increasing.
       seeds: the tuning seeds.
       score: `(key, rate, seed) -> ` larger is better; NaN is a failed run. None means that a stop was requested.
-      in_parallel: `(function, items) -> results`, several at a time, such as `StudyUnits.in_parallel`.
+      in_parallel: `(function, items) -> results`, several at a time, such as `Study.in_parallel`.
       widenings: how often a grid may grow.
 
     Returns:

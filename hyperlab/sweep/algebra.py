@@ -93,7 +93,7 @@ def one_at_a_time(axes: Axes) -> Iterator[Overrides]:
 
 
 def sample(axes: Mapping[str, Axis | Integers | Sequence[Any]], count: int, seed: int) -> Iterator[Overrides]:
-    """Random search: rows drawn from ranges, spread evenly along each key (see `train.search`).
+    """Random search: rows drawn from ranges, spread evenly along each key (see `studies.search`).
 
     What is drawn for a key depends on the seed, the count and the key alone, so another key changes nothing for it.
 

@@ -1,7 +1,7 @@
 """What decides the numbers of a unit of work: settings, data, code; what was made of something else is made again.
 
 Every leaf of a study's config counts, unless it is listed: the safe way round, since a key that is forgotten costs
-time and never a wrong number. `NEVER` lists what decides no number in any study. A study's `StudyUnits.lists` has the
+time and never a wrong number. `NEVER` lists what decides no number in any study. A study's `Study.lists` has the
 keys that say which units there are, or what is said of them: what such a key gives to a unit is in the unit's name, or
 in what the unit is asked for with (`further`).
 """
