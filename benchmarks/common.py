@@ -159,12 +159,17 @@ def report(name: str, settings: Mapping[str, Any], results: Mapping[str, Any], r
     print(", ".join(f"{package} {version}" for package, version in where["versions"].items()))
     if not record:
         return
-    slug = re.sub(r"[^a-z0-9]+", "-", where["device"].lower()).strip("-")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.{slug}.json"
+    path = recorded(name)
+    path.parent.mkdir(exist_ok=True)
     content = {"benchmark": name, "machine": where, "settings": dict(settings), **results}
     path.write_text(json.dumps(_rounded(content), indent=1) + "\n")
     print(f"recorded: {path}")
+
+
+def recorded(name: str) -> Path:
+    """Where a benchmark's record of this machine is."""
+    slug = re.sub(r"[^a-z0-9]+", "-", device().lower()).strip("-")
+    return RESULTS / f"{name}.{slug}.json"
 
 
 class Child:

@@ -2,16 +2,20 @@
 
     python benchmarks/faults.py [CAMPAIGN ...] [--short] [--seed 0] [--record]
 
-A campaign is one function that yields a `Trial` for each thing that it did to the library: what was given, and one of
-four words for what came of it. `right` is the right numbers, or one error of hyperlab's own that names what is wrong;
-`foreign` another library's error; `wrong` other numbers without a word, or a file written over; `blocked` a run that
-cannot be continued. Add one by `@campaign("name")`; `--short` is the form that the tests run, of about a minute.
+A campaign is one function that returns what it will do to the library, each a call that ends in a `Trial`: what was
+given, and one of four words for what came of it. `right` is the right numbers, or one error of hyperlab's own that
+names what is wrong; `foreign` another library's error; `wrong` other numbers without a word, or a file written over;
+`blocked` a run that cannot be continued. Add one by `@campaign("name")`; `--short` is the form that the tests run, of
+about a minute. `--record` writes the file after each campaign; the rows of the others are kept there, each with the
+commit that it is of, so that campaigns can be run one by one.
 """
 
 import argparse
 import collections
 import contextlib
+import functools
 import io
+import json
 import os
 import random
 import re
@@ -22,17 +26,18 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import bad_inputs
 import pandas as pd
-from common import report
+from common import machine, recorded, report
 
 from hyperlab.errors import HyperlabError, MissingExtraError
 
 ROOT = Path(__file__).parents[1]
+SHOWN_EVERY = 30.0  # seconds
 VERDICTS = RIGHT, FOREIGN, WRONG, BLOCKED = ("right", "foreign", "wrong", "blocked")
 OWN = re.compile(r"^error: ", re.MULTILINE)
 # What is a measurement of time, and so another one in every run.
@@ -66,7 +71,7 @@ SHORT = {
 
 
 class Options(NamedTuple):
-    """Of a whole campaign.
+    """Of a campaign.
 
     Attributes:
       short: the form for tests.
@@ -93,13 +98,14 @@ class Trial(NamedTuple):
     detail: str = ""
 
 
-CAMPAIGNS: dict[str, Callable[[Options], Iterator[Trial]]] = {}
+Campaign = Callable[[Options], list[Callable[[], Trial]]]
+CAMPAIGNS: dict[str, Campaign] = {}
 
 
-def campaign(name: str) -> Callable:
+def campaign(name: str) -> Callable[[Campaign], Campaign]:
     """Adds a campaign to those that there are."""
 
-    def add(function: Callable[[Options], Iterator[Trial]]) -> Callable:
+    def add(function: Campaign) -> Campaign:
         CAMPAIGNS[name] = function
         return function
 
@@ -164,25 +170,29 @@ def differing(ours: Path, theirs: Path) -> str:
 
 
 @campaign("kills")
-def kills(options: Options) -> Iterator[Trial]:
+def kills(options: Options) -> list[Callable[[], Trial]]:
     """SIGKILL and SIGTERM at random moments of all studies, once or twice, and the same command again."""
-    studies = ["pruning"] if options.short else list(SHORT)
-    for study in studies:
-        expected, seconds = undisturbed(study, options)
-        for number in range(1 if options.short else 6):
-            folder, moments = options.folder / f"{study}-{number}", []
-            for _ in range(1 + number % 2):
-                sent = options.draw.choice((signal.SIGKILL, signal.SIGTERM))
-                moment = options.draw.uniform(0.1, 1.0) * seconds
-                child = start(command(study, folder))
-                try:
-                    child.wait(moment)
-                except subprocess.TimeoutExpired:
-                    child.send_signal(sent)
-                child.communicate()
-                moments.append(f"{sent.name} after {moment:.1f} s")
-            yield judged(f"{study}: {', '.join(moments)}", command(study, folder), folder, expected)
-            shutil.rmtree(folder, ignore_errors=True)
+    studies, each = (["pruning"], 1) if options.short else (SHORT, 6)
+    return [functools.partial(_kill, study, number, options) for study in studies for number in range(each)]
+
+
+def _kill(study: str, number: int, options: Options) -> Trial:
+    expected, seconds = undisturbed(study, options)
+    folder, moments = options.folder / f"{study}-{number}", []
+    for _ in range(1 + number % 2):
+        sent = options.draw.choice((signal.SIGKILL, signal.SIGTERM))
+        moment = options.draw.uniform(0.1, 1.0) * seconds
+        child = start(command(study, folder))
+        try:
+            child.wait(moment)
+        except subprocess.TimeoutExpired:
+            child.send_signal(sent)
+        child.communicate()
+        moments.append(f"{sent.name} after {moment:.1f} s")
+    try:
+        return judged(f"{study}: {', '.join(moments)}", command(study, folder), folder, expected)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 DAMAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {
@@ -198,23 +208,31 @@ def _flipped(content: bytes, place: int, bit: int) -> bytes:
 
 
 @campaign("damage")
-def damage(options: Options) -> Iterator[Trial]:
+def damage(options: Options) -> list[Callable[[], Trial]]:
     """Every kind of file of a finished and of an unfinished run, damaged in four ways, and the same command again."""
-    for study in ["pruning"] if options.short else list(SHORT):
-        expected, _ = undisturbed(study, options)
-        kinds = _kinds(expected)
+    todo = []
+    for study in ["pruning"] if options.short else SHORT:
+        kinds = _kinds(undisturbed(study, options)[0])
         for path in options.draw.sample(kinds, 4) if options.short else kinds:
-            for how in [options.draw.choice([*DAMAGE])] if options.short else DAMAGE:
-                folder = options.folder / f"{study}-damaged"
-                shutil.copytree(expected, folder)
-                unfinished = options.draw.random() < 0.5
-                if unfinished:
-                    _unfinish(folder, apart=folder / path)
-                content = (folder / path).read_bytes()
-                (folder / path).write_bytes(DAMAGE[how](content, options.draw))
-                state = "an unfinished" if unfinished else "a finished"
-                yield judged(f"{study}: {path} of {state} run, {how}", command(study, folder), folder, expected)
-                shutil.rmtree(folder)
+            ways = [options.draw.choice([*DAMAGE])] if options.short else [*DAMAGE]
+            todo += [functools.partial(_damage, study, path, how, options) for how in ways]
+    return todo
+
+
+def _damage(study: str, path: Path, how: str, options: Options) -> Trial:
+    expected, _ = undisturbed(study, options)
+    folder = options.folder / f"{study}-damaged"
+    shutil.copytree(expected, folder)
+    unfinished = options.draw.random() < 0.5
+    if unfinished:
+        _unfinish(folder, apart=folder / path)
+    content = (folder / path).read_bytes()
+    (folder / path).write_bytes(DAMAGE[how](content, options.draw))
+    what = f"{study}: {path} of {'an unfinished' if unfinished else 'a finished'} run, {how}"
+    try:
+        return judged(what, command(study, folder), folder, expected)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _kinds(folder: Path) -> list[Path]:
@@ -237,44 +255,42 @@ def _unfinish(folder: Path, apart: Path) -> None:
 
 
 @campaign("readers")
-def readers(options: Options) -> Iterator[Trial]:
+def readers(options: Options) -> list[Callable[[], Trial]]:
     """Damaged files of every format."""
-    yield from _answers(bad_inputs.damaged_files(_fresh(options), options.draw, 2 if options.short else 12))
+    return _answers(bad_inputs.damaged_files(_fresh(options), options.draw, 2 if options.short else 12))
 
 
 @campaign("settings")
-def settings(options: Options) -> Iterator[Trial]:
+def settings(options: Options) -> list[Callable[[], Trial]]:
     """Every key of every study, given values that few keys can have."""
     given = list(bad_inputs.settings())
-    yield from _answers(options.draw.sample(given, 40) if options.short else given)
+    return _answers(options.draw.sample(given, 40) if options.short else given)
 
 
 @campaign("calls")
-def calls(options: Options) -> Iterator[Trial]:
+def calls(options: Options) -> list[Callable[[], Trial]]:
     """Python calls."""
-    yield from _answers(bad_inputs.calls())
+    return _answers(bad_inputs.calls())
 
 
 @campaign("weights")
-def weights(options: Options) -> Iterator[Trial]:
+def weights(options: Options) -> list[Callable[[], Trial]]:
     """Files of parameters, and state dicts of other libraries."""
-    yield from _answers(bad_inputs.weights(_fresh(options), options.draw, 10 if options.short else 60))
+    return _answers(bad_inputs.weights(_fresh(options), options.draw, 10 if options.short else 60))
 
 
 @campaign("records")
-def records(options: Options) -> Iterator[Trial]:
+def records(options: Options) -> list[Callable[[], Trial]]:
     """Records of runs under one root."""
-    yield from _answers(bad_inputs.records(_fresh(options)))
+    return _answers(bad_inputs.records(_fresh(options)))
 
 
 def _fresh(options: Options) -> Path:
     return Path(tempfile.mkdtemp(dir=options.folder))
 
 
-def _answers(inputs: Iterable[bad_inputs.Input]) -> Iterator[Trial]:
-    """What came of each call."""
-    for what, call, accepts in inputs:
-        yield _answer(what, call, accepts)
+def _answers(inputs: Iterable[bad_inputs.Input]) -> list[Callable[[], Trial]]:
+    return [functools.partial(_answer, *given) for given in inputs]
 
 
 def _answer(what: str, call: Callable[[], object], accepts: bool) -> Trial:
@@ -292,19 +308,38 @@ def _answer(what: str, call: Callable[[], object], accepts: bool) -> Trial:
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def run(names: list[str], *, short: bool = False, seed: int = 0) -> pd.DataFrame:
-    """The trials of some campaigns, one a row: `campaign`, `what`, `verdict`, `detail`, `seconds`."""
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        for name in names:
-            began = time.monotonic()
-            for trial in CAMPAIGNS[name](Options(short, random.Random(f"{name} {seed}"), Path(folder))):
-                now = time.monotonic()
-                rows.append({"campaign": name, **trial._asdict(), "seconds": round(now - began, 2)})
-                began = now
-                if trial.verdict != RIGHT:
-                    print(f"{trial.verdict}: {trial.what}: {trial.detail}", file=sys.stderr)
+def run(names: list[str], *, short: bool = False, seed: int = 0, folder: Path | None = None) -> pd.DataFrame:
+    """The trials of some campaigns, one a row: `campaign`, `what`, `verdict`, `detail`, `seconds`.
+
+    Args:
+      names: of campaigns.
+      short: the form for tests.
+      seed: of moments and places.
+      folder: for runs, by default one that is gone in the end.
+    """
+    with tempfile.TemporaryDirectory(prefix="faults-") as own:
+        rows = [
+            {"campaign": name, **trial._asdict(), "seconds": seconds}
+            for name in names
+            for trial, seconds in _trials(name, Options(short, random.Random(f"{name} {seed}"), folder or Path(own)))
+        ]
     return pd.DataFrame(rows, columns=["campaign", *Trial._fields, "seconds"])
+
+
+def _trials(name: str, options: Options) -> Iterator[tuple[Trial, float]]:
+    """Each trial of a campaign and its seconds; prints what is not right, and now and then how far it is."""
+    began = last = shown = time.monotonic()
+    todo, amiss = CAMPAIGNS[name](options), 0
+    for number, call in enumerate(todo, 1):
+        trial, now = call(), time.monotonic()
+        if trial.verdict != RIGHT:
+            amiss += 1
+            print(f"{trial.verdict}: {trial.what}: {trial.detail}", file=sys.stderr)
+        if now - shown > SHOWN_EVERY or number == len(todo):
+            shown, left = now, (now - began) / number * (len(todo) - number)
+            print(f"{name}: {number} of {len(todo)}, {amiss} amiss, {left / 60:.0f} min to go", file=sys.stderr)
+        yield trial, round(now - last, 2)
+        last = now
 
 
 def table(trials: pd.DataFrame) -> list[dict]:
@@ -317,22 +352,47 @@ def table(trials: pd.DataFrame) -> list[dict]:
     return rows
 
 
+def merged(known: Mapping[str, Any], trials: pd.DataFrame, **of: Any) -> dict[str, Any]:
+    """A record with the rows of some campaigns in place of those that it had of them.
+
+    Args:
+      known: a record, or an empty mapping.
+      trials: of whole campaigns.
+      **of: what their rows are marked with.
+    """
+    amiss = trials[trials["verdict"] != RIGHT][["campaign", "what", "verdict", "detail"]].to_dict("records")
+    new = {"campaigns": [row | of for row in table(trials)], "amiss": amiss}
+    again = {row["campaign"] for row in new["campaigns"]}
+    kept = {key: [row for row in known.get(key, ()) if row["campaign"] not in again] for key in new}
+    return {
+        "campaigns": sorted(kept["campaigns"] + new["campaigns"], key=lambda row: [*CAMPAIGNS].index(row["campaign"])),
+        "amiss": kept["amiss"] + new["amiss"],
+    }
+
+
 def main() -> None:
     """Prints the table, with the machine and the versions, and ends with 1 where anything was not right."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("campaigns", nargs="*", metavar="CAMPAIGN", help=f"of {', '.join(CAMPAIGNS)}; by default all")
     parser.add_argument("--short", action="store_true", help="the form of about a minute that the tests run")
     parser.add_argument("--seed", type=int, default=0, help="of moments and places")
-    parser.add_argument("--record", action="store_true", help="write results/faults.DEVICE.json")
+    parser.add_argument("--record", action="store_true", help="write results/faults.DEVICE.json after each campaign")
     options = parser.parse_args()
     if unknown := set(options.campaigns) - set(CAMPAIGNS):
         parser.error(f"no campaign {min(unknown)!r}; there are {', '.join(CAMPAIGNS)}")
-    trials = run(options.campaigns or list(CAMPAIGNS), short=options.short, seed=options.seed)
-    rows = table(trials)
+    path = recorded("faults")
+    known = json.loads(path.read_text()) if options.record and path.exists() else {}
+    commit, rows = machine()["commit"], []
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        for name in options.campaigns or CAMPAIGNS:
+            trials = run([name], short=options.short, seed=options.seed, folder=Path(folder))
+            rows += table(trials)
+            known = merged(known, trials, short=options.short, seed=options.seed, commit=commit)
+            if options.record:
+                report("faults", {}, known, record=True)
     print(pd.DataFrame(rows).to_string(index=False))
-    settings = {"short": options.short, "seed": options.seed}
-    amiss = trials[trials["verdict"] != RIGHT][["campaign", "what", "verdict", "detail"]].to_dict("records")
-    report("faults", settings, {"campaigns": rows, "amiss": amiss}, options.record)
+    if not options.record:
+        report("faults", {}, known, record=False)
     sys.exit(any(row[verdict] for row in rows for verdict in VERDICTS[1:]))
 
 

@@ -282,7 +282,8 @@ def load_study(name: Any):
     Raises:
       ConfigError: there is none of this name.
     """
-    if name not in (known := studies()):
+    known = studies()
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(f"config.study is {name!r}; {nearest(str(name), known)}")
     main_module = sys.modules.get("__main__")
     if getattr(getattr(main_module, "__spec__", None), "name", None) == f"experiments.{name}":
@@ -292,7 +293,7 @@ def load_study(name: Any):
 
 def _optional(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that a config's study takes besides those of its `get_config()`."""
-    return getattr(load_study(config["study"]), "OPTIONAL", {}) if config.get("study") in studies() else {}
+    return getattr(load_study(config["study"]), "OPTIONAL", {}) if str(config.get("study")) in studies() else {}
 
 
 def _defaults(study: Any, config: Mapping[str, Any]) -> ml_collections.ConfigDict:

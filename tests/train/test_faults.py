@@ -62,8 +62,7 @@ def test_tables_are_compared_without_times(faults, tmp_path, ours, difference):
 @pytest.mark.fast
 def test_verdicts_are_counted_a_campaign(faults, monkeypatch):
     def two(options):
-        yield faults.Trial("this", faults.RIGHT)
-        yield faults.Trial("that", faults.WRONG, "other numbers")
+        return [lambda: faults.Trial("this", faults.RIGHT), lambda: faults.Trial("that", faults.WRONG, "other numbers")]
 
     monkeypatch.setitem(faults.CAMPAIGNS, "two", two)
     (row,) = faults.table(faults.run(["two"]))
@@ -77,3 +76,19 @@ def test_damage_is_damage(faults):
     for name, damage in faults.DAMAGE.items():
         assert damage(b"content of a file", random.Random(0)) != b"content of a file", name
         damage(b"", random.Random(0))
+
+
+@pytest.mark.fast
+def test_campaigns_are_recorded_one_by_one(faults):
+    def trials(name, *verdicts):
+        rows = [
+            {"campaign": name, "what": "x", "verdict": verdict, "detail": "", "seconds": 1.0} for verdict in verdicts
+        ]
+        return pd.DataFrame(rows)
+
+    known = faults.merged({}, trials("damage", "right", "wrong"), commit="a")
+    known = faults.merged(known, trials("kills", "foreign"), commit="a")
+    assert [row["campaign"] for row in known["campaigns"]] == ["kills", "damage"] and len(known["amiss"]) == 2
+    known = faults.merged(known, trials("damage", "right", "right"), commit="b")
+    assert [(row["trials"], row["wrong"], row["commit"]) for row in known["campaigns"]] == [(1, 0, "a"), (2, 0, "b")]
+    assert [row["campaign"] for row in known["amiss"]] == ["kills"]
