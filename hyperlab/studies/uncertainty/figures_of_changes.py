@@ -96,7 +96,7 @@ def features(path: Path, study: Study) -> tuple[Path, str]:
     return figures.save(figure, path), (
         "Correlation between the feature maps of a block, mean over blocks and pairs of live channels, nothing "
         "dropped, "
-        "over as many pixels of the foreground as of the background; every cell is a seed. Right: what a network can "
+        "over as many pixels of the foreground as of the background; every point is a seed. Right: what a network can "
         "spare. The definition is this library's."
     )
 

@@ -91,10 +91,10 @@ def _accepted(study: Study, acceptance: pd.DataFrame) -> str:
     """How many images could be accepted unseen."""
     arm = leading(study.arms)
     row = acceptance.set_index("arm").loc[arm]
+    low, high, below = (formatted(row[name], ".0%") for name in ("coverage_low", "coverage_high", "below"))
     return (
         f"With {study.label(arm)}, a threshold from validation accepts {row['coverage']:.0%} of the test images unseen "
-        f"({row['coverage_low']:.0%} to {row['coverage_high']:.0%} over images for the first seed); their mean Dice is "
-        f"{number(row['mean_dice'])} where {row['target']:g} was asked for, and {formatted(row['below'], '.0%')} of "
-        f"them are below it. The best order there is could accept {row['oracle_coverage']:.0%}; accepted at random, "
-        f"the mean Dice would be {number(row['lot_mean_dice'])}."
+        f"({low} to {high} over images for the first seed); their mean Dice is {number(row['mean_dice'])} where "
+        f"{row['target']:g} was asked for, and {below} of them are below it. The best order there is could accept "
+        f"{row['oracle_coverage']:.0%}; accepted at random, the mean Dice would be {number(row['lot_mean_dice'])}."
     )

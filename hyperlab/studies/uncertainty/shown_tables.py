@@ -92,7 +92,7 @@ def acceptance(study: Study, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         {
             "arm": study.label(row.arm),
             "accepted": f"{row.coverage:.0%} +- {formatted(row.coverage_sd_over_seeds, '.0%')}",
-            "over images, first seed": f"{row.coverage_low:.0%} to {row.coverage_high:.0%}",
+            "over images, first seed": f"{formatted(row.coverage_low, '.0%')} to {formatted(row.coverage_high, '.0%')}",
             "their mean Dice": number(row.mean_dice),
             "of them below": formatted(row.below, ".0%"),
             "best order accepts": f"{row.oracle_coverage:.0%}",
