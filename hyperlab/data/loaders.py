@@ -1,4 +1,4 @@
-"""Batches as a function of seed and step: one order, for sets on the device and for sets in files.
+"""Batches as a function of seed and step: one order, wherever the examples are.
 
 Position `p` of a run's example stream belongs to epoch `p // period` and is that epoch's permutation at
 `p % period`. With `last_batch="continue"` the period is the size of the set: batches cross the border
@@ -10,14 +10,11 @@ the last batch and says which rows are padding.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from hyperlab.data.splits import permutation
 from hyperlab.errors import DataError, nearest
-
-Batch = dict[str, Any]
 
 
 def batch_indices(
