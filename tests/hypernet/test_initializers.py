@@ -35,7 +35,8 @@ def generated_variances(initializer, seeds=200, gamma_dim=64, **options):
         theta = network.apply(network.init(init_key, gamma, own), gamma)
         return {path: jnp.mean(tensor**2) for path, tensor in theta.items()}
 
-    return {k: float(v.mean()) for k, v in jax.vmap(one)(jax.random.split(jax.random.key(0), seeds)).items()}
+    variances = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), seeds))
+    return {path: float(variance.mean()) for path, variance in variances.items()}
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def test_the_default_is_neither_solved_nor_hopeless(tmp_path):
     changes = {
         "arms": ("fixed",),
         "contrasts": (),
-        "factors": (0.1, 0.5),
-        "front": (0.5,),
+        "factors": (0.3,),
+        "front": (0.3,),
         "outside": (),
         "rates": (0.01,),
     }

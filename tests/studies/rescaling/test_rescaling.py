@@ -70,18 +70,19 @@ def test_arms_that_share_a_seed_share_the_primary():
 @pytest.mark.parametrize("name", ["fixed", "film", "sshn", "sshn_cos", "sshn_direct", "sshn_raw"])
 def test_every_kind_of_network_runs_at_any_factor_and_trains(name):
     network = build(ARMS[name])
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
 
-    def loss(params, factor):
+    @jax.jit
+    @jax.grad
+    def gradient_at(params, factor):
         prepared = network.prepare(params, factor)
         return jnp.square(network.run(prepared, IMAGES, ((12, 11), (4, 4), (2, 2)), None)).mean()
 
     for factor in (0.1, 0.3, 0.9):  # the last is beyond the prior: evaluation there is allowed
-        gradient = jax.grad(loss)(params, jnp.array([factor]))
+        gradient = gradient_at(params, jnp.array([factor]))
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-    assert trees.count(network.prepare(params, jnp.array([0.3]))) >= trees.count(
-        PRIMARY.init(jax.random.key(0), IMAGES)
-    )
+    prepared = jax.eval_shape(network.prepare, params, jnp.array([0.3]))
+    assert trees.count(prepared) >= trees.count(jax.eval_shape(PRIMARY.init, jax.random.key(0), IMAGES))
 
 
 def test_cells_are_one_a_factor_one_a_width_or_one():
