@@ -14,23 +14,22 @@ UniverSeg weights, which are not part of this library and have a licence of thei
 """
 
 import argparse
-import contextlib
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from hyperlab import files, in_context, interop, launch, seeds
+from hyperlab.cli.mask_files import outputs_of, refuse_foreign, write_mask, write_overlay
 from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
 from hyperlab.data.problems import colour_problems, scale_problems
 from hyperlab.data.readers.cases import Problem, visible
 from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.scan import Scan, is_readable, read_scan, stem_of, suffix_of
 from hyperlab.data.resample import unit_range
-from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError, require
+from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError
 from hyperlab.in_context import Segmentation, network_of, segment
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.progress import Progress
@@ -39,7 +38,6 @@ FOR_PARAMS = ("support_size", "select", "ensemble", "average", "threshold")
 MOST_EXAMPLES = 64
 NORMALIZATIONS = ("auto", "min_max", "percentiles")
 _MOST_CLASSES = 32  # more values are instances
-_COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132, 145, 180), (255, 200, 60))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -264,103 +262,6 @@ def _check_depths(folder: Path, paths: Sequence[Path], **which: str | None) -> N
             f"--support {folder} and the images to segment are {found}; convert them to one depth, or give "
             "--normalize percentiles, which stretches each image by itself"
         )
-
-
-def outputs_of(out: Path, path: Path, classes: Sequence[int]) -> tuple[Path, Path]:
-    """Where the mask and the overlay of an image go.
-
-    A mask has the form of its image: NIfTI, npy, TIFF, or else PNG; PNG ends at 16 bits, so that with greater labels a
-    mask becomes a TIFF file.
-    """
-    suffix = suffix_of(path)
-    if suffix not in (".nii", ".nii.gz", ".npy", ".tif", ".tiff"):
-        suffix = ".png" if max(classes) < 2**16 else ".tif"
-    return out / "masks" / f"{stem_of(path)}{suffix}", out / "overlays" / f"{stem_of(path)}.png"
-
-
-def refuse_foreign(out: Path, targets: Iterable[tuple[Path, Path]]) -> None:
-    """Refuses to write over what this command did not write itself, or what was changed since.
-
-    Raises:
-      ConfigError: a file is in the way; two images would share an output.
-    """
-    targets = [target for pair in targets for target in pair]
-    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
-    if twice:
-        raise ConfigError(f"two images would share the output {twice}; give them different names")
-    ours = files.seals(out).get("files", {})
-    for target in targets:
-        known = ours.get(str(target.relative_to(out)))
-        content = files.read_bytes(target)
-        if content is None or files.checksum(content) == known:
-            continue
-        what = "was changed since this command wrote it" if known else "was not written by this command"
-        raise ConfigError(
-            f"{target} is there and {what}; nothing is written over: choose another folder than --out {out}"
-        )
-
-
-def write_mask(target: Path, path: Path, mask: np.ndarray) -> None:
-    """Writes a mask in the form that its name says, in the smallest of 8, 16 and 32 bits that holds its labels.
-
-    Args:
-      target: `.nii`, `.nii.gz`, `.npy`, `.tif`, `.tiff` or `.png`.
-      path: of its image, on whose grid a NIfTI mask lies.
-      mask: labels `[*spatial]`, for PNG below 2^16.
-    """
-    suffix, most = suffix_of(target), int(mask.max(initial=0))
-    mask = mask.astype(np.uint8 if most < 2**8 else np.uint16 if most < 2**16 else np.int32)
-    with files.writing(target) as partial:
-        if suffix in (".nii", ".nii.gz"):
-            _write_nifti(partial, path, mask)
-        elif suffix == ".npy":
-            with partial.open("wb") as file:
-                np.save(file, mask)
-        elif suffix in (".tif", ".tiff"):
-            import tifffile
-
-            tifffile.imwrite(partial, mask, photometric="minisblack", metadata=None)
-        else:
-            from PIL import Image
-
-            Image.fromarray(mask).save(partial, format="PNG")
-
-
-def write_overlay(path: Path, image: np.ndarray, result: Segmentation, classes, slice_axis: int | None) -> None:
-    """The image beside itself with its classes in colour; of a volume, the slice with the most foreground."""
-    from PIL import Image
-
-    mask = result.masks[0]
-    if slice_axis is not None:
-        others = tuple(axis for axis in range(3) if axis != slice_axis)
-        best = int((mask > 0).sum(others).argmax())
-        image, mask = image.take(best, slice_axis), mask.take(best, slice_axis)
-    grey = np.repeat(np.round(255 * image)[..., None], 3, -1)
-    shown = grey.copy()
-    for index, value in enumerate(classes):
-        inside = mask == value
-        shown[inside] = 0.55 * grey[inside] + 0.45 * np.array(_COLOURS[index % len(_COLOURS)])
-    with files.writing(path) as partial:
-        Image.fromarray(np.concatenate([grey, shown], 1).astype(np.uint8)).save(partial, format="PNG")
-
-
-def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> None:
-    nibabel = require("nibabel", "medical", "writing NIfTI files")
-    image = nibabel.load(source)
-    mask = mask.reshape(mask.shape + (1,) * (min(len(image.shape), 3) - mask.ndim))
-    if len(image.shape) >= 3:
-        # the reader turned the axes; the mask goes back onto the voxels of the file
-        orientation = nibabel.orientations.io_orientation(image.affine)
-        canonical = nibabel.orientations.axcodes2ornt("RAS")
-        mask = nibabel.orientations.apply_orientation(mask, nibabel.orientations.ornt_transform(canonical, orientation))
-    written = nibabel.Nifti1Image(np.ascontiguousarray(mask), image.affine)
-    written.header["xyzt_units"] = image.header["xyzt_units"]
-    for form in ("sform", "qform"):  # other programs may go by the one that this library does not
-        with contextlib.suppress(ValueError):  # a qform that is no turn is not passed on
-            affine, code = getattr(image, f"get_{form}")(coded=True)
-            if affine is None or np.isfinite(affine).all():
-                getattr(written, f"set_{form}")(affine, code)
-    nibabel.save(written, target)
 
 
 def _grey(image: Scan, name: str, normalize: str) -> np.ndarray:

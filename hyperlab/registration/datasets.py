@@ -7,7 +7,7 @@ import numpy as np
 
 from hyperlab.data.segmentation import children_of
 from hyperlab.data.splits import permutation
-from hyperlab.errors import DataError, nearest, require
+from hyperlab.errors import DataError, nearest, reading, require
 from hyperlab.registration import synthetic
 from hyperlab.registration.pairs import PairDataset, build
 
@@ -103,7 +103,7 @@ def _brain(settings: Any) -> PairDataset:
     path = _root(settings) / "slices.npz"
     if not path.is_file():
         raise DataError(f"{path} does not exist; data.root names the folder of brain_t1_ptbp, which holds slices.npz")
-    with np.load(path) as file:
+    with reading(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         missing = {"image", "label"} - set(file.files)
         if missing:
             raise DataError(f"{path} has no array {sorted(missing)}; it holds {file.files}")

@@ -81,7 +81,7 @@ class RunFolder:
         """
         path = Path(path).expanduser().absolute()
         there = _Contents.of(path, config)
-        if there.changes and not allow_config_change and not there.refused:
+        if there.changes and not allow_config_change and not there.begun:
             listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in there.changes.items())
             raise WorkdirError(
                 f"{path} holds another config: {listed}; choose another workdir, or continue in this one by "
@@ -226,6 +226,8 @@ class RunFolder:
         record = there.record or {"starts": []}
         for start in record["starts"]:
             start.setdefault("exit_reason", "killed")  # it never came to say
+        if there.begun:
+            record.pop("data", None)  # of which nothing was made
         if there.unknown_past:
             record["past"] = "unknown"  # whether the config ever changed cannot be told any more
         entry = {"config_digest": configs.digest(config), **provenance.collect()}
@@ -266,13 +268,14 @@ class _Contents:
       changes: what differs from the given config, `{dotted key: (there, here)}`; None where no run is there yet.
       damaged: files to be set aside.
       unknown_past: work was done of which no record is left.
-      refused: the run never came to any work, because its config or its data were refused.
+      begun: the run never came to any work: its data were refused, or it was ended while they were read. Another
+        config loses nothing there.
     """
 
     def __init__(self):
         self.config = self.record = self.changes = None
         self.damaged: list[Path] = []
-        self.unknown_past = self.refused = False
+        self.unknown_past = self.begun = False
 
     @classmethod
     def of(cls, path: Path, config: Mapping[str, Any]) -> "_Contents":
@@ -295,9 +298,8 @@ class _Contents:
         starts = found.record["starts"] if found.record else []
         found.unknown_past = found.record is None
         found.changes = found._changes(path, config)
-        reasons = [start.get("exit_reason") or "" for start in starts]
-        refusals = tuple(f"failed: {kind.__name__}" for kind in REFUSALS)
-        found.refused = bool(starts) and all(r.startswith(refusals) for r in reasons) and not _worked(path)
+        ended = any(start.get("exit_reason") == "finished" for start in starts)
+        found.begun = bool(starts) and not ended and not _worked(path)
         return found
 
     def _read(self, path: Path) -> dict[str, Any] | None:

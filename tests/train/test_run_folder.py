@@ -49,6 +49,23 @@ def test_another_config_is_refused_by_name_and_nothing_is_written(tmp_path):
     folder.finish("finished")
 
 
+@pytest.mark.parametrize("end", [lambda folder: folder.release(), lambda folder: folder.finish("stopped: SIGTERM"),
+                                 lambda folder: folder.finish("failed: DataError: no such folder")])  # fmt: skip
+def test_a_run_that_ended_before_it_did_any_work_leaves_its_folder_to_the_corrected_command(tmp_path, end):
+    other = {**CONFIG, "data": {"name": "mnist"}}
+    folder = RunFolder.open(tmp_path, other)
+    folder.check_fingerprint("mnist", "abc")  # the data were read, and are others now
+    end(folder)  # a kill lets go as `release` does: nothing is noted
+    folder = RunFolder.open(tmp_path, CONFIG)
+    folder.check_fingerprint("mnist", "abd")
+    assert json.loads((tmp_path / "config.json").read_text())["data"] == CONFIG["data"]
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / "a.npz").touch()  # from here on there is something to lose
+    end(folder)
+    with pytest.raises(WorkdirError, match="holds another config"):
+        RunFolder.open(tmp_path, other)
+
+
 def test_a_folder_of_other_files_and_a_file_are_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(WorkdirError, match=r"no config\.json but holds thesis\.tex"):

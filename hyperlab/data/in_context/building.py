@@ -198,7 +198,7 @@ def _gathered(source, files, size, modality, axis, wanted, split_of, groups, rec
         key = f"{size}/{0 if source.modality_of else modality}/{axis}"
         if source.modality_of and source.modality_of[number] != modality:
             continue
-        with np.load(file) as arrays:
+        with file.open("rb") as opened, np.load(opened) as arrays:
             if f"{key}/which" not in arrays.files:
                 continue
             images, masks, which = (arrays[f"{key}/{what}"] for what in ("images", "masks", "which"))
@@ -224,7 +224,7 @@ def _splits(source: RawSource, files: list[Path], options: Options) -> tuple[lis
     if source.find_copies:
         thumbnails = []
         for file in files:
-            with np.load(file) as arrays:
+            with file.open("rb") as opened, np.load(opened) as arrays:
                 thumbnails.append(arrays["thumbnail"])
         if len({len(one) for one in thumbnails}) > 1:
             raise DataError(f"{source.name} mixes images and volumes; build each kind from a folder of its own")

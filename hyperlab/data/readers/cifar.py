@@ -200,8 +200,8 @@ def _sheets(folder: Path) -> tuple[Images, None] | None:
             raise DataError(f"{path} is {sheet.shape[1]} pixels wide, expected {SIDE * SIDE}: one image a row")
         rows.append(sheet.reshape(-1, SIDE, SIDE, 3))
     images = np.concatenate(rows)
-    with reading(tables[0]):
-        labels = np.load(tables[0], allow_pickle=False)
+    with reading(tables[0]), tables[0].open("rb") as opened:
+        labels = np.lib.format.read_array(opened, allow_pickle=False)
     if labels.ndim != 1 or len(images) != len(labels):
         raise DataError(f"{folder}: sheets of {len(images)} images, but labels {labels.shape} in {tables[0].name}")
     return _checked(folder, images, labels), None
