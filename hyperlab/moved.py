@@ -11,23 +11,23 @@ from typing import Any
 
 # an old package, where its modules are now, and those: `old=new` where the name changed; "" is the package itself
 _ROOMS = """
-stability studies.stability: "" arms schema trial=programs units tasks
+stability studies.stability: "" arms schema trial=programs units=study tasks
 stability.tasks studies.stability.tasks: classification dice registration rescaling task
-rescaling studies.rescaling: "" arms cases costs deploy networks schema trial=programs units
-compression studies.pruning: "" masking methods=arms schema trial=programs units
+rescaling studies.rescaling: "" arms cases costs deploy networks schema trial=programs units=study
+compression studies.pruning: "" masking methods=arms schema trial=programs units=study
 compression .: tasks
 compression.tasks tasks: classification generated hypernetwork image_folder task
 compression.tasks tasks: in_context in_context_scales scale_space
-replicas studies.local_sgd: "" arms outer processes schedules schema spawn trial=programs units watch
+replicas studies.local_sgd: "" arms outer processes schedules schema spawn trial=programs units=study watch
 reliability studies.uncertainty: "" arms costs floors=baselines judging=scoring material=data networks schema training
-reliability studies.uncertainty: trial=programs units
+reliability studies.uncertainty: trial=programs units=study
 reliability inference: outputs predict saved
-few_shot studies.in_context: "" arms schema units
+few_shot studies.in_context: "" arms schema units=study
 few_shot in_context: floors=baselines material=benchmark networks targets trial=programs
 few_shot studies.stochastic: annotated candidates families judging=scoring
-few_shot studies.stochastic: stochastic_arms=arms stochastic_schema=schema stochastic_units=units
+few_shot studies.stochastic: stochastic_arms=arms stochastic_schema=schema stochastic_units=study
 few_shot studies: training=episodic
-registration studies.registration: arms schema selection=tuning units
+registration studies.registration: arms schema selection=tuning units=study
 registration registration: trial=model
 train studies: search study=base tuning
 report studies: again in_context=in_context.page local_sgd=local_sgd.page pruning=pruning.page
