@@ -3,12 +3,12 @@
 A `PairSplit` holds images once and a table of pairs; the three splits of a `PairDataset` share no subject.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from hyperlab import moved
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import DataError
 from hyperlab.registration.synthetic import known_warps
@@ -173,12 +173,4 @@ def warped(images: np.ndarray, labels: np.ndarray, subjects: np.ndarray, setting
     )
 
 
-_RENAMED = {"Study": PairDataset, "Part": PairSplit}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _RENAMED:
-        new = _RENAMED[name]
-        warnings.warn(f"registration.{name} is called {new.__name__} now", FutureWarning, stacklevel=2)
-        return new
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = moved.names(__name__, {"Study": f"{__name__}.PairDataset", "Part": f"{__name__}.PairSplit"})

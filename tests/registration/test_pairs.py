@@ -213,7 +213,7 @@ def test_names_of_before_are_known_with_a_warning():
     from hyperlab import registration
 
     for old, new in (("Study", registration.PairDataset), ("Part", registration.PairSplit)):
-        with pytest.warns(FutureWarning, match=f"registration.{old} is called {new.__name__}"):
+        with pytest.warns(FutureWarning, match=f"registration.{old} is hyperlab.registration.{new.__name__} now"):
             assert getattr(registration, old) is new
     with pytest.raises(AttributeError):
         _ = registration.Studies
