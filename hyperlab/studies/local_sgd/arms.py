@@ -46,7 +46,11 @@ class Cell(NamedTuple):
         return self.name
 
     def unit_name(self, phase: str, trial: int, seed: int) -> str:
-        """Of one training, with the numbers of a trial."""
+        """Of one training, with the numbers of a trial.
+
+        >>> Cell("local", 16, 8).unit_name("report", 2, 100)
+        'local/16/8/report/2/100'
+        """
         return f"{self.name}/{phase}/{trial}/{seed}"
 
 

@@ -5,7 +5,6 @@ the groups of hierarchical SGD are no part of any program.
 """
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from hyperlab.studies.local_sgd.schedules import Schedule
 from hyperlab.tasks import Task
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
-from hyperlab.train.units import kept
+from hyperlab.train.units import memoize_method
 
 STREAMS = ("augmentation", "dropout")  # of random keys in a step
 TIMED_STEPS = 30  # that the seconds of a step are the median of
@@ -119,14 +118,15 @@ class Programs:
     ):
         self.task, self.optimizer, self.schedule, self.replicas = task, dict(optimizer), schedule, replicas
         self.in_turn = in_turn
-        self._making = threading.Lock()  # trainings side by side share programs
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def init(self) -> Callable:
         """`key -> variables`."""
         return jax.jit(self.task.init, compiler_options=compiler.options_once())
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def shapes(self) -> Any:
         """Shapes of the parameters."""
         return jax.eval_shape(self.task.init, jax.random.key(0))["params"]
@@ -182,10 +182,10 @@ class Programs:
 
     def _of(self, arm: Arm, period: int, steps: int) -> Compiled:
         accumulated = period if arm.accumulate else 1
-        with self._making:
-            return self._compiled(form(arm), steps // accumulated, accumulated)
+        return self._compiled(form(arm), steps // accumulated, accumulated)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def drift(self) -> Callable:
         """`state -> scalars`: how far replicas are apart."""
         return jax.jit(local_sgd.divergence.drift, compiler_options=compiler.options())
@@ -221,12 +221,12 @@ class Programs:
 
     # -- programs ----------------------------------------------------------------------------------------------
 
-    @kept
+    @memoize_method
     def _factor(self, updates: int) -> Callable | None:
         """The schedule of so many updates; one function, so that what is compiled with it is compiled once."""
         return self.schedule.factor(updates)
 
-    @kept
+    @memoize_method
     def optimizer_for(self, updates: int, accumulated: int) -> optax.GradientTransformation:
         """The inner optimizer of so many updates, each on the gradients of one or of several accumulated batches."""
         settings = {**self.optimizer, "schedule": None, "learning_rate": 0.0}
@@ -248,7 +248,7 @@ class Programs:
             fragments=local_sgd.strided(self.shapes, shape.fragments) if shape.fragments else (),
         )
 
-    @kept
+    @memoize_method
     def _compiled(self, shape: Form, updates: int, accumulated: int) -> Compiled:
         tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)
         stepping = self._steps(shape._replace(outer="average"), updates, accumulated)
@@ -259,7 +259,7 @@ class Programs:
         created = local_sgd.inner_optimizer(tx, config)
         return Compiled(jax.jit(lambda variables: _created(variables, created, config)), *stepping, groups, outer)
 
-    @kept
+    @memoize_method
     def _steps(self, shape: Form, updates: int, accumulated: int) -> tuple:
         """The two compiled steps, which do not depend on the outer optimizer."""
         tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)

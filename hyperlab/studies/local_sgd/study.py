@@ -1,7 +1,7 @@
 """The local SGD study: replicas that are trained with one arm, one H and one seed, and measured."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hyperlab.studies.record import write_json
 from hyperlab.tasks import Task, load
 from hyperlab.train import durations
 from hyperlab.train.phases import REPORT, TUNE
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 
 
 class LocalSGD(Study[Cell]):
@@ -35,7 +35,6 @@ class LocalSGD(Study[Cell]):
     def __init__(self, config: Any, data: Task, folder: Any, stop: Any):
         super().__init__(config, data, folder, stop)
         self.task = data
-        self._programs: dict[int, Programs] = {}
 
     @classmethod
     def load(cls, config: Any, folder: Path) -> Task:
@@ -62,9 +61,9 @@ class LocalSGD(Study[Cell]):
         """All arms at all H and numbers of replicas."""
         return cells_of(self.config)
 
-    def grid(self, key: str) -> Sequence[int]:
-        """The trials, of every cell as many."""
-        return range(self.config.trials)
+    def trials(self, cell: Cell) -> int:
+        """Of every cell as many."""
+        return self.config.trials
 
     def steps(self, cell: Cell, phase: str = REPORT) -> int:
         """Those of its number of replicas: arms and H share them."""
@@ -86,7 +85,7 @@ class LocalSGD(Study[Cell]):
 
     def tune(self) -> Chosen | None:
         """The best trial of every cell, by random search."""
-        trials, seeds = self.grid(""), self.tuning_seeds
+        trials, seeds = range(self.config.trials), self.tuning_seeds
         # Cells side by side: their programs are compiled at the same time.
         jobs = [(cell, trial, seed) for trial in trials for seed in seeds for cell in self.cells()]
         results = dict(zip(jobs, self.in_parallel(lambda job: self.train(*job, TUNE), jobs), strict=True))
@@ -128,16 +127,13 @@ class LocalSGD(Study[Cell]):
 
     # -- programs and what they cost ---------------------------------------------------------------------------
 
+    @memoize_method
     def programs(self, replicas: int) -> Programs:
         """The programs of a number of replicas."""
-        with self._lock:
-            if replicas not in self._programs:
-                config = self.config
-                schedule = schedules.of(config)
-                self._programs[replicas] = Programs(self.task, config.optimizer, schedule, replicas, config.in_turn)
-            return self._programs[replicas]
+        config = self.config
+        return Programs(self.task, config.optimizer, schedules.of(config), replicas, config.in_turn)
 
-    @kept
+    @memoize_method
     def traffic(self, cell: Cell, replicas: int | None = None) -> local_sgd.Traffic:
         """What a cell sends; of another number of replicas, for a prediction."""
         return self.programs(cell.replicas).traffic(find(cell.arm), cell.period, self.steps(cell), replicas)
@@ -157,7 +153,7 @@ class LocalSGD(Study[Cell]):
 
     # -- training ----------------------------------------------------------------------------------------------
 
-    @kept
+    @memoize_method
     def indices(self, replicas: int, draws: int) -> Any:
         """Which examples every replica sees at every step, `[steps, replicas, batch]`."""
         return dealing.indices(self.config, self.task, replicas, self.steps_of(replicas), draws)

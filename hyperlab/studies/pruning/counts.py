@@ -10,7 +10,7 @@ from hyperlab import pruning
 from hyperlab.metrics.compression import measure
 from hyperlab.metrics.operations import macs, macs_per_kernel
 from hyperlab.tasks import Task
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 
 
 class Counts:
@@ -28,12 +28,12 @@ class Counts:
         self.prunable: list[str] = pruning.prunable_paths(self.pruned, task.prunable, task.exclude)
         self.ceiling: float = pruning.ceiling(self.pruned, self.prunable)
 
-    @kept
+    @memoize_method
     def macs(self) -> tuple[dict[str, int], int]:
         """Multiply-accumulates for one example: of each kernel, and in all."""
         return self._macs(*self.task.example())
 
-    @kept
+    @memoize_method
     def macs_at_points(self) -> dict[str, tuple[dict[str, int], int]]:
         """The same at each operating point of the task."""
         return {point: self._macs(*example) for point, example in self.task.operating_points().items()}

@@ -3,7 +3,6 @@
 Masks are in the optimizer's state. Between steps, on the host, they may be replaced, see `plan`; the step is the same.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from hyperlab import pruning
 from hyperlab.tasks import Task
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import Aux, train_step
-from hyperlab.train.units import kept
+from hyperlab.train.units import memoize_method
 
 STREAMS = ("augmentation", "dropout")  # of random keys in a step
 
@@ -30,7 +29,8 @@ class Programs:
     def __init__(self, task: Task, optimizer: Mapping[str, Any]):
         self.task, self.optimizer = task, dict(optimizer)
 
-    @functools.cached_property
+    @property
+    @memoize_method
     def init(self) -> Callable:
         """`key -> variables`."""
         return jax.jit(self.task.init, compiler_options=compiler.options_once())
@@ -55,7 +55,7 @@ class Programs:
     def _program(self, steps: int) -> tuple[optax.GradientTransformation, Callable]:
         return self._compiled(steps if self.optimizer.get("schedule") else 0)
 
-    @kept
+    @memoize_method
     def _compiled(self, steps: int) -> tuple[optax.GradientTransformation, Callable]:
         def loss(params, collections, batch, keys):
             value, changed = self.task.loss(params, collections, *batch, keys)
@@ -70,7 +70,7 @@ class Programs:
 
     # -- what scores look at ------------------------------------------------------------------------------------
 
-    @kept
+    @memoize_method
     def gradients(self, task: Task) -> Callable:
         """`(params, collections, examples, indices) -> tree` like what a task prunes; see `Task.gradients`."""
         return jax.jit(task.gradients, compiler_options=compiler.options())

@@ -29,6 +29,21 @@ def test_updates_are_those_of_the_library_also_where_the_rate_changes_and_is_zer
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-7), moved, expected)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_one_program_serves_all_numbers(form):
+    params, traced = jnp.zeros(3), []
+    outer = adjustable(form)
+
+    @jax.jit
+    def update(delta, state):
+        traced.append(form)
+        return outer.update(delta, state, params, learning_rate=1.0)[0]
+
+    moved = [update(jnp.ones(3), *with_numbers((outer.init(params),), rate, 0.5, 0.1)) for rate in (0.25, 0.5)]
+    np.testing.assert_allclose(2 * moved[0], moved[1])
+    assert traced == [form]
+
+
 def test_all_forms_have_one_structure_and_no_leaf_twice():
     states = [adjustable(form).init({"w": jnp.ones(2)}) for form in FORMS]
     assert len({jax.tree.structure(state) for state in states}) == 1
