@@ -92,7 +92,7 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
     return f"valid: {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
-def require(module: str, extra: str, feature: str):
+def require(module: str, extra: str, feature: str) -> Any:
     """Imports an optional dependency, or says what is missing, for what, and how to get it.
 
     Args:

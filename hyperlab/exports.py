@@ -8,9 +8,11 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from hyperlab import __version__, pareto, trees
 from hyperlab.errors import CheckpointError, ConfigError, DataError, WorkdirError, nearest, require
@@ -104,9 +106,14 @@ def _exported(run: Path, out: Path, to: list[str], network: str | None) -> None:
 def _kept(run: Path, out: Path, to: list[str], network: str | None) -> None:
     """The network that the run kept for its user."""
     kept = saved.load(run)
+
+    def tempered(variables: PyTree, images: Any) -> Any:
+        logits: Any = kept.module.apply(variables, images)
+        return logits / kept.temperature
+
     pareto.export(
         out,
-        lambda variables, images: kept.module.apply(variables, images) / kept.temperature,
+        tempered,
         kept.variables,
         jax.ShapeDtypeStruct((1, *kept.window, kept.channels), jnp.float32),
         {

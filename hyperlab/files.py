@@ -23,7 +23,7 @@ SEALS = "checksums.json"
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike) -> Iterator[Path]:
+def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name to write a file under, which takes the place of `path` when the block ends without an error.
 
     Args:
@@ -57,7 +57,7 @@ def writing(path: str | os.PathLike) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a file so that a kill leaves the old or the new one, never half of one.
 
     Raises:

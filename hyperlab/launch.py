@@ -22,6 +22,7 @@ from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, Workd
 from hyperlab.studies import studies
 from hyperlab.train import config as configs
 from hyperlab.train import schema
+from hyperlab.train.protocols import Stop
 from hyperlab.train.run_folder import REFUSALS, RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
@@ -40,7 +41,7 @@ def run(
     workdir: str | os.PathLike | None = None,
     *,
     allow_config_change: bool = False,
-    stop: Any = None,
+    stop: Stop | None = None,
 ) -> Path:
     """Runs the study that `config.study` names, in this process and without command-line flags.
 
@@ -250,8 +251,9 @@ def config_module(file: str) -> Any:
         known = [p.relative_to(installed_root()) for p in configs_folder.rglob("*.py") if p.name != "__init__.py"]
         raise ConfigError(f"config file {path} does not exist; {nearest(str(path), map(str, known))}")
     spec = importlib.util.spec_from_file_location(f"_config_{found.stem}", found)
-    module = importlib.util.module_from_spec(spec)
-    _calling(found, lambda: spec.loader.exec_module(module))
+    assert spec is not None and spec.loader is not None  # as for every file that ends in .py
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    _calling(found, lambda: loader.exec_module(module))
     return module
 
 
@@ -273,7 +275,7 @@ def _calling(file: Any, function: Any) -> Any:
 
 def installed_root() -> Path:
     """The folder that holds the packages `experiments` and `configs`: the checkout, or site-packages."""
-    return Path(importlib.import_module("configs").__file__).parent.parent
+    return Path(str(importlib.import_module("configs").__file__)).parent.parent
 
 
 def load_study(name: Any):
@@ -334,6 +336,6 @@ def enable_compilation_cache() -> None:
     import jax
 
     folder = os.environ.get("HYPERLAB_CACHE", str(Path.home() / ".cache" / "hyperlab" / "xla"))
-    if folder and jax.config.jax_compilation_cache_dir is None:
+    if folder and jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

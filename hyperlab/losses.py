@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Integer, Real
 
 from hyperlab.errors import ConfigError
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def cross_entropy(
+    logits: Float[Array, "*examples classes"], labels: Integer[Array, "*examples"]
+) -> Float[Array, "*examples"]:
     """Softmax cross-entropy in nats, computed in float32 whatever the dtype of the logits.
 
     loss = log(sum_k exp(logits_k)) - logits_label
@@ -27,7 +30,13 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
 
 
-def soft_dice(logits: jax.Array, labels: jax.Array, *, smooth: float = 1.0, background: bool = False) -> jax.Array:
+def soft_dice(
+    logits: Float[Array, "batch *spatial classes"],
+    labels: Integer[Array, " batch *spatial"],
+    *,
+    smooth: float = 1.0,
+    background: bool = False,
+) -> Float[Array, " batch"]:
     """One minus the soft Dice coefficient of each image: the mean over its classes, from 0 to 1, in float32.
 
     loss = mean_k (1 - (sum_i p_ik t_ik + s) / ((sum_i p_ik + sum_i t_ik) / 2 + s))
@@ -65,13 +74,13 @@ def soft_dice(logits: jax.Array, labels: jax.Array, *, smooth: float = 1.0, back
 
 
 def dice_cross_entropy(
-    logits: jax.Array,
-    labels: jax.Array,
+    logits: Float[Array, "batch *spatial classes"],
+    labels: Integer[Array, " batch *spatial"],
     *,
     dice_weight: float = 1.0,
     smooth: float = 1.0,
     background: bool = False,
-) -> jax.Array:
+) -> Float[Array, " batch"]:
     """Cross-entropy (nats, the mean over pixels) plus weighted soft Dice, for each image.
 
     The sum trains where either fails: cross-entropy has a useful gradient while a small class is not found yet,
@@ -104,8 +113,12 @@ def dice_cross_entropy(
 
 
 def binary_soft_dice(
-    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
-) -> jax.Array:  # fmt: skip
+    logits: Float[Array, "batch *spatial channel"],
+    labels: Real[Array, "batch *spatial channel"],
+    *,
+    squared: bool = True,
+    smooth: float = 1e-7,
+) -> Float[Array, " batch"]:
     """One minus the soft Dice coefficient of each example, with a sigmoid: from 0 to 1, in float32.
 
     loss = mean_c (1 - (2 sum_i p_ic y_ic + s) / (sum_i p_ic^2 + sum_i y_ic^2 + s))
@@ -145,8 +158,12 @@ def binary_soft_dice(
 
 
 def candidate_soft_dice(
-    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
-) -> jax.Array:  # fmt: skip
+    logits: Float[Array, "batch K *spatial channel"],
+    labels: Real[Array, "batch *spatial channel"],
+    *,
+    squared: bool = True,
+    smooth: float = 1e-7,
+) -> Float[Array, "batch K"]:
     """`binary_soft_dice` of each candidate: float32 `[batch, K]`.
 
     Args:
@@ -162,8 +179,12 @@ def candidate_soft_dice(
 
 
 def best_candidate_dice(
-    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
-) -> jax.Array:  # fmt: skip
+    logits: Float[Array, "batch K *spatial channel"],
+    labels: Real[Array, "batch *spatial channel"],
+    *,
+    squared: bool = True,
+    smooth: float = 1e-7,
+) -> Float[Array, " batch"]:
     """The soft Dice loss of the best of several candidates, float32 `[batch]`; the others get no gradient.
 
     Candidates are free to differ, since only the one that the annotator of this step would have chosen is pulled
@@ -187,8 +208,12 @@ def best_candidate_dice(
 
 
 def mean_candidate_dice(
-    logits: jax.Array, labels: jax.Array, *, squared: bool = True, smooth: float = 1e-7
-) -> jax.Array:  # fmt: skip
+    logits: Float[Array, "batch K *spatial channel"],
+    labels: Real[Array, "batch *spatial channel"],
+    *,
+    squared: bool = True,
+    smooth: float = 1e-7,
+) -> Float[Array, " batch"]:
     """The mean soft Dice loss of all candidates, float32 `[batch]`: what `best_candidate_dice` is held against.
 
     Its optimum is one mask for all candidates, the best compromise between the annotators.

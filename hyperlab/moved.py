@@ -89,7 +89,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             module.__spec__ = module.__spec__.loader_state
 
     def get_code(self, fullname):  # what `python -m` asks for
-        return importlib.util.find_spec(MODULES[fullname]).loader.get_code(MODULES[fullname])
+        spec: Any = importlib.util.find_spec(MODULES[fullname])
+        return spec.loader.get_code(MODULES[fullname])
 
 
 def install() -> None:

@@ -17,10 +17,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab.errors import ParameterTreeError, PatternError, nearest
 
-PyTree = Any
 Keys = tuple[str, ...]
 
 
@@ -111,7 +111,7 @@ def unflatten(leaves: dict[str, Any], like: PyTree) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[path] for path in paths])
 
 
-def nest(leaves: Mapping[str, Any], keys: Mapping[str, Sequence[str]] | None = None) -> dict:
+def nest(leaves: Mapping[str, Any], keys: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
     """Plain nested dicts from leaves by slash path.
 
     Args:
@@ -131,7 +131,7 @@ def nest(leaves: Mapping[str, Any], keys: Mapping[str, Sequence[str]] | None = N
     return nest_keys({tuple(keys.get(path, path.split("/"))): leaf for path, leaf in leaves.items()})
 
 
-def nest_keys(leaves: Mapping[Keys, Any]) -> dict:
+def nest_keys(leaves: Mapping[Keys, Any]) -> dict[str, Any]:
     """Plain nested dicts from leaves by their keys, one for each level; a leaf without keys is the tree.
 
     >>> nest_keys({("a/b", "w"): 1, ("c",): 2}), nest_keys({(): 3})
@@ -139,7 +139,7 @@ def nest_keys(leaves: Mapping[Keys, Any]) -> dict:
     """
     if list(leaves) == [()]:
         return leaves[()]
-    tree: dict = {}
+    tree: dict[str, Any] = {}
     for keys, leaf in leaves.items():
         node = tree
         for key in keys[:-1]:
@@ -181,7 +181,7 @@ def stored_keys(keys: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 @lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern:
+def _compiled(pattern: str) -> re.Pattern[str]:
     parts = []
     for part in re.split(r"(\*\*/|/\*\*$|\*\*|\*|\?)", pattern):
         parts.append(
@@ -260,7 +260,7 @@ def assign(paths: Iterable[str], rules: Sequence[tuple[str, Any]], default: Any 
     return result
 
 
-def check_same(given: PyTree, expected: PyTree, what: str, error: type[Exception] = ParameterTreeError):
+def check_same(given: PyTree, expected: PyTree, what: str, error: type[Exception] = ParameterTreeError) -> None:
     """Refuses a tree whose paths or shapes differ from the expected ones, naming each difference.
 
     Args:

@@ -113,7 +113,8 @@ def _study(words: list[str]) -> int | None:
         raise ConfigError(f"unknown study {words[0]!r}; {nearest(words[0], known)}")
     from hyperlab import launch
 
-    return launch.main(f"experiments.{words[0]}", words[1:])
+    launch.main(f"experiments.{words[0]}", words[1:])
+    return None
 
 
 def _data(words: list[str]) -> None:

@@ -33,12 +33,12 @@ def refuse_foreign(out: Path, targets: Iterable[tuple[Path, Path]]) -> None:
     Raises:
       ConfigError: a file is in the way; two images would share an output.
     """
-    targets = [target for pair in targets for target in pair]
-    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
+    paths = [target for pair in targets for target in pair]
+    twice = next((target for target, count in Counter(paths).items() if count > 1), None)
     if twice:
         raise ConfigError(f"two images would share the output {twice}; give them different names")
     ours = files.seals(out).get("files", {})
-    for target in targets:
+    for target in paths:
         known = ours.get(str(target.relative_to(out)))
         content = files.read_bytes(target)
         if content is None or files.checksum(content) == known:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from hyperlab import seeds
 from hyperlab.data import cards
@@ -103,7 +104,7 @@ def stores(out: str | Path) -> list[TaskStore]:
 
 def _defaults(card: cards.Card) -> dict:
     """The options that a card stands for."""
-    options = {"layout": card.layout, "modality": card.modality, "name": card.name}
+    options: dict[str, Any] = {"layout": card.layout, "modality": card.modality, "name": card.name}
     if card.planes:
         options["planes"] = list(card.planes)
     if card.window:
@@ -115,7 +116,7 @@ class _ListCards(argparse.Action):
     """Prints the cards and ends, as --help does."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for card in map(cards.find, cards.names()):
             labels = ", ".join(card.labels.values())
             texts = (card.licence or "not known", card.url or "not known", card.arrange or "as they come")
@@ -134,7 +135,8 @@ def _summarize(out: str, seconds: float) -> None:
     """What the store holds."""
     heads = ("size", "data set", "modality", "axis", "labels", "examples", "subjects", "train/validation/test",
              "annotators", "labelled", "MB")  # fmt: skip
-    rows, total = [], 0.0
+    rows: list[tuple[str, ...]] = []
+    total = 0.0
     for store in stores(out):
         groups: dict[tuple, list[StoredTask]] = defaultdict(list)
         for name in store:
@@ -145,8 +147,8 @@ def _summarize(out: str, seconds: float) -> None:
             size = _megabytes(tasks)
             total += size
             rows.append((str(store.size), *key, *_described(tasks), f"{size:.1f}"))
-        for name in store.unfinished:
-            print(f"{name} was not finished; run the same command again")
+        for unfinished in store.unfinished:
+            print(f"{unfinished} was not finished; run the same command again")
     _table(heads, rows)
     print(f"{out}: {total:.1f} MB, {seconds:.0f} s")
 

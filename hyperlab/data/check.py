@@ -166,6 +166,7 @@ def _examine_idx(root: Path) -> Findings:
     except DataError as error:
         return Findings([Problem("", str(error), "bring the four files of the set")], f"{root}: IDX files")
     groups, test = source.examples.groups, source.official_test
+    assert test is not None  # MNIST and its kind have an official one
     leaked = ~test & np.isin(groups, groups[test])
     problems = [
         Problem(f"image {place}", f"training image {place} is identical to a test image",

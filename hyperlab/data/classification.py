@@ -47,7 +47,7 @@ def cifar10(root: str | Path, form: str = "auto") -> Source:
         return Source(_examples(*train), cifar.CLASSES, top=255, notes=("Lossless images without a test split.",))
     images = np.concatenate([train.images, test.images])
     labels = np.concatenate([train.labels, test.labels])
-    notes = ()
+    notes: tuple[str, ...] = ()
     if found == "files" or len(train.labels) != 50_000:
         notes = (
             f"{len(train.labels)} training and {len(test.labels)} test images, read from {found}: not comparable with "
@@ -75,10 +75,10 @@ def _idx(inside: str, root: str | Path, classes: tuple[str, ...]) -> Source:
             arrays[part, kind] = array
         images, labels = arrays[part, "images"], arrays[part, "labels"]
         if len(images) != len(labels):
-            raise DataError(f"{path.parent}: {len(images)} {part} images but {len(labels)} {part} labels")
+            raise DataError(f"{folders[0]}: {len(images)} {part} images but {len(labels)} {part} labels")
     train_shape, test_shape = (arrays[part, "images"].shape[1:] for part in ("train", "t10k"))
     if train_shape != test_shape:
-        raise DataError(f"{path.parent}: train images are {train_shape}, t10k images {test_shape}")
+        raise DataError(f"{folders[0]}: train images are {train_shape}, t10k images {test_shape}")
     images = np.concatenate([arrays["train", "images"], arrays["t10k", "images"]])[..., None]
     labels = np.concatenate([arrays["train", "labels"], arrays["t10k", "labels"]])
     official_test = np.arange(len(labels)) >= len(arrays["train", "labels"])

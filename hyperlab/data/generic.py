@@ -160,7 +160,7 @@ def _source(
     for case in cases:
         found, image, mask = case_problems(case, layout.classes)
         problems += found
-        if image is not None and not any(problem.fatal for problem in found):
+        if image is not None and mask is not None and not any(problem.fatal for problem in found):
             if slice_axis is None and _wants_planes(size, mask.values):
                 slice_axis = _through(image)
             pixels, labels, spacing = _planes(_normalized(case.name, image, normalize), mask.values, image, slice_axis)
@@ -198,7 +198,7 @@ def _source(
     )
     whose = f"{len({case.subject for case in cases})} subjects {layout.whose}"
     how = {"resample": "resampled to", "centre": "centred in"}[fit]
-    notes = (
+    notes: tuple[str, ...] = (
         f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split "
         f"({whose}).",
     )

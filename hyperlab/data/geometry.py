@@ -22,7 +22,7 @@ def grid_difference(one: Scan, other: Scan, axes: int) -> str:
     if shapes[0] != shapes[1]:
         return f"shape: {shapes[0]} and {shapes[1]}"
     if one.spacing and other.spacing and not np.allclose(one.spacing, other.spacing, rtol=1e-3):
-        shown = " and ".join(str(tuple(round(step, 4) for step in scan.spacing)) for scan in (one, other))
+        shown = " and ".join(str(tuple(round(step, 4) for step in spacing)) for spacing in (one.spacing, other.spacing))
         return f"spacing: {shown} mm"
     if one.affine is not None and other.affine is not None:
         # how far apart the two headers put the corners of the grid

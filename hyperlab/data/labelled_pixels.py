@@ -41,7 +41,7 @@ def load_segmented(settings: Any, group: str = "data") -> Splits:
     >>> load_segmented(shapes).train.labels.shape
     (4, 16, 16)
     """
-    options = {"size": tuple(settings.size)} if settings.size else {}
+    options: dict[str, Any] = {"size": tuple(settings.size)} if settings.size else {}
     if settings.name == "shapes":
         options |= {"count": settings.count, "difficulty": settings.difficulty}
     options |= folder_options(settings)

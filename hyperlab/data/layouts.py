@@ -101,7 +101,7 @@ def read_case(case: Case) -> tuple[Scan, Scan | None]:
     stack = spaces_volumes(image_spacing)  # a TIFF stack is a volume where three spacings are told
     mask = read_label(case)
     channels = [read_scan(path, case.index, stack) for path in case.images]
-    if mask is not None and all(suffix_of(path) == ".npy" for path in (*case.images, case.label)):
+    if mask is not None and all(path and suffix_of(path) == ".npy" for path in (*case.images, case.label)):
         channels, mask = [_channels_last(scan, mask) for scan in channels], _plane(mask, channels[0])
     axes = channels[0].values.ndim - 1
     for path, scan in zip(case.images[1:], channels[1:], strict=True):

@@ -91,9 +91,9 @@ def read(path: str | Path, normalisation: str = FULL_RANGE) -> Picture:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{path} holds values that are not finite (NaN or infinite); mend the file")
     if normalisation != FULL_RANGE:
-        ends = (_LOW, _HIGH) if normalisation == PERCENTILES else (0, 100)
-        low, high = (float(value) for value in np.percentile(values, ends))
-        return Picture(path.stem, unit_range(values, *ends, joint=True), low, high)
+        least, most = (_LOW, _HIGH) if normalisation == PERCENTILES else (0, 100)
+        low, high = (float(value) for value in np.percentile(values, (least, most)))
+        return Picture(path.stem, unit_range(values, least, most, joint=True), low, high)
     low, high = 0.0, full_range(values, str(path), raster.white)
     return Picture(path.stem, values.astype(np.float32) / np.float32(high), low, high)
 

@@ -69,7 +69,8 @@ def _dirichlet(labels, shuffled, replicas, alpha, rng) -> np.ndarray:
     pools = [list(shuffled[labels[shuffled] == one]) for one in classes]
     size, rows = len(labels) // replicas, []
     for _ in range(replicas):
-        shares, taken = rng.dirichlet(np.full(len(classes), alpha)), []
+        shares = rng.dirichlet(np.full(len(classes), alpha))
+        taken: list[int] = []
         while len(taken) < size:
             left = np.array([len(pool) for pool in pools])
             # a class that ran out passes its share on to the others

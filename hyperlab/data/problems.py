@@ -34,7 +34,7 @@ def scale_problems(masks: Iterable[tuple[Case, Iterable[int]]]) -> list[Problem]
         if len(of_mask) > 1:
             return []  # labels of one map go from small to large
         for kind in of_mask:
-            kinds.setdefault(kind, []).append((case.label.name if case.index is None else case.name, inside))
+            kinds.setdefault(kind, []).append((_mask_name(case) if case.index is None else case.name, inside))
     if len(kinds) < 2:
         return []
     shown = []
@@ -65,7 +65,7 @@ def colour_problems(masks: Iterable[tuple[Case, Colours | None]]) -> list[Proble
             known, where = first.setdefault(label, (colour, case))
             if known != colour:
                 what = (
-                    f"label {label} is drawn in {known} in {where.label.name} and in {colour} in {case.label.name}: "
+                    f"label {label} is drawn in {known} in {_mask_name(where)} and in {colour} in {_mask_name(case)}: "
                     "their palettes differ"
                 )
                 return [Problem("", what, "save all masks with one palette, or as whole numbers without any")]
@@ -113,6 +113,10 @@ def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:
         else:
             rows += [(problem.case, problem) for problem in same]
     return [(printable(who), replace(row, what=printable(row.what), fix=printable(row.fix))) for who, row in rows]
+
+
+def _mask_name(case: Case) -> str:
+    return case.name if case.label is None else case.label.name
 
 
 def _kind(problem: Problem) -> tuple:

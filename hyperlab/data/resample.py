@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal, overload
 
 import numpy as np
 
 from hyperlab.errors import DataError
+
+
+@overload
+def as_size(size: int | Sequence[int], dims: Literal[2]) -> tuple[int, int]: ...
+
+
+@overload
+def as_size(size: int | Sequence[int], dims: int) -> tuple[int, ...]: ...
 
 
 def as_size(size: int | Sequence[int], dims: int) -> tuple[int, ...]:

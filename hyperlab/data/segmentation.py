@@ -129,11 +129,11 @@ def isbi2012_membrane(root: str | Path, size: Size | None = None, tiles: int = 4
                 names.append(f"{path.stem}[{row},{column}]")
                 sections.append(int(path.stem))
     size = masks[0].shape if size is None else as_size(size, 2)
-    sections = np.array(sections)
+    blocks = np.array(sections)
     return Source(
-        _examples(images, masks, size, sections, names, white=255),
+        _examples(images, masks, size, blocks, names, white=255),
         ("cell", "membrane"),
-        sections=sections,
+        sections=blocks,
         scale=scale_of([mask.shape for mask in masks], size),
     )
 
@@ -274,6 +274,7 @@ def _hippocampus(root: str | Path, size: tuple[int, ...]) -> Source:
             image, mask = image[:, :, slice_], mask[:, :, slice_]
         images.append(pad_or_crop(image, size))
         masks.append(pad_or_crop(mask, size))
+        assert scan.spacing is not None  # as of every NIfTI file
         spacing.append(scan.spacing[: len(size)])
     names = [path.name.split(".")[0] for path in paths]
     scans = np.array([(int(name.rpartition("_")[2]) + 1) // 2 for name in names])

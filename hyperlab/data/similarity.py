@@ -33,8 +33,8 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     planes = [grey] if grey.ndim == 2 else [grey.take(n // 2, axis) for axis, n in enumerate(grey.shape)]
     parts = []
     for plane in planes:
-        small = Image.fromarray(plane).resize((_SIDE, _SIDE), Image.Resampling.BOX)
-        small = np.asarray(small, np.float32)
+        resized = Image.fromarray(plane).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+        small = np.asarray(resized, np.float32)
         parts.append((small - gaussian_filter(small, 1)).ravel())
     vector = np.concatenate(parts)
     vector -= vector.mean()

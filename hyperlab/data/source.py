@@ -64,9 +64,10 @@ def cut(
       DataError: the fractions leave a split empty; the splits leak.
     """
     share = source.validation_fraction if validation_fraction is None else validation_fraction
-    examples, notes = source.examples, ()
+    examples = source.examples
+    notes: tuple[str, ...] = ()
     if source.official_test is not None:
-        positions, notes = _around_official_test(source, share, split_seed)
+        positions, notes = _around_official_test(source, source.official_test, share, split_seed)
     elif source.sections is not None:
         positions = _blocks(source.sections, (1 - share - test_fraction, share, test_fraction), split_seed)
         notes = (f"{len(examples) - sum(map(len, positions))} examples between the blocks of sections were left out.",)
@@ -85,14 +86,16 @@ def cut(
     return splits
 
 
-def _around_official_test(source: Source, validation_fraction: float, seed: int):
+def _around_official_test(
+    source: Source, is_test: np.ndarray, validation_fraction: float, seed: int
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """The official test split stays whole, so copies of its images leave the rest."""
-    is_test, groups = source.official_test, source.examples.groups
+    groups = source.examples.groups
     copies = ~is_test & np.isin(groups, groups[is_test])
     rest = np.flatnonzero(~is_test & ~copies)
     shares = (1 - validation_fraction, validation_fraction)
     train, validation = split_by_group(source.examples.strata[rest], groups[rest], shares, seed)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if copies.any():
         notes = (f"{int(copies.sum())} training images {source.copies} were left out.",)
     return [rest[train], rest[validation], np.flatnonzero(is_test)], notes

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,8 @@ class Split:
     def take(self, chosen: np.ndarray) -> "Split":
         """The examples at some positions of this split, as a new split."""
         arrays = {each.name: getattr(self, each.name) for each in fields(self)}
-        return Split(**{name: None if array is None else array[chosen] for name, array in arrays.items()})
+        taken: dict[str, Any] = {name: None if array is None else array[chosen] for name, array in arrays.items()}
+        return Split(**taken)
 
 
 @dataclass(frozen=True, eq=False)

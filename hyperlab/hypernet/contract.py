@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax
+from jaxtyping import PyTree
 
 # How networks ask whether they train; the value is that of evaluation.
 SWITCHES = {
@@ -28,14 +29,14 @@ class Primary(NamedTuple):
         `Primary` itself.
     """
 
-    init: Callable[..., dict]
-    apply: Callable[..., Any]
+    init: Callable[..., dict[str, Any]]
+    apply: Callable[..., PyTree]
     module: Any
     switched: Callable[[bool], "Primary"] | None = None
     network: Callable[[Any], Any] | None = None
 
 
-def switches_of(function: Callable, train: bool) -> dict[str, bool]:
+def switches_of(function: Callable[..., PyTree], train: bool) -> dict[str, bool]:
     """The keyword arguments by which a function is told whether it trains.
 
     >>> def apply(params, x, train=True, deterministic=None): ...
@@ -54,7 +55,7 @@ def is_mutable(mutable: Any, collection: str) -> bool:
     return flax.core.scope.in_filter(mutable, collection)
 
 
-def parameters_of(function: Callable) -> dict[str, inspect.Parameter]:
+def parameters_of(function: Callable[..., PyTree]) -> dict[str, inspect.Parameter]:
     """The parameters of a function by name; none where Python cannot tell."""
     try:
         return dict(inspect.signature(function).parameters)
@@ -62,7 +63,9 @@ def parameters_of(function: Callable) -> dict[str, inspect.Parameter]:
         return {}
 
 
-def bound(function: Callable, given: Mapping[str, Any], names: Sequence[str] | None = None) -> Callable:
+def bound(
+    function: Callable[..., PyTree], given: Mapping[str, Any], names: Sequence[str] | None = None
+) -> Callable[..., Any]:
     """The function with keyword arguments set, where a call does not say otherwise.
 
     Args:
@@ -78,7 +81,7 @@ def bound(function: Callable, given: Mapping[str, Any], names: Sequence[str] | N
         return function
     names = list(parameters_of(function) if names is None else names)
 
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Any:
         said = set(names[: len(args)])
         return function(*args, **({name: value for name, value in given.items() if name not in said} | kwargs))
 

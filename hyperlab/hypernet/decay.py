@@ -7,10 +7,11 @@ receives an extra term while the value of the loss stays what it was.
 import functools
 
 import jax
+from jaxtyping import PyTree
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def decayed(theta, rate: float):
+def decayed(theta: PyTree, rate: float) -> PyTree:
     """The identity, whose gradient gains `rate * theta`: L2 decay of generated parameters.
 
     Args:
@@ -24,11 +25,11 @@ def decayed(theta, rate: float):
     return theta
 
 
-def _forward(theta, rate):
+def _forward(theta: PyTree, rate: float) -> tuple[PyTree, PyTree]:
     return theta, theta
 
 
-def _backward(rate, theta, gradient):
+def _backward(rate: float, theta: PyTree, gradient: PyTree) -> tuple[PyTree]:
     return (jax.tree.map(lambda g, t: g + rate * t, gradient, theta),)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, PyTree
 
 from hyperlab import trees
 from hyperlab.errors import GammaError
@@ -42,11 +43,11 @@ class Diagnosis:
     """
 
     findings: tuple[str, ...]
-    gammas: np.ndarray
-    norms: np.ndarray
-    rms: np.ndarray
-    outputs: np.ndarray
-    gradients: np.ndarray
+    gammas: Float[np.ndarray, " points"]
+    norms: Float[np.ndarray, "seeds points"]
+    rms: Float[np.ndarray, "seeds points"]
+    outputs: Float[np.ndarray, "seeds points"]
+    gradients: Float[np.ndarray, "seeds points"]
 
     @property
     def verdict(self) -> str:
@@ -113,7 +114,7 @@ class Diagnosis:
 def diagnose(
     model: HyperModel,
     gamma_range: tuple[float, float] | None = None,
-    *inputs: Any,
+    *inputs: PyTree,
     seeds: int = 8,
     points: int = 21,
     seed: int = 0,
@@ -158,14 +159,14 @@ def diagnose(
     if not inputs:
         inputs = tuple(_normal(jax.random.fold_in(key, i), x) for i, x in enumerate(concrete(model.example_inputs)))
 
-    def measure(key):
+    def measure(key: jax.Array) -> tuple[jax.Array, ...]:
         primary_key, _ = jax.random.split(jax.random.clone(key))  # as model.init splits it: the same primary
         own = model.primary.init(primary_key, *concrete(model.example_inputs), **model.example_kwargs)
         variables = model.init(key)
         target = jax.tree.map(jnp.square, model.primary.apply(own, *inputs, **kwargs))
         reference = jnp.sqrt(_mean(target))
 
-        def loss(apply):
+        def loss(apply: Any) -> jax.Array:
             # Any smooth loss will do; this one weighs all outputs and is 1/2 for the ordinary primary's scale.
             return 0.5 * _mean(jax.tree.map(jnp.square, apply(*inputs, **kwargs))) / reference**2
 
@@ -205,7 +206,7 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _normal(key: jax.Array, like: Any) -> Any:
-    def draw(path, leaf):
+    def draw(path: Any, leaf: Any) -> Any:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
         return jax.random.normal(jax.random.fold_in(key, len(path)), leaf.shape, leaf.dtype)
@@ -213,6 +214,7 @@ def _normal(key: jax.Array, like: Any) -> Any:
     return jax.tree_util.tree_map_with_path(draw, like)
 
 
-def _mean(tree: Any) -> jax.Array:
+def _mean(tree: PyTree) -> jax.Array:
     leaves = jax.tree.leaves(tree)
-    return sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in leaves) / trees.count(leaves)
+    total: Any = sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in leaves)
+    return total / trees.count(leaves)

@@ -12,12 +12,13 @@ Source: Gonzalez Ortiz, Guttag and Dalca (2023), arXiv 2304.07645, and the optio
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Real
 
 from hyperlab.hypernet.registry import Registry
 
@@ -32,7 +33,7 @@ class Raw:
 
     domain: ClassVar = None
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Real[Array, "*draws d"]:
         return gamma
 
 
@@ -49,7 +50,7 @@ class CosSin:
 
     domain: ClassVar = UNIT
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Float[Array, "*draws 2*d"]:
         angle = gamma * (math.pi / 2)
         return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
@@ -61,7 +62,7 @@ class ZOneMinusZ:
 
     domain: ClassVar = UNIT
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Real[Array, "*draws 2*d"]:
         return jnp.concatenate([gamma, 1 - gamma], axis=-1)
 
 
@@ -72,7 +73,7 @@ class ZZ:
 
     domain: ClassVar = None
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Real[Array, "*draws 2*d"]:
         return jnp.concatenate([gamma, gamma], axis=-1)
 
 
@@ -90,7 +91,7 @@ class Affine:
     slope: float = 1.0
     domain: ClassVar = UNIT
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Real[Array, "*draws d"]:
         return self.offset + self.slope * gamma
 
 
@@ -102,7 +103,7 @@ class Fourier:
     frequencies: int = 4
     domain: ClassVar = UNIT
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Float[Array, "*draws e"]:
         octaves = [gamma * (2.0**k * math.pi / 2) for k in range(self.frequencies)]
         angle = jnp.concatenate(octaves, axis=-1)
         waves = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
@@ -122,7 +123,7 @@ class RandomFourier:
     seed: int = 0
     domain: ClassVar = None
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Float[Array, "*draws e"]:
         # A numpy constant derived from the seed: never trained, identical in every process.
         rows = np.random.default_rng(self.seed).normal(0, self.sigma, (gamma.shape[-1], self.features))
         angle = 2 * math.pi * (gamma @ jnp.asarray(rows, jnp.float32))
@@ -137,7 +138,7 @@ class UnitNorm:
     epsilon: float = 1e-12
     domain: ClassVar = None
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Float[Array, "*draws d"]:
         squared = jnp.sum(jnp.square(gamma), axis=-1, keepdims=True)
         return gamma * jax.lax.rsqrt(squared + self.epsilon)
 
@@ -147,10 +148,10 @@ class UnitNorm:
 class GaussianCdf:
     """The normal distribution function, then (by default) cos|sin: for latents that are drawn from N(0, 1)."""
 
-    encoding: Callable = CosSin()
+    encoding: Callable[..., Any] = CosSin()
     domain: ClassVar = None
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Float[Array, "*draws e"]:
         return self.encoding(jax.scipy.stats.norm.cdf(gamma))
 
 
@@ -164,14 +165,14 @@ class Rescaled:
 
     low: float
     high: float
-    encoding: Callable = CosSin()
+    encoding: Callable[..., Any] = CosSin()
 
     @property
     def domain(self) -> tuple[float, float]:
         """The range that is mapped."""
         return (self.low, self.high)
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Real[Array, "*draws e"]:
         return self.encoding((gamma - self.low) / (self.high - self.low))
 
 
@@ -191,7 +192,7 @@ class OneHot:
         """Valid ids."""
         return (0.0, self.classes - 1.0)
 
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Float[Array, "*draws e"]:
         return jax.nn.one_hot(jnp.asarray(gamma[..., 0], jnp.int32), self.classes)
 
 
@@ -211,6 +212,6 @@ class LearnedEmbedding(nn.Module):
         return (0.0, self.classes - 1.0)
 
     @nn.compact
-    def __call__(self, gamma: jax.Array) -> jax.Array:
+    def __call__(self, gamma: Real[Array, "*draws d"]) -> Float[Array, "*draws e"]:
         table = self.param("table", nn.initializers.normal(1.0), (self.classes, self.features))
         return UnitNorm()(table[jnp.asarray(gamma[..., 0], jnp.int32)])

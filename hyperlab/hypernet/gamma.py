@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Key, PyTree, Real
 
 from hyperlab.errors import GammaError, nearest
 
@@ -30,7 +31,7 @@ class GammaSpec:
     debug: bool = False
 
     @classmethod
-    def of(cls, gamma_dim: int | Mapping[str, int], ranges: Mapping[str, Range], **options) -> "GammaSpec":
+    def of(cls, gamma_dim: int | Mapping[str, int], ranges: Mapping[str, Range], **options: Any) -> "GammaSpec":
         """The spec of `gamma_dim`, an int or `{name: int}`.
 
         Raises:
@@ -38,7 +39,7 @@ class GammaSpec:
             that is not `(low, high)` with `low < high`.
         """
         named = isinstance(gamma_dim, Mapping)
-        dims = dict(gamma_dim) if named else {"": gamma_dim}
+        dims = by_name(gamma_dim)
         if not dims:
             raise GammaError("gamma_dim is empty; expected {name: size} with at least one conditioning input")
         for name, dim in dims.items():
@@ -57,7 +58,7 @@ class GammaSpec:
         """How many numbers condition the network."""
         return sum(dim for _, dim in self.dims)
 
-    def example(self, fraction: float = 0.5) -> Any:
+    def example(self, fraction: float = 0.5) -> PyTree[Float[Array, "..."]]:
         """A gamma at that fraction of each range (0.5 where there is none)."""
         values = {}
         for (name, dim), (_, bounds) in zip(self.dims, self.ranges, strict=True):
@@ -65,7 +66,7 @@ class GammaSpec:
             values[name] = jnp.full((dim,), low + fraction * (high - low), jnp.float32)
         return values[""] if "" in values else values
 
-    def sample(self, key: jax.Array, leading: tuple[int, ...] = ()) -> Any:
+    def sample(self, key: Key[Array, ""], leading: tuple[int, ...] = ()) -> PyTree[Float[Array, "..."]]:
         """Uniform draws within the ranges (within [0, 1] where there is none)."""
         values = {}
         for (name, dim), (_, bounds) in zip(self.dims, self.ranges, strict=True):
@@ -74,7 +75,7 @@ class GammaSpec:
             values[name] = jax.random.uniform(draw, (*leading, dim), jnp.float32, low, high)
         return values[""] if "" in values else values
 
-    def grid(self, points: int, bounds: tuple[float, float] | None = None) -> Any:
+    def grid(self, points: int, bounds: tuple[float, float] | None = None) -> PyTree[Float[Array, "{points} d"]]:
         """`points` gammas along the diagonal of the range, `[points, d]` each."""
         fractions = np.linspace(0, 1, points, dtype=np.float32)[:, None]
         values = {}
@@ -83,7 +84,7 @@ class GammaSpec:
             values[name] = jnp.asarray(low + fractions * (high - low)) * jnp.ones((1, dim), jnp.float32)
         return values[""] if "" in values else values
 
-    def check(self, gamma: Any, leading: tuple[str, ...] = ()) -> Any:
+    def check(self, gamma: PyTree, leading: tuple[str, ...] = ()) -> PyTree[Real[Array, "..."]]:
         """Refuses a gamma of the wrong names, size or range, and returns it as arrays.
 
         Args:
@@ -159,3 +160,8 @@ def _check_values(label: str, bounds: tuple[float, float], values: np.ndarray) -
             f"{label} is {np.min(values):.6g} to {np.max(values):.6g}, outside its range [{low:g}, {high:g}]; "
             "rescale it, or build the model with allow_extrapolation=True to evaluate outside"
         )
+
+
+def by_name(gamma_dim: int | Mapping[str, int]) -> dict[str, int]:
+    """Sizes by the names of the inputs; a single input has the empty name."""
+    return dict(gamma_dim) if isinstance(gamma_dim, Mapping) else {"": gamma_dim}

@@ -5,13 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from hyperlab import trees
 from hyperlab.hypernet.model import HyperModel, Variables
 from hyperlab.hypernet.parametrizations import Additive, Direct
 
 
-def global_norm(tree: Any) -> jax.Array:
+def global_norm(tree: PyTree) -> Float[Array, ""]:
     """The L2 norm over all leaves of a tree, in float32.
 
     >>> float(global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
@@ -21,8 +22,8 @@ def global_norm(tree: Any) -> jax.Array:
 
 
 def loss_and_gradients(
-    model: HyperModel, params: Any, rest: Variables, gamma: Any, loss: Callable[[Callable], jax.Array]
-) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
+    model: HyperModel, params: PyTree, rest: Variables, gamma: PyTree, loss: Callable[[Callable[..., PyTree]], Array]
+) -> tuple[Float[Array, ""], PyTree, dict[str, Float[Array, "..."]]]:
     """The loss and its gradients with respect to the parameters and to the generated theta, in one pass.
 
     Args:
@@ -46,8 +47,8 @@ def loss_and_gradients(
     """
     zeros = {record.path: jnp.zeros(record.shape, record.dtype) for record in model.spec}
 
-    def objective(params, offset):
-        def apply(*inputs, **kwargs):
+    def objective(params: PyTree, offset: PyTree) -> jax.Array:
+        def apply(*inputs: PyTree, **kwargs: Any) -> PyTree:
             return model.apply({"params": params, **rest}, gamma, *inputs, offset=offset, **kwargs)
 
         return loss(apply)
@@ -58,8 +59,8 @@ def loss_and_gradients(
 
 
 def omega_norm(
-    model: HyperModel, variables: Variables, gamma: Any, of_params: Any, of_theta: dict[str, jax.Array]
-) -> jax.Array:
+    model: HyperModel, variables: Variables, gamma: PyTree, of_params: PyTree, of_theta: dict[str, Float[Array, "..."]]
+) -> Float[Array, ""]:
     """The norm of the gradient with respect to omega: all of `hypernet` and `theta0`.
 
     The gradient of a dense head at one gamma is the outer product of its features and the gradient of theta, so

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
 
 from hyperlab.hypernet.initializers import HeadContext, Scheme
 from hyperlab.hypernet.registry import Registry
@@ -39,14 +40,14 @@ class Target:
     scheme: Scheme
     gain: float
     bias: str | None
-    own: Mapping[str, jax.Array]
+    own: Mapping[str, Shaped[Array, "..."]]
 
-    def rows_std(self, features: jax.Array) -> dict[str, jax.Array]:
+    def rows_std(self, features: Float[Array, "... width"]) -> dict[str, Float[Array, ""]]:
         """Standard deviation of the head rows of each tensor under the scheme."""
         context = HeadContext(self.spec, features.shape[-1], self.gain, features, self.own)
         return self.scheme.head_std(context)
 
-    def add_bias(self, module: nn.Module, flat: jax.Array) -> jax.Array:
+    def add_bias(self, module: nn.Module, flat: Float[Array, "... packed_size"]) -> Float[Array, "... packed_size"]:
         """Adds the bias `[packed_size]`, a parameter of `module`, where the target asks for one."""
         if self.bias is None:
             return flat
@@ -72,8 +73,8 @@ class DenseHead(nn.Module):
         return width * spec.packed_size
 
     @nn.compact
-    def __call__(self, features: jax.Array, target: Target) -> dict[str, jax.Array]:
-        def start(key):
+    def __call__(self, features: Float[Array, "*draws width"], target: Target) -> dict[str, Float[Array, "..."]]:
+        def start(key: jax.Array) -> jax.Array:
             columns = _columns(target.spec, target.rows_std(features))
             return target.scheme.draw(key, (features.shape[-1], target.spec.packed_size)) * columns
 
@@ -107,7 +108,7 @@ class ChunkedHead(nn.Module):
         return self.chunks(spec) * self.embedding + hidden + self.width * self.chunk
 
     @nn.compact
-    def __call__(self, features: jax.Array, target: Target) -> dict[str, jax.Array]:
+    def __call__(self, features: Float[Array, "*draws width"], target: Target) -> dict[str, Float[Array, "..."]]:
         spec = target.spec
         kaiming = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
         table = self.param("embeddings", nn.initializers.normal(1.0), (self.chunks(spec), self.embedding))
@@ -116,7 +117,7 @@ class ChunkedHead(nn.Module):
         shift = nn.Dense(self.width, kernel_init=kaiming, name="from_embedding")(table)
         joint = nn.leaky_relu(hidden[..., None, :] + _align(shift, hidden[..., None, :]))
 
-        def start(key):
+        def start(key: jax.Array) -> jax.Array:
             # Tensors share the columns, so the size-weighted mean of their variances is what can be met.
             std = target.rows_std(features)
             variance = sum(jnp.square(std[r.path]) * r.size for r in spec) / spec.size
@@ -161,11 +162,11 @@ class LowRankHead(nn.Module):
         return width * self.factors(spec).packed_size
 
     @nn.compact
-    def __call__(self, features: jax.Array, target: Target) -> dict[str, jax.Array]:
+    def __call__(self, features: Float[Array, "*draws width"], target: Target) -> dict[str, Float[Array, "..."]]:
         spec, factors = target.spec, self.factors(target.spec)
         gains = {record.path for record in spec if record.role == "scale"}
 
-        def start(key):
+        def start(key: jax.Array) -> jax.Array:
             std, norm = target.rows_std(features), jnp.sqrt(_squared_norm(features))
             made = {record.path for record in factors} - {record.path for record in spec}
             for record in spec:  # Var(A B) = rank Var(A) Var(B), where Var(A) = norm^2 x variance of its rows

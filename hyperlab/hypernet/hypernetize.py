@@ -17,12 +17,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import ConfigError, GammaError, PatternError
 from hyperlab.hypernet.encodings import ENCODINGS
-from hyperlab.hypernet.gamma import GammaSpec, Range
+from hyperlab.hypernet.gamma import GammaSpec, Range, by_name
 from hyperlab.hypernet.layout import Layout
 from hyperlab.hypernet.model import HyperModel, concrete
 from hyperlab.hypernet.network import HyperNetwork
@@ -35,7 +36,7 @@ _AUTO = object()
 
 def hypernetize(
     primary: Any,
-    *example_inputs: Any,
+    *example_inputs: PyTree,
     gamma_dim: int | Mapping[str, int] = 1,
     select: str | Sequence[str] = "**",
     encoding: Any = "cos_sin",
@@ -115,11 +116,11 @@ def hypernetize(
     decided = roles_of.of(params, primary.module, *concrete(example_inputs), roles=roles, **example_kwargs)
     spec = ParamSpec.of(params, chosen, decided)
 
-    named = isinstance(gamma_dim, Mapping)
+    named, dims = isinstance(gamma_dim, Mapping), by_name(gamma_dim)
     per_input = dict(encoding) if isinstance(encoding, Mapping) else None
-    if per_input is not None and (not named or set(per_input) != set(gamma_dim)):
+    if per_input is not None and (not named or set(per_input) != set(dims)):
         raise GammaError(f"encodings are named {sorted(per_input)}, conditioning inputs {gamma_dim}")
-    ranges = _ranges(gamma_dim if named else {"": gamma_dim}, per_input, encoding, gamma_range)
+    ranges = _ranges(dims, per_input, encoding, gamma_range)
     parametrization = PARAMETRIZATIONS.get(parametrization)
     if head_bias is None and initializer == "bias_hyperinit" and not parametrization.uses_theta0:
         head_bias = "own"
@@ -155,7 +156,7 @@ def _shapes(primary: Primary, inputs: Sequence[Any], kwargs: Mapping[str, Any]) 
     """The layout of the primary's parameters and the shape of each by path, without computing anything."""
     found = []
 
-    def init(key):
+    def init(key: jax.Array) -> PyTree:
         params = primary.init(key, *concrete(inputs), **kwargs).get("params", {})
         found.append(Layout.of(params))
         return found[-1].read(params)
@@ -212,7 +213,9 @@ def _kind(layout: Layout, shapes: Mapping[str, Any], path: str) -> str:
     return f"{shapes[path].dtype} {tuple(shapes[path].shape)}"
 
 
-def _ranges(dims: Mapping[str, int], per_input, encoding, gamma_range) -> dict[str, Range]:
+def _ranges(
+    dims: Mapping[str, int], per_input: dict[str, Any] | None, encoding: Any, gamma_range: Any
+) -> dict[str, Range]:
     if gamma_range is _AUTO:
         return {name: ENCODINGS.get(per_input[name] if per_input else encoding).domain for name in dims}
     return dict(gamma_range) if isinstance(gamma_range, Mapping) else dict.fromkeys(dims, gamma_range)

@@ -9,14 +9,17 @@ produce it. Biases of the hidden layers start at zero in every scheme.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Shaped
 
 from hyperlab.hypernet.registry import Registry
 from hyperlab.hypernet.spec import ParamSpec, Record
 
 INITIALIZERS = Registry("initializer")
+Fan = Literal["fan_in", "fan_out", "fan_avg"]
 
 # Gains of the nonlinearities as the published code has them: GELU and SiLU count as leaky ReLU.
 GAINS = {"identity": 1.0, "tanh": 5.0 / 3.0, "elu": math.sqrt(2)}
@@ -42,10 +45,10 @@ class HeadContext:
     spec: ParamSpec
     width: int
     gain: float
-    features: jax.Array
-    own: Mapping[str, jax.Array]
+    features: Float[Array, "... width"]
+    own: Mapping[str, Shaped[Array, "..."]]
 
-    def own_variance(self, record: Record) -> jax.Array:
+    def own_variance(self, record: Record) -> Float[Array, ""]:
         """Mean square of the tensor in the primary's own initialisation."""
         # `own` is empty when Linen retraces the initialiser to check shapes; the value is not used then.
         own = self.own.get(record.path, jnp.ones(()))
@@ -63,18 +66,18 @@ class Scheme:
       uniform: draw from a uniform distribution of that variance instead of a normal one.
     """
 
-    hidden: tuple[str, float | None]
-    head: Callable[[Record, HeadContext], jax.Array | float]
+    hidden: tuple[Fan, float | None]
+    head: Callable[[Record, HeadContext], Array | float]
     uniform: bool = False
 
-    def hidden_kernel(self, activation: str) -> Callable:
+    def hidden_kernel(self, activation: str) -> Callable[..., Array]:
         """The initialiser of hidden kernels `[in, out]`."""
         mode, numerator = self.hidden
         numerator = gain(activation) ** 2 if numerator is None else numerator
-        distribution = "uniform" if self.uniform else "normal"
+        distribution: Literal["uniform", "normal"] = "uniform" if self.uniform else "normal"
         return jax.nn.initializers.variance_scaling(numerator, mode, distribution)
 
-    def head_std(self, context: HeadContext) -> dict[str, jax.Array]:
+    def head_std(self, context: HeadContext) -> dict[str, Float[Array, ""]]:
         """Standard deviation of the head rows of each tensor, by path.
 
         Rows that generate a normalisation scale start at zero, so that the scale itself starts at 1.
@@ -84,7 +87,7 @@ class Scheme:
             for record in context.spec
         }
 
-    def draw(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    def draw(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
         """Numbers of zero mean and unit variance."""
         if self.uniform:
             return jax.random.uniform(key, shape, minval=-math.sqrt(3), maxval=math.sqrt(3))
@@ -198,7 +201,7 @@ def scale_matched() -> Scheme:
     not the scale that training starts from.
     """
 
-    def head(record: Record, context: HeadContext):
+    def head(record: Record, context: HeadContext) -> Any:
         squared = jnp.sum(jnp.square(context.features), axis=-1).mean()
         return context.own_variance(record) / jnp.maximum(squared, 1e-12)
 

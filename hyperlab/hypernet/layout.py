@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jaxtyping import PyTree
 
 from hyperlab import trees
 
@@ -39,7 +40,7 @@ class Layout:
     fixed: dict[str, Any]
 
     @classmethod
-    def of(cls, tree: Any) -> "Layout":
+    def of(cls, tree: PyTree) -> "Layout":
         """The layout of a tree of arrays (or their shapes) and whatever else `init` put there.
 
         Raises:
@@ -56,7 +57,7 @@ class Layout:
         }
         return cls(structure, keys, paths, fixed)
 
-    def read(self, tree: Any) -> dict[str, Any]:
+    def read(self, tree: PyTree) -> dict[str, Any]:
         """The parameters of a tree of this layout, or of a part of one, by path; an unknown leaf has its own."""
         known = dict(zip(self.keys, self.paths, strict=True))
         leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -66,13 +67,13 @@ class Layout:
             by_path[known.get(keys, "/".join(keys))] = leaf
         return {path: leaf for path, leaf in by_path.items() if path not in self.fixed}
 
-    def part(self, leaves: Mapping[str, Any]) -> dict:
+    def part(self, leaves: Mapping[str, Any]) -> dict[str, Any]:
         """Some leaves by path as nested dicts: by the keys of each, so that a slash inside a key stays there."""
         return trees.nest_keys(
             {keys: leaves[path] for keys, path in zip(self.keys, self.paths, strict=True) if path in leaves}
         )
 
-    def build(self, leaves: Mapping[str, Any]) -> Any:
+    def build(self, leaves: Mapping[str, Any]) -> PyTree:
         """The tree as the primary has it, of all its parameters by path."""
         given = {**self.fixed, **leaves}
         return jax.tree.unflatten(self.structure, [given[path] for path in self.paths])
@@ -84,7 +85,7 @@ def is_equinox(value: Any) -> bool:
     return any(c.__name__ == "Module" and c.__module__.split(".")[0] == "equinox" for c in classes)
 
 
-def _equinox_leaves(tree: Any) -> set[int]:
+def _equinox_leaves(tree: PyTree) -> set[int]:
     """Numbers of the leaves that are inside of an Equinox module."""
     found, index = set(), 0
     for node in jax.tree.leaves(tree, is_leaf=is_equinox):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import DenyList
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from hyperlab import trees
 from hyperlab.errors import GammaError, ParameterTreeError
@@ -26,7 +27,7 @@ from hyperlab.hypernet.spec import ParamSpec
 Variables = dict[str, Any]
 
 
-def concrete(inputs: Sequence[Any]) -> list[Any]:
+def concrete(inputs: Sequence[PyTree]) -> list[PyTree]:
     """Arrays of dtypes that JAX computes in; zeros in place of `jax.ShapeDtypeStruct`.
 
     >>> [x.dtype.name for x in concrete([np.zeros(2), jax.ShapeDtypeStruct((2,), float)])]
@@ -67,8 +68,8 @@ class HyperModel:
     network: HyperNetwork
     parametrization: Parametrization
     gamma: GammaSpec
-    example_inputs: tuple
-    example_kwargs: dict
+    example_inputs: tuple[Any, ...]
+    example_kwargs: dict[str, Any]
     tied: dict[str, str]
     layout: Layout
     generated_weight_decay: float = 0.0
@@ -90,7 +91,7 @@ class HyperModel:
 
     # -- parameters ------------------------------------------------------------------------------------------
 
-    def init(self, key: jax.Array, pretrained: Any = None) -> Variables:
+    def init(self, key: Key[Array, ""], pretrained: PyTree = None) -> Variables:
         """Fresh variables.
 
         Args:
@@ -156,16 +157,16 @@ class HyperModel:
 
     # -- theta -----------------------------------------------------------------------------------------------
 
-    def delta(self, variables: Variables, gamma: Any, mutable: Any = False) -> Any:
+    def delta(self, variables: Variables, gamma: PyTree, mutable: Any = False) -> Any:
         """What the hypernetwork contributes: `{path: [..., *shape]}` in float32, before theta0 is added."""
         self._check(variables)
         own_state = {
             name.removeprefix("hypernet_"): tree for name, tree in variables.items() if name.startswith("hypernet_")
         }
         given = {"params": variables["params"]["hypernet"], **own_state}
-        updated: dict = {}
+        updated: dict[str, Any] = {}
 
-        def network(value):
+        def network(value: jax.Array) -> Any:
             if not mutable:
                 return self.network.apply(given, value)
             tensors, state = self.network.apply(given, value, mutable=mutable)
@@ -175,7 +176,7 @@ class HyperModel:
         tensors = self.parametrization.delta(network, gamma)
         return (tensors, updated) if mutable else tensors
 
-    def theta(self, variables: Variables, delta: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def theta(self, variables: Variables, delta: dict[str, Float[Array, "..."]]) -> dict[str, Shaped[Array, "..."]]:
         """The generated leaves by path from their delta, cast to the primary's own dtypes."""
         params = variables["params"]
         theta0, extra = self.layout.read(params.get("theta0", {})), params.get("parametrization", {})
@@ -186,7 +187,7 @@ class HyperModel:
             theta = decayed(theta, self.generated_weight_decay)
         return {record.path: theta[record.path].astype(record.dtype) for record in self.spec}
 
-    def assemble(self, variables: Variables, theta: dict[str, jax.Array]) -> Variables:
+    def assemble(self, variables: Variables, theta: dict[str, Shaped[Array, "..."]]) -> Variables:
         """The primary's own variables around generated leaves without leading axes, in the primary's own structure."""
         leaves = theta | self.layout.read(variables["params"].get("primary", {}))
         leaves |= {path: leaves[source] for path, source in self.tied.items()}
@@ -195,7 +196,7 @@ class HyperModel:
         }
         return {"params": self.layout.build(leaves), **state}
 
-    def generate(self, variables: Variables, gamma: Any) -> Variables:
+    def generate(self, variables: Variables, gamma: PyTree) -> Variables:
         """The primary's own variables at one gamma `[d]`, in its own structure: save them, prune them, export them.
 
         What `init` gave beside arrays (the functions of an Equinox module) is in them again; `jax.jit` of this call
@@ -209,7 +210,7 @@ class HyperModel:
         zeros = {record.path: jnp.zeros(record.shape) for record in self.spec}
         return self.assemble(variables, self.theta(variables, zeros))
 
-    def freeze(self, variables: Variables, gamma: Any, *, train: bool = False) -> tuple[Any, Variables]:
+    def freeze(self, variables: Variables, gamma: PyTree, *, train: bool = False) -> tuple[Any, Variables]:
         """The ordinary network at one gamma; the hypernetwork is gone.
 
         Args:
@@ -251,11 +252,11 @@ class HyperModel:
     def apply(
         self,
         variables: Variables,
-        gamma: Any,
-        *inputs: Any,
+        gamma: PyTree,
+        *inputs: PyTree,
         rngs: Mapping[str, jax.Array] | None = None,
         mutable: Any = False,
-        offset: dict[str, jax.Array] | None = None,
+        offset: dict[str, Float[Array, "..."]] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Applies the primary with one theta for the whole batch.
@@ -286,8 +287,8 @@ class HyperModel:
     def apply_per_sample(
         self,
         variables: Variables,
-        gammas: Any,
-        *inputs: Any,
+        gammas: PyTree,
+        *inputs: PyTree,
         rngs: Mapping[str, jax.Array] | None = None,
         mutable: Any = False,
         **kwargs: Any,
@@ -327,7 +328,7 @@ class HyperModel:
         streams = jax.tree.map(lambda key: jax.random.split(key, batch), nnx_modules.streams_of(rngs))
         options = {"mutable": self._primary_mutable(mutable)}
 
-        def one(theta, streams, arrays):
+        def one(theta: PyTree, streams: Any, arrays: Any) -> Any:
             own = {index: array[None] for index, array in arrays.items()}
             sample = jax.tree.unflatten(structure, [own.get(index, leaf) for index, leaf in enumerate(leaves)])
             given = _given({"rngs": streams, **options})

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.hypernet.encodings import ENCODINGS
@@ -13,7 +15,7 @@ from hyperlab.hypernet.heads import HEADS, Target
 from hyperlab.hypernet.initializers import INITIALIZERS, gain
 from hyperlab.hypernet.spec import ParamSpec
 
-ACTIVATIONS: dict[str, Callable] = {
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": nn.leaky_relu,
     "relu": nn.relu,
     "gelu": nn.gelu,
@@ -63,7 +65,7 @@ class HyperNetwork(nn.Module):
     """
 
     spec: ParamSpec
-    encoding: str | Callable | tuple = "cos_sin"
+    encoding: str | Callable[..., Any] | tuple[Any, ...] = "cos_sin"
     hidden: tuple[int, ...] = (16, 64, 128)
     activation: str = "leaky_relu"
     initializer: str | object = "fan_out"
@@ -73,7 +75,7 @@ class HyperNetwork(nn.Module):
     scale_by_dimension: bool = False
 
     @nn.compact
-    def __call__(self, gamma, own: Mapping[str, jax.Array] | None = None) -> dict[str, jax.Array]:
+    def __call__(self, gamma: PyTree, own: Mapping[str, Array] | None = None) -> dict[str, Float[Array, "..."]]:
         activate = self._checked(self.activation, ACTIVATIONS, "activation")
         if self.normalization is not None:
             self._checked(self.normalization, dict.fromkeys(NORMALIZATIONS), "normalization")
@@ -94,7 +96,7 @@ class HyperNetwork(nn.Module):
             tensors = self._normalize_output(tensors, own or {})
         return tensors
 
-    def encode(self, gamma) -> jax.Array:
+    def encode(self, gamma: PyTree) -> Float[Array, "*draws e"]:
         """The encoded input `[..., e]`, in float32."""
         if isinstance(gamma, Mapping):
             parts = [jnp.asarray(gamma[name], jnp.float32) for name in sorted(gamma)]
@@ -109,12 +111,12 @@ class HyperNetwork(nn.Module):
             x = ENCODINGS.get(self.encoding)(jnp.concatenate(parts, axis=-1))
         return x / jnp.sqrt(jnp.float32(dimension)) if self.scale_by_dimension else x
 
-    def _checked(self, name: str, table: Mapping, kind: str):
+    def _checked(self, name: str, table: Mapping[str, Any], kind: str) -> Any:
         if name not in table:
             raise ConfigError(f"unknown {kind} {name!r}; {nearest(name, table)}")
         return table[name]
 
-    def _dense(self, x: jax.Array, width: int, kernel_init: Callable, name: str) -> jax.Array:
+    def _dense(self, x: jax.Array, width: int, kernel_init: Callable[..., PyTree], name: str) -> jax.Array:
         layer = nn.Dense(width, kernel_init=kernel_init, name=name)
         if self.normalization == "weight_norm":
             return nn.WeightNorm(layer, variable_filter={"kernel"}, name=f"{name}_weight_norm")(x)
@@ -129,7 +131,7 @@ class HyperNetwork(nn.Module):
             return nn.RMSNorm(epsilon=1e-5, name=f"norm_{index}")(x)
         return nn.LayerNorm(epsilon=1e-5, name=f"norm_{index}")(x)
 
-    def _normalize_output(self, tensors: dict, own: Mapping[str, jax.Array]) -> dict:
+    def _normalize_output(self, tensors: dict[str, Any], own: Mapping[str, jax.Array]) -> dict[str, Any]:
         normalized = {}
         dotted = Counter(record.path.replace("/", ".") for record in self.spec)
         for record in self.spec:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError, ParameterTreeError
@@ -19,14 +20,16 @@ from hyperlab.hypernet.contract import Primary, bound, is_mutable, parameters_of
 from hyperlab.roles.owners import nnx_factory
 
 
-def nnx():
+def nnx() -> Any:
     """`flax.nnx`: a slow import that most users do not need."""
     from flax import nnx
 
     return nnx
 
 
-def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Primary] | None = None) -> Primary:
+def from_nnx(
+    factory: Callable[..., Any], train: bool | None = None, modes: dict[bool, Primary] | None = None
+) -> Primary:
     """A `Primary` from a factory `rngs -> flax.nnx.Module`; see `as_primary`.
 
     Args:
@@ -36,7 +39,7 @@ def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Pri
     """
     modes, factory = {} if modes is None else modes, nnx_factory(factory)
 
-    def build(key):
+    def build(key: Any) -> Any:
         params_key, dropout_key = jax.random.split(key)
         default = jax.random.fold_in(key, 2)
         module = factory(nnx().Rngs(default, params=params_key, dropout=dropout_key))
@@ -47,15 +50,15 @@ def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Pri
             module.train() if train else module.eval()
         return module
 
-    def init(key, *inputs, **kwargs):
+    def init(key: jax.Array, *inputs: PyTree, **kwargs: Any) -> dict[str, Any]:
         return _collections(build(key))
 
-    def merged(variables):
+    def merged(variables: PyTree) -> Any:
         # The graph is rebuilt from an abstract module: no parameter is drawn here. It is split inside of the trace,
         # since arrays that are no variables are leaves there, and parts of the graph once they are shapes.
         graphs = []
 
-        def split(key):
+        def split(key: jax.Array) -> Any:
             graph, *states = _split(build(key))
             graphs.append(graph)
             return states
@@ -64,7 +67,7 @@ def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Pri
         params, rest = _filled(params, variables["params"]), _filled(rest, variables.get("batch_stats", {}))
         return nnx().merge(graph, params, _still(streams), rest)
 
-    def apply(variables, *inputs, rngs=None, mutable=False, **kwargs):
+    def apply(variables: PyTree, *inputs: PyTree, rngs: Any = None, mutable: Any = False, **kwargs: Any) -> Any:
         module = merged(variables)
         _reseed(module, rngs)
         if rngs is not None and "rngs" in parameters_of(module.__call__):  # streams of its own for each call
@@ -77,7 +80,7 @@ def from_nnx(factory: Callable, train: bool | None = None, modes: dict[bool, Pri
         names = [name for name in updated if name != "params" and is_mutable(mutable, name)]
         return outputs, {name: updated[name] for name in names}
 
-    def network(variables):
+    def network(variables: PyTree) -> Any:
         module = merged(variables)
         if not hasattr(module, "apply"):
             module.apply = apply  # a module of NNX has none of its own: `network.apply(theta, x)` as for all others
@@ -103,12 +106,12 @@ def _split(module: Any) -> tuple[Any, Any, Any, Any]:
     return nnx().split(module, nnx().Param, nnx().RngState, ...)
 
 
-def _collections(module: Any) -> dict:
+def _collections(module: Any) -> dict[str, Any]:
     _, params, _, rest = _split(module)
     return {"params": _pure(params)} | ({"batch_stats": _pure(rest)} if rest else {})
 
 
-def _leaves(state: Any) -> list[tuple[tuple, Any, list[trees.Keys], Any]]:
+def _leaves(state: Any) -> list[tuple[tuple[Any, ...], Any, list[trees.Keys], Any]]:
     """Each variable of a state: its place, itself, the string keys of its leaves, and its value."""
     found = []
     for place, variable in nnx().to_flat_state(state):
@@ -119,7 +122,7 @@ def _leaves(state: Any) -> list[tuple[tuple, Any, list[trees.Keys], Any]]:
     return found
 
 
-def _pure(state: Any) -> dict:
+def _pure(state: Any) -> dict[str, Any]:
     """An NNX state as nested dicts with string keys."""
     return trees.nest_keys(
         {
@@ -130,7 +133,7 @@ def _pure(state: Any) -> dict:
     )
 
 
-def _filled(state: Any, values: Mapping) -> Any:
+def _filled(state: Any, values: Mapping[str, Any]) -> Any:
     """The state with other values, which have the structure that `_pure` gives."""
     given = {trees.keys_of(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(values)[0]}
     leaves = _leaves(state)
@@ -146,7 +149,7 @@ def _filled(state: Any, values: Mapping) -> Any:
 def _still(streams: Any) -> Any:
     """Fixed random streams, as for evaluation; stacked ones (of layers that are scanned) keep their shape."""
 
-    def fixed(leaf):
+    def fixed(leaf: Any) -> Any:
         if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jnp.zeros(leaf.shape, leaf.dtype)
         key = jnp.zeros((), leaf.dtype)

@@ -9,7 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 from flax.core import FrozenDict
+from jaxtyping import PyTree
 
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet.contract import Primary, bound, is_mutable, parameters_of, switches_of
@@ -31,7 +33,7 @@ class Convention(NamedTuple):
     before: bool
 
 
-def convention_of(init: Callable, apply: Callable) -> Convention:
+def convention_of(init: Callable[..., PyTree], apply: Callable[..., PyTree]) -> Convention:
     """The convention of a pair, from who made it and from its signature.
 
     >>> convention_of(lambda key, x: ..., lambda params, rng, x: ...)
@@ -57,7 +59,7 @@ def convention_of(init: Callable, apply: Callable) -> Convention:
     return Convention(False, None, False)
 
 
-def _required(function: Callable) -> int:
+def _required(function: Callable[..., PyTree]) -> int:
     """How many arguments a function needs; 0 where it takes any number."""
     parameters = parameters_of(function).values()
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
@@ -65,7 +67,9 @@ def _required(function: Callable) -> int:
     return sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
-def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, kind: list[Any] | None = None) -> Primary:
+def from_pair(
+    pair: tuple[Callable[..., Any], Callable[..., Any]], train: bool | None = None, kind: list[Any] | None = None
+) -> Primary:
     """A `Primary` from a pair; see `as_primary`.
 
     Args:
@@ -80,7 +84,7 @@ def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, kind: 
     given = {} if train is None else switches_of(apply, train)
     names = ["variables", *list(parameters_of(apply))[1 + convention.state + convention.before :]]
 
-    def wrapped_init(key, *inputs, **kwargs):
+    def wrapped_init(key: jax.Array, *inputs: PyTree, **kwargs: Any) -> dict[str, Any]:
         variables = init(key, *inputs, **kwargs)
         if convention.state:
             params, state = variables
@@ -89,12 +93,12 @@ def from_pair(pair: tuple[Callable, Callable], train: bool | None = None, kind: 
         kind[:] = [type(variables) if whole else None]
         return dict(variables) if whole else {"params": variables}
 
-    def as_given(variables):
+    def as_given(variables: PyTree) -> Any:
         if convention.state or kind[0] is None:
             return variables["params"]
         return kind[0](variables) if kind[0] in (FrozenDict, OrderedDict) else variables
 
-    def called(variables, *inputs, rngs=None, mutable=False, **kwargs):
+    def called(variables: PyTree, *inputs: PyTree, rngs: Any = None, mutable: Any = False, **kwargs: Any) -> Any:
         before = []
         if convention.state:
             before.append(variables["state"])
@@ -142,7 +146,7 @@ def _with_state(result: Any, mutable: Any) -> Any:
     return outputs, ({"state": state} if is_mutable(mutable, "state") else {})
 
 
-def _taken(apply: Callable, name: str, value: Any) -> Any:
+def _taken(apply: Callable[..., PyTree], name: str, value: Any) -> Any:
     """A keyword argument for a pair's `apply`, if it has one of this name."""
     parameters = parameters_of(apply)
     open_ended = not parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
@@ -155,7 +159,7 @@ def _taken(apply: Callable, name: str, value: Any) -> Any:
     return value
 
 
-def _drawing(apply: Callable, rngs: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+def _drawing(apply: Callable[..., PyTree], rngs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Calls a pair's `apply`; one that asks for a key which it was not given is told how to get it."""
     try:
         return apply(*args, **kwargs)

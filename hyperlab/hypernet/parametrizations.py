@@ -11,10 +11,11 @@ the centred one follows Delta-STN (Bae and Grosse 2020, arXiv 2010.13514).
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
 
 from hyperlab.hypernet.registry import Registry
 from hyperlab.hypernet.spec import ParamSpec
@@ -29,15 +30,15 @@ class Parametrization:
     uses_theta0: ClassVar[bool] = True
     per_tensor: ClassVar[bool] = False  # `init` gives one value for each generated tensor, by its path
 
-    def init(self, spec: ParamSpec) -> dict[str, jax.Array]:
+    def init(self, spec: ParamSpec) -> dict[str, Float[Array, "..."]]:
         """Parameters of the parametrisation itself; most have none."""
         return {}
 
-    def delta(self, network: Callable[[jax.Array], Tensors], gamma: jax.Array) -> Tensors:
+    def delta(self, network: Callable[[Array], Tensors], gamma: PyTree) -> Tensors:
         """Delta(gamma): what the hypernetwork contributes."""
         return network(gamma)
 
-    def __call__(self, theta0: Tensors, delta: Tensors, params: dict, spec: ParamSpec) -> Tensors:
+    def __call__(self, theta0: Tensors, delta: Tensors, params: dict[str, Any], spec: ParamSpec) -> Tensors:
         """theta in float32. `delta` may carry leading axes that `theta0` lacks."""
         return _add(theta0, delta)
 
@@ -57,7 +58,7 @@ class Direct(Parametrization):
 
     uses_theta0: ClassVar[bool] = False
 
-    def __call__(self, theta0, delta, params, spec):
+    def __call__(self, theta0: Tensors, delta: Tensors, params: dict[str, Any], spec: ParamSpec) -> Tensors:
         scales = {record.path for record in spec if record.role == "scale"}
         return {path: tensor + 1 if path in scales else tensor for path, tensor in delta.items()}
 
@@ -78,12 +79,12 @@ class Scaled(Parametrization):
     scale: float = 0.1
     learned: bool = False
 
-    def init(self, spec):
+    def init(self, spec: ParamSpec) -> dict[str, Float[Array, "..."]]:
         if not self.learned:
             return {}
         return {record.path: jnp.float32(self.scale) for record in spec}
 
-    def __call__(self, theta0, delta, params, spec):
+    def __call__(self, theta0: Tensors, delta: Tensors, params: dict[str, Any], spec: ParamSpec) -> Tensors:
         scale = params if self.learned else dict.fromkeys(delta, self.scale)
         return _add(theta0, {path: scale[path] * tensor for path, tensor in delta.items()})
 
@@ -93,7 +94,7 @@ class Scaled(Parametrization):
 class Multiplicative(Parametrization):
     """theta = theta0 (1 + Delta); a theta0 of exactly zero still learns, since its gradient is 1 + Delta."""
 
-    def __call__(self, theta0, delta, params, spec):
+    def __call__(self, theta0: Tensors, delta: Tensors, params: dict[str, Any], spec: ParamSpec) -> Tensors:
         return {path: _lift(theta0[path], tensor) * (1 + tensor) for path, tensor in delta.items()}
 
 
@@ -104,7 +105,7 @@ class Centred(Parametrization):
 
     centre: float = 0.5
 
-    def delta(self, network, gamma):
+    def delta(self, network: Callable[[Array], Tensors], gamma: PyTree) -> Tensors:
         tensors = network(gamma)
         # One centre, without leading axes: its tensors are broadcast against a batch of gamma.
         at_centre = network(jax.tree.map(lambda g: jnp.full(g.shape[-1:], self.centre, g.dtype), gamma))

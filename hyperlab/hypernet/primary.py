@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError
@@ -69,7 +70,7 @@ def start_keys(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     return own, other
 
 
-def own_start(primary: Any, key: jax.Array, *inputs: Any, **kwargs: Any) -> Any:
+def own_start(primary: Any, key: jax.Array, *inputs: PyTree, **kwargs: Any) -> Any:
     """The variables that a primary starts from under the key of a run, with a hypernetwork or without.
 
     `HyperModel.init` starts theta0 and the ordinary leaves from the same ones, so arms that share a key share them.
@@ -98,14 +99,14 @@ def own_start(primary: Any, key: jax.Array, *inputs: Any, **kwargs: Any) -> Any:
     return as_primary(primary).init(own, *inputs, **kwargs)
 
 
-def tied_paths(primary: Primary, *inputs: Any, **kwargs: Any) -> dict[str, str]:
+def tied_paths(primary: Primary, *inputs: PyTree, **kwargs: Any) -> dict[str, str]:
     """Leaves that are one and the same array: `{later path: first path}`.
 
     Found in the trace of `init`, without computing anything: tied leaves are the same traced value.
     """
     tied: dict[str, str] = {}
 
-    def init(key):
+    def init(key: jax.Array) -> int:
         leaves = trees.flatten(primary.init(key, *inputs, **kwargs).get("params", {}))
         first: dict[int, str] = {}
         for path, leaf in leaves.items():
@@ -120,7 +121,7 @@ def tied_paths(primary: Primary, *inputs: Any, **kwargs: Any) -> dict[str, str]:
 
 
 def _from_linen(module: nn.Module) -> Primary:
-    def init(key, *inputs, **kwargs):
+    def init(key: jax.Array, *inputs: PyTree, **kwargs: Any) -> dict[str, Any]:
         params_key, dropout_key = jax.random.split(key)
         variables = module.init({"params": params_key, "dropout": dropout_key}, *inputs, **kwargs)
         # Partitioning metadata describes the primary's own arrays; generated ones are sharded by path rules.
@@ -137,14 +138,15 @@ def _linen_mode(module: nn.Module, train: bool) -> Primary:
     set_already = {name for name in fields if name not in given or getattr(module, name, None) is not None}
     attributes = {name: SWITCHES[name] != train for name in set_already}
     if any(getattr(module, name, None) is not value for name, value in attributes.items()):
-        module = module.clone(**attributes)
+        changed: dict[str, Any] = dict(attributes)
+        module = module.clone(**changed)
     arguments, primary = parameters_of(module.__call__), _from_linen(module)
     given = {name: value for name, value in given.items() if name not in attributes}
     if all(arguments[name].default is value for name, value in given.items()):
         return primary  # it does so by itself
     usual = bound(primary.apply, given, ["variables", *arguments])
 
-    def apply(*args, method=None, **kwargs):
+    def apply(*args: Any, method: Any = None, **kwargs: Any) -> Any:
         if method is None:
             return usual(*args, **kwargs)
         other = getattr(module, method) if isinstance(method, str) else partial(method, module)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree, Real
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError
@@ -24,12 +25,12 @@ from hyperlab.hypernet.gradients import global_norm, loss_and_gradients, omega_n
 from hyperlab.hypernet.model import HyperModel, Variables
 
 
-def over_gammas(function: Callable[[Any], Any], gammas: Any) -> Any:
+def over_gammas(function: Callable[[PyTree], PyTree], gammas: PyTree) -> PyTree:
     """Applies a function of one gamma to every row of `gammas [points, d]`, one after the other on the device."""
     return jax.jit(lambda rows: jax.lax.map(function, rows))(gammas)
 
 
-def coefficient_of_variation(values: np.ndarray, axis: int = 0) -> np.ndarray:
+def coefficient_of_variation(values: Real[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
     """Standard deviation over mean along an axis (population form)."""
     values = np.asarray(values, np.float64)
     mean = values.mean(axis)
@@ -39,7 +40,7 @@ def coefficient_of_variation(values: np.ndarray, axis: int = 0) -> np.ndarray:
 # -- M1 -----------------------------------------------------------------------------------------------------------
 
 
-def weight_norms(model: HyperModel, variables: Variables, gammas: Any) -> dict[str, jax.Array]:
+def weight_norms(model: HyperModel, variables: Variables, gammas: PyTree) -> dict[str, Float[Array, " points"]]:
     """M1: the L2 norm of each generated tensor on a grid of gamma.
 
     Args:
@@ -54,13 +55,15 @@ def weight_norms(model: HyperModel, variables: Variables, gammas: Any) -> dict[s
     return over_gammas(lambda gamma: weight_norms_at(model, variables, gamma), gammas)
 
 
-def weight_norms_at(model: HyperModel, variables: Variables, gamma: Any) -> dict[str, jax.Array]:
+def weight_norms_at(model: HyperModel, variables: Variables, gamma: PyTree) -> dict[str, Float[Array, ""]]:
     """`weight_norms` at one gamma `[d]`."""
     theta = model.theta(variables, model.delta(variables, gamma))
     return {path: global_norm(tensor) for path, tensor in theta.items()} | {"total": global_norm(theta)}
 
 
-def rms_ratio(model: HyperModel, variables: Variables, own: Variables, gammas: Any) -> dict[str, jax.Array]:
+def rms_ratio(
+    model: HyperModel, variables: Variables, own: Variables, gammas: PyTree
+) -> dict[str, Float[Array, " points"]]:
     """Root mean square of each generated kernel over that of the primary's own initialisation.
 
     A dead network has the steadiest gradients of all, so this stands beside every gradient statistic.
@@ -75,7 +78,7 @@ def rms_ratio(model: HyperModel, variables: Variables, own: Variables, gammas: A
     return over_gammas(lambda gamma: rms_ratio_at(model, variables, own, gamma), gammas)
 
 
-def rms_ratio_at(model: HyperModel, variables: Variables, own: Variables, gamma: Any) -> dict[str, jax.Array]:
+def rms_ratio_at(model: HyperModel, variables: Variables, own: Variables, gamma: PyTree) -> dict[str, Float[Array, ""]]:
     """`rms_ratio` at one gamma `[d]`."""
     reference, theta = trees.flatten(own["params"]), model.theta(variables, model.delta(variables, gamma))
     kernels = [record.path for record in model.spec if record.role == "kernel"]
@@ -90,8 +93,8 @@ def _rms(array: jax.Array) -> jax.Array:
 
 
 def layer_statistics(
-    model: HyperModel, variables: Variables, gammas: Any, *inputs: Any, **kwargs: Any
-) -> dict[str, dict[str, jax.Array]]:
+    model: HyperModel, variables: Variables, gammas: PyTree, *inputs: PyTree, **kwargs: Any
+) -> dict[str, dict[str, Float[Array, " points"]]]:
     """M2: mean, variance and L2 norm of each layer's output (before its activation) against gamma.
 
     Args:
@@ -109,8 +112,8 @@ def layer_statistics(
 
 
 def layer_statistics_at(
-    model: HyperModel, variables: Variables, gamma: Any, *inputs: Any, **kwargs: Any
-) -> dict[str, dict[str, jax.Array]]:
+    model: HyperModel, variables: Variables, gamma: PyTree, *inputs: PyTree, **kwargs: Any
+) -> dict[str, dict[str, Float[Array, ""]]]:
     """`layer_statistics` at one gamma `[d]`."""
     module = model.primary.module
     if not hasattr(module, "bind"):
@@ -137,13 +140,13 @@ def layer_statistics_at(
 class GradientNorms(NamedTuple):
     """Norms of the gradient: `theta` at the generated parameters, `omega` at the hypernetwork's own."""
 
-    loss: jax.Array
-    theta: jax.Array
-    omega: jax.Array
+    loss: Float[Array, "..."]
+    theta: Float[Array, "..."]
+    omega: Float[Array, "..."]
 
 
 def gradient_norms(
-    model: HyperModel, variables: Variables, gammas: Any, loss: Callable[[Callable], jax.Array]
+    model: HyperModel, variables: Variables, gammas: PyTree, loss: Callable[[Callable[..., Any]], Array]
 ) -> GradientNorms:
     """M3 at a fixed omega and a fixed batch: loss and gradient norms on a grid of gamma.
 
@@ -159,7 +162,7 @@ def gradient_norms(
 
 
 def gradient_norms_at(
-    model: HyperModel, variables: Variables, gamma: Any, loss: Callable[[Callable], jax.Array]
+    model: HyperModel, variables: Variables, gamma: PyTree, loss: Callable[[Callable[..., Any]], Array]
 ) -> GradientNorms:
     """`gradient_norms` at one gamma `[d]`."""
     rest = {name: tree for name, tree in variables.items() if name != "params"}
@@ -168,7 +171,7 @@ def gradient_norms_at(
     return GradientNorms(value, global_norm(of_theta), omega)
 
 
-def windowed_variation(norms: np.ndarray, window: int = 50) -> np.ndarray:
+def windowed_variation(norms: Float[np.ndarray, "*rest steps"], window: int = 50) -> Float[np.ndarray, "*rest"]:
     """Median over consecutive windows of the coefficient of variation within a window.
 
     Over a whole run the variation mixes convergence with noise; within a window the trend is small.
@@ -194,7 +197,7 @@ def windowed_variation(norms: np.ndarray, window: int = 50) -> np.ndarray:
 # -- the objections -----------------------------------------------------------------------------------------------
 
 
-def delta_ratio(model: HyperModel, variables: Variables, gammas: Any) -> jax.Array:
+def delta_ratio(model: HyperModel, variables: Variables, gammas: PyTree) -> Float[Array, " points"]:
     """norm(delta) / norm(theta0) on a grid of gamma: how much of theta the hypernetwork contributes, `[points]`.
 
     A direct parametrisation has no theta0: the ratio is infinite.
@@ -202,14 +205,14 @@ def delta_ratio(model: HyperModel, variables: Variables, gammas: Any) -> jax.Arr
     return over_gammas(lambda gamma: delta_ratio_at(model, variables, gamma), gammas)
 
 
-def delta_ratio_at(model: HyperModel, variables: Variables, gamma: Any) -> jax.Array:
+def delta_ratio_at(model: HyperModel, variables: Variables, gamma: PyTree) -> Float[Array, ""]:
     """`delta_ratio` at one gamma `[d]`."""
     theta0 = variables["params"].get("theta0")
     base = global_norm(theta0) if theta0 is not None else jnp.float32(0)
     return global_norm(model.delta(variables, gamma)) / base
 
 
-def check_proportional(model: HyperModel, variables: Variables, gamma: Any, factor: float = 3.0) -> float:
+def check_proportional(model: HyperModel, variables: Variables, gamma: PyTree, factor: float = 3.0) -> float:
     """How far the hypernetwork is from h(c gamma) = c h(gamma): the relative error, 0 for a proportional one.
 
     Exact for raw inputs, piecewise linear activations, zero biases and no normalisation.
@@ -223,7 +226,9 @@ def check_proportional(model: HyperModel, variables: Variables, gamma: Any, fact
 # -- M4 -----------------------------------------------------------------------------------------------------------
 
 
-def steps_to_target(steps: np.ndarray, metric: np.ndarray, target: float) -> tuple[np.ndarray, np.ndarray]:
+def steps_to_target(
+    steps: Real[np.ndarray, " evaluations"], metric: Float[np.ndarray, "*runs evaluations"], target: float
+) -> tuple[Real[np.ndarray, "*runs"], Bool[np.ndarray, "*runs"]]:
     """M4: the first evaluated step at which the metric reaches the target.
 
     Args:
@@ -240,4 +245,4 @@ def steps_to_target(steps: np.ndarray, metric: np.ndarray, target: float) -> tup
     """
     steps, hit = np.asarray(steps), np.asarray(metric) >= target
     reached = hit.any(-1)
-    return np.where(reached, steps[hit.argmax(-1)], steps[-1]), reached
+    return np.where(reached, steps[hit.argmax(-1)], steps[-1]), np.asarray(reached)

@@ -25,10 +25,10 @@ class Registry:
         self._factories: dict[str, Callable[..., Any]] = {}
         self._taken: dict[str, list[inspect.Parameter]] = {}
 
-    def add(self, *names: str, **fixed) -> Callable:
+    def add(self, *names: str, **fixed: Any) -> Callable[..., Any]:
         """Registers a class (or factory) under each name, with fixed keyword arguments."""
 
-        def register(factory):
+        def register(factory: Callable[..., Any]) -> Callable[..., Any]:
             taken = [one for one in inspect.signature(factory).parameters.values() if one.name not in fixed]
             for name in names:
                 self._taken[name] = taken

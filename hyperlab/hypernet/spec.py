@@ -7,11 +7,12 @@ run folder with `manifest`.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from hyperlab import roles, trees
 from hyperlab.errors import ParameterTreeError
@@ -99,7 +100,7 @@ class ParamSpec:
 
     @classmethod
     def of(
-        cls, tree: Any, paths: Iterable[str] | None = None, decided: Mapping[str, roles.Role] | None = None
+        cls, tree: PyTree, paths: Iterable[str] | None = None, decided: Mapping[str, roles.Role] | None = None
     ) -> "ParamSpec":
         """The spec of a tree of arrays or `jax.ShapeDtypeStruct`, limited to `paths`, in tree order.
 
@@ -116,7 +117,7 @@ class ParamSpec:
             )
         )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
 
     def __len__(self) -> int:
@@ -139,7 +140,7 @@ class ParamSpec:
         """Paths of the layers whose bias is generated too."""
         return frozenset(record.layer for record in self.records if record.role == "bias")
 
-    def unpack(self, flat: jax.Array) -> dict[str, jax.Array]:
+    def unpack(self, flat: Float[Array, "*draws packed_size"]) -> dict[str, Shaped[Array, "..."]]:
         """Splits `[..., packed_size]` into tensors `[..., *shape]` by path."""
         # One split, not a slice for each tensor: the gradient of n slices is a sum of n full-length vectors.
         rest = flat.shape[-1] - self.size
@@ -150,7 +151,7 @@ class ParamSpec:
             for record, piece in zip(self.records, pieces, strict=False)
         }
 
-    def pack(self, tensors: Mapping[str, jax.Array]) -> jax.Array:
+    def pack(self, tensors: Mapping[str, Shaped[Array, "..."]]) -> Float[Array, " packed_size"]:
         """The inverse of `unpack` for tensors without leading axes: a float32 vector `[packed_size]`."""
         self.check(tensors)
         flat = jnp.concatenate([jnp.ravel(tensors[r.path]).astype(jnp.float32) for r in self.records])
@@ -172,7 +173,7 @@ class ParamSpec:
         if problems:
             raise ParameterTreeError("; ".join(problems[:10]))
 
-    def manifest(self) -> list[dict]:
+    def manifest(self) -> list[dict[str, Any]]:
         """The packing as plain JSON: path, shape, dtype, offset and role (in words) of each tensor."""
         offset, rows = 0, []
         for record in self.records:

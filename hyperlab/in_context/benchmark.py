@@ -176,7 +176,7 @@ def targets_of(store: TaskStore, datasets: Sequence[str], split: str, queries: i
             task = store[name]
             labels = task.labels[:]
             labels = ((labels if labels.ndim == 4 else labels[:, 0]) > 0.5).astype(np.float32)
-            asked, pool = queries_and_pool(task, labels.any((1, 2, 3)), split, queries)
+            asked, pool = queries_and_pool(task, np.asarray(labels.any((1, 2, 3))), split, queries)
             images = task.images[:]
             parts = images[asked], labels[asked], task.subjects[asked], images[pool], labels[pool]
             result.append(Target(title(name), *parts))

@@ -3,13 +3,15 @@
 What a user needs who has examples and no network that was trained for all tasks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from hyperlab import losses
 from hyperlab.data import batch_indices, evaluation_batches
@@ -25,6 +27,7 @@ from hyperlab.models import UNet
 from hyperlab.seeds import check_seed
 from hyperlab.train import compiler, state
 from hyperlab.train.loop import fit as train
+from hyperlab.train.protocols import Progress, Stop
 from hyperlab.train.step import Aux, make_train_step, means
 
 STEPS = 300  # of training, by default
@@ -44,7 +47,7 @@ class Fitted(NamedTuple):
     """
 
     network: UNet
-    params: Any
+    params: PyTree
     classes: tuple[int, ...]
     size: tuple[int, int] | None
     aspect: str
@@ -62,14 +65,14 @@ class Fitted(NamedTuple):
         found = np.concatenate([np.asarray(apply(self.params, targets[chosen])) for chosen in rows])[: len(targets)]
         return self.merged(found, scans)
 
-    def merged(self, found: Sequence[np.ndarray], scans: Sequence[np.ndarray]) -> Segmentation:
+    def merged(self, found: Iterable[np.ndarray], scans: Sequence[np.ndarray]) -> Segmentation:
         """What was found on planes at the working size, as masks and probabilities of images or volumes.
 
         Args:
           found: float `[height, width, 1 + classes]` for each plane.
           scans: that the planes are of.
         """
-        whole = restored(found, scans, size=self.size, aspect=self.aspect, slice_axis=self.slice_axis)
+        whole = restored(list(found), scans, size=self.size, aspect=self.aspect, slice_axis=self.slice_axis)
         values = np.array((0, *self.classes), np.int32)
         return segmentation([values[each.argmax(-1)] for each in whole], [each[..., 1:] for each in whole])
 
@@ -103,8 +106,8 @@ def fit(
     learning_rate: float = 3e-3,
     augmentation: Augmentation | None = None,
     seed: int = 0,
-    progress: Any = None,
-    stop: Any = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
 ) -> Fitted:
     """Trains a U-Net on examples of one task.
 
@@ -173,8 +176,10 @@ def _programs(network: UNet, changes: Augmentation, learning_rate: float, steps:
     )
 
     def loss(params, collections, batch, keys):
-        images, labels = augment_batch(keys["augmentation"], *batch, changes)
-        return losses.dice_cross_entropy(network.apply({"params": params}, images), labels).mean(), Aux()
+        images, labels = batch
+        images, labels = augment_batch(keys["augmentation"], images, labels, changes)
+        logits: Any = network.apply({"params": params}, images)
+        return losses.dice_cross_entropy(logits, labels).mean(), Aux()
 
     def start(key, images):
         return state.create(network.init(key, images), optimizer)
@@ -186,8 +191,11 @@ def _programs(network: UNet, changes: Augmentation, learning_rate: float, steps:
 
 @lru_cache(maxsize=4)
 def _probabilities(network: UNet):
-    apply = lambda params, planes: jax.nn.softmax(network.apply({"params": params}, planes[..., None]))  # noqa: E731
-    return jax.jit(apply, compiler_options=compiler.options())
+    def probabilities(params, planes):
+        logits: Any = network.apply({"params": params}, planes[..., None])
+        return jax.nn.softmax(logits)
+
+    return jax.jit(probabilities, compiler_options=compiler.options())
 
 
 def held_out(images: Sequence[Any], labels: Sequence[Any], *, share: float = 0.25, seed: int = 0, **options) -> HeldOut:
@@ -220,7 +228,8 @@ def held_out(images: Sequence[Any], labels: Sequence[Any], *, share: float = 0.2
     planes, pool, pool_maps = stacks(slices(queries, axis), examples, known, size=fitted.size, aspect=fitted.aspect)
     nearest = pool_maps[most_similar(planes, pool, 1)[:, 0]]
     copied = fitted.merged(np.eye(1 + len(fitted.classes), dtype=np.float32)[nearest], queries)
-    return HeldOut(*(_dice(each.masks, truth, fitted.classes) for each in (fitted.segment(queries), copied)), aside)
+    ours, of_nearest = (_dice(each.masks, truth, fitted.classes) for each in (fitted.segment(queries), copied))
+    return HeldOut(ours, of_nearest, aside)
 
 
 def _numbered(label: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -228,6 +237,7 @@ def _numbered(label: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     return sum((1 + place) * (label == value) for place, value in enumerate(classes)).astype(np.int32)
 
 
-def _dice(masks: Any, truth: Sequence[np.ndarray], classes: Sequence[int]) -> np.ndarray:
+def _dice(masks: PyTree, truth: Sequence[np.ndarray], classes: Sequence[int]) -> np.ndarray:
     pairs = zip((_numbered(mask, classes) for mask in masks), truth, strict=True)
-    return np.concatenate([np.asarray(dice(mask[None], label[None], 1 + len(classes))) for mask, label in pairs])
+    arrays = (map(jnp.asarray, (mask[None], label[None])) for mask, label in pairs)
+    return np.concatenate([np.asarray(dice(mask, label, 1 + len(classes))) for mask, label in arrays])

@@ -1,14 +1,13 @@
 """The modules of the arms, from a config."""
 
-from typing import Any
-
 import flax.linen as nn
+from ml_collections import ConfigDict
 
 from hyperlab.models import DropoutUNet, Tyche, UNet, UniverSeg
 from hyperlab.models.few_shot import Prototypes, SqueezeGuided
 
 
-def network(name: str, config: Any) -> nn.Module:
+def network(name: str, config: ConfigDict) -> nn.Module:
     """The module of an arm's network; all have the same levels.
 
     Args:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab.errors import DataError
 from hyperlab.in_context.inputs import from_working_size, to_working_size
@@ -18,7 +19,7 @@ class Segmentation(NamedTuple):
         order; of an in-context network each from a pass of its own, so they need not sum to 1.
     """
 
-    masks: Any
+    masks: PyTree
     probabilities: Any
 
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from hyperlab import losses
 from hyperlab.data.in_context import Episode, augment_episodes
@@ -99,7 +100,7 @@ class Programs:
 
         return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
 
-    def _tx(self, params: Any) -> optax.GradientTransformation:
+    def _tx(self, params: PyTree) -> optax.GradientTransformation:
         return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)
 
     def episode_loss(self, params, collections, batch, keys) -> tuple[jax.Array, Aux]:
@@ -124,7 +125,7 @@ class Programs:
     # -- prediction --------------------------------------------------------------------------------------------
 
     def predict(
-        self, params: Any, queries: np.ndarray, images: np.ndarray | None = None, labels: np.ndarray | None = None
+        self, params: PyTree, queries: np.ndarray, images: np.ndarray | None = None, labels: np.ndarray | None = None
     ) -> np.ndarray:
         """Probabilities `[n, height, width, 1]` of the foreground; one support set for all queries.
 
@@ -144,6 +145,7 @@ class Programs:
     def _predict(self) -> Callable:
         def predict(params, queries, *support):
             sets = [jnp.broadcast_to(one, (len(queries), *one.shape)) for one in support]
-            return jax.nn.sigmoid(self.module.apply({"params": params}, queries, *sets))
+            logits: Any = self.module.apply({"params": params}, queries, *sets)
+            return jax.nn.sigmoid(logits)
 
         return jax.jit(predict, compiler_options=compiler.options())

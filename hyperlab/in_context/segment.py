@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab.data.resample import as_size, pad_or_crop
 from hyperlab.errors import ConfigError, DataError, ParameterTreeError, nearest
@@ -30,7 +31,7 @@ def segment(
     images: Any,
     support_images: Any,
     support_labels: Any,
-    params: Any,
+    params: PyTree,
     *,
     module: nn.Module | Callable | None = None,
     classes: Sequence[int] | None = None,
@@ -122,8 +123,8 @@ def segment(
     if lost:
         raise DataError(f"class {lost[0]} has no pixel left in any example at size {plane_size}; give a larger size")
     results = []
-    for value in wanted:
-        binary = (maps == value).astype(np.float32)
+    for label in wanted:
+        binary = (maps == label).astype(np.float32)
         mean = _predict(module, params, targets, pool, binary, chosen, average, batch)
         results.append([pad_or_crop(each, plane_size) for each in mean])
     per_plane = [np.stack(of_classes, -1) for of_classes in zip(*results, strict=True)]
@@ -133,7 +134,7 @@ def segment(
     return segmentation(masks, found if classes is not None else [each[..., 0] for each in found])
 
 
-def network_of(params: Any) -> UniverSeg:
+def network_of(params: PyTree) -> UniverSeg:
     """The UniverSeg whose parameters these are, by their names and shapes.
 
     Options that leave no trace in the parameters (`cross_relu`) have their defaults.

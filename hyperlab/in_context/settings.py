@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from hyperlab import seeds
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.in_context.benchmark import check_held_out
@@ -82,6 +84,6 @@ def check_store(store: str, group: str) -> None:
         )
 
 
-def check_files(config: Any) -> None:
+def check_files(config: ConfigDict) -> None:
     """What is asked of the store, known before it is opened; see `check_store`."""
     check_store(config.data.store, "data")

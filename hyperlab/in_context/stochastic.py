@@ -252,7 +252,7 @@ def matching_scale(
     def measured(scale):
         return sample_diversity(logits + scale * noise > 0, distance=distance, unbiased=True).mean()
 
-    low, high = 0.0, 1.0
+    low, middle, high = 0.0, 0.5, 1.0
     while (reached := float(measured(high))) < diversity:
         low, high = high, 2 * high
         if high > 1e6:

@@ -138,14 +138,15 @@ class Outputs:
           WorkdirError: a file cannot be written.
         """
         image = None if source is None else _digest(source)
-        mask = maps.mean.argmax(-1).astype(np.uint8)
+        mean, epistemic, aleatoric = map(np.asarray, (maps.mean, maps.epistemic, maps.aleatoric))
+        mask = mean.argmax(-1).astype(np.uint8)
         written = [self._tiff("masks", name, mask)]
         for label in range(1, len(self.classes)):
             tail = f"_{label}" if len(self.classes) > 2 else ""
-            written.append(self._tiff("mean", name + tail, maps.mean[..., label]))
-        written.append(self._tiff("epistemic", name, maps.epistemic))
-        written.append(self._tiff("aleatoric", name, maps.aleatoric))
-        shown = overlay(pixels, mask, maps.epistemic, maps.aleatoric, np.log(len(self.classes)))
+            written.append(self._tiff("mean", name + tail, mean[..., label]))
+        written.append(self._tiff("epistemic", name, epistemic))
+        written.append(self._tiff("aleatoric", name, aleatoric))
+        shown = overlay(pixels, mask, epistemic, aleatoric, np.log(len(self.classes)))
         written.append(_save(shown, self.folder / "overlays" / f"{name}.png", "PNG"))
         everything = self._objects(name, mask, maps)
         found = [one for one in everything if one["area"] >= self.smallest]

@@ -9,11 +9,11 @@ about the mean, this is part of the epistemic map. The sums over windows are on 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab.data.resample import as_size, resample_image
 from hyperlab.errors import ConfigError, DataError
@@ -75,7 +75,7 @@ def predictor(
     window = saved.window if window is None else as_size(window, 2)
     scale = saved.scale if scale is None else scale
 
-    def moments_of(variables: Any, windows: jax.Array) -> jax.Array:
+    def moments_of(variables: PyTree, windows: jax.Array) -> jax.Array:
         draws = dropout(saved.module.apply, variables, share_masks=True)
         found = sample(draws, jax.random.key(seed), windows, samples, temperature=saved.temperature)
         return jnp.concatenate([found.mean, found.deviations, found.entropy[..., None], found.votes], -1)
@@ -93,8 +93,8 @@ def predictor(
         packed = tiled(lambda each: compiled(saved.variables, each), pixels, window, overlap=overlap, batch=batch)
         packed = resample_image(packed, own)
         mean, deviations, entropy, votes = np.split(packed, np.cumsum([classes, classes, 1]), axis=-1)
-        averaged = Moments(np.float32(samples), mean, deviations, entropy[..., 0], votes)
-        return Maps(*map(np.asarray, maps(averaged)))
+        arrays = map(jnp.asarray, (np.float32(samples), mean, deviations, entropy[..., 0], votes))
+        return jax.device_get(maps(Moments(*arrays)))
 
     return predict
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from hyperlab import models
 from hyperlab.data.microscopy import FULL_RANGE, NORMALISATIONS
@@ -52,7 +53,7 @@ class Saved(NamedTuple):
     """
 
     module: nn.Module
-    variables: Any
+    variables: PyTree
     channels: int
     classes: tuple[str, ...]
     temperature: float
@@ -65,7 +66,7 @@ class Saved(NamedTuple):
 def save(
     run: str | os.PathLike,
     module: nn.Module,
-    variables: Any,
+    variables: PyTree,
     *,
     name: str,
     channels: int,
@@ -104,7 +105,7 @@ def save(
         for each in dataclasses.fields(module)
         if each.name not in ("parent", "name", "dtype") and getattr(module, each.name) != each.default
     }
-    described = {
+    described: dict[str, Any] = {
         "module": type(module).__name__,
         "arguments": arguments,
         "file": f"{name}.npz",

@@ -141,7 +141,9 @@ def _resnet_name(path: str, head: str) -> str:
     names = {"stem": "conv1", "stem_norm": "bn1", "classifier": head}
     if path in names:
         return names[path]
-    stage, block, layer = re.fullmatch(r"stage_(\d+)_block_(\d+)/(\w+)", path).groups()
+    found = re.fullmatch(r"stage_(\d+)_block_(\d+)/(\w+)", path)
+    assert found is not None  # as every other layer of a ResNet
+    stage, block, layer = found.groups()
     names = {"shortcut": "downsample.0", "shortcut_norm": "downsample.1"}
     kind, _, index = layer.rpartition("_")
     if layer not in names:

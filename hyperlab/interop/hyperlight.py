@@ -78,7 +78,7 @@ def hyperlight_from_torch(
             )
     hypernet = HyperNetwork(
         spec,
-        encoding=_ENCODINGS.get(encoding, encoding),
+        encoding=_ENCODINGS.get(encoding, encoding or "raw"),
         hidden=tuple(layers[name]["weight"].shape[0] for name in names[:-1]),
         activation=activation,
         head_bias="own",

@@ -141,7 +141,8 @@ def _converted(key: str, value: Any) -> jax.Array:
 
 
 def _widths(params: dict[str, jax.Array], side: str, index: int) -> tuple[int, int]:
-    return tuple(params[f"{side}_{index}/{layer}/bias"].shape[0] for layer in ("cross", "target"))
+    cross, target = (params[f"{side}_{index}/{layer}/bias"].shape[0] for layer in ("cross", "target"))
+    return cross, target
 
 
 def _expected(module: Any) -> dict:

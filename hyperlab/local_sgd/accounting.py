@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError
@@ -20,7 +21,6 @@ from hyperlab.local_sgd.plan import Plan
 from hyperlab.local_sgd.policies import buffers
 from hyperlab.local_sgd.state import LocalState, fragment_of, part
 
-PyTree = Any
 WIDTH = 4  # bytes of a number that is averaged: sums are float32
 
 
@@ -165,7 +165,7 @@ def traffic(state: LocalState, config: Config, total_steps: int, replicas: int |
     )
 
 
-def _event_bytes(event, n, sizes):
+def _event_bytes(event: Any, n: int, sizes: Payload) -> float:
     if event.synchronous:
         return all_reduce_bytes(n, sizes.gradients) + all_gather_bytes(n, sizes.gradient_messages)
     if event.group:

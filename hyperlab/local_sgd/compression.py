@@ -9,18 +9,17 @@ bits below 64.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, Shaped, UInt8
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.local_sgd import low_rank
 from hyperlab.local_sgd.low_rank import RANKS
 from hyperlab.local_sgd.packing import mean_over_replicas
-
-PyTree = Any
 
 
 class Codec(NamedTuple):
@@ -32,26 +31,30 @@ class Codec(NamedTuple):
       bits: of one number.
     """
 
-    encode: Callable
-    decode: Callable
+    encode: Callable[[Array], tuple[Array, Array]]
+    decode: Callable[[Array, Array, int], Array]
     bits: int
 
 
-def _int8_encode(rows):
+def _int8_encode(rows: Float[Array, "rows size"]) -> tuple[UInt8[Array, "rows bytes"], Float[Array, " rows"]]:
     scale = jnp.abs(rows).max(1) / 127
     codes = jnp.round(rows / jnp.where(scale > 0, scale, 1.0)[:, None]).astype(jnp.int8)
     return jax.lax.bitcast_convert_type(codes, jnp.uint8), scale
 
 
-def _int8_decode(codes, scale, size):
+def _int8_decode(
+    codes: UInt8[Array, "rows bytes"], scale: Float[Array, " rows"], size: int
+) -> Float[Array, "rows size"]:
     return jax.lax.bitcast_convert_type(codes, jnp.int8).astype(jnp.float32) * scale[:, None]
 
 
-def _sign_encode(rows):
+def _sign_encode(rows: Float[Array, "rows size"]) -> tuple[UInt8[Array, "rows bytes"], Float[Array, " rows"]]:
     return jnp.packbits(rows >= 0, axis=1), jnp.abs(rows).mean(1)
 
 
-def _sign_decode(codes, scale, size):
+def _sign_decode(
+    codes: UInt8[Array, "rows bytes"], scale: Float[Array, " rows"], size: int
+) -> Float[Array, "rows size"]:
     bits = jnp.unpackbits(codes, axis=1, count=size).astype(jnp.float32)
     return (2 * bits - 1) * scale[:, None]
 
@@ -104,10 +107,10 @@ def begin(name: str, params: PyTree, replicas: int, error_feedback: bool = True)
 
 
 def compressed_mean(
-    delta: PyTree,
+    delta: PyTree[Shaped[Array, "replicas ..."]],
     residual: PyTree,
     name: str,
-    gather: Callable[[jax.Array], jax.Array] = lambda codes: codes,
+    gather: Callable[[Array], Array] = lambda codes: codes,
     mean: Callable[[PyTree], PyTree] = mean_over_replicas,
 ) -> tuple[PyTree, PyTree]:
     """The mean over replicas of compressed pseudo-gradients, and what compression left behind.

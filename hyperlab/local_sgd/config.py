@@ -81,7 +81,7 @@ class Config:
     compression: str | None = None
     error_feedback: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value, known in [
             ("kind", self.kind, KINDS),
             ("inner_state", self.inner_state, INNER_STATES),

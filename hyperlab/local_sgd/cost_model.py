@@ -131,16 +131,16 @@ def fit_link(payloads: Sequence[float], seconds: Sequence[float], participants: 
     >>> round(link.bandwidth), round(link.latency, 6)
     (1000000000, 0.001)
     """
-    payloads, seconds = np.asarray(payloads, float), np.asarray(seconds, float)
-    if payloads.shape != seconds.shape or np.unique(payloads).size < 2 or participants < 2 or (seconds <= 0).any():
+    sizes, times = np.asarray(payloads, float), np.asarray(seconds, float)
+    if sizes.shape != times.shape or np.unique(sizes).size < 2 or participants < 2 or (times <= 0).any():
         raise ConfigError(
             "a link is fitted to at least two payloads, as many positive times, and at least 2 participants; "
-            f"got {payloads.size} payloads, {seconds.size} times and {participants} participants"
+            f"got {sizes.size} payloads, {times.size} times and {participants} participants"
         )
-    sent = all_reduce_bytes(participants, 1.0) * payloads
+    sent = all_reduce_bytes(participants, 1.0) * sizes
     unit = sent.max()  # both columns of like size, for the solver
-    terms = np.stack([sent / unit, np.ones_like(sent)], axis=1) / seconds[:, None]
-    (slope, latency), _ = scipy.optimize.nnls(terms, np.ones_like(seconds))
+    terms = np.stack([sent / unit, np.ones_like(sent)], axis=1) / times[:, None]
+    (slope, latency), _ = scipy.optimize.nnls(terms, np.ones_like(times))
     if slope <= 0:
         raise ConfigError("the all-reduce takes no longer for larger payloads: there is no bandwidth to be seen in it")
     return Link(float(unit / slope), float(latency))

@@ -3,18 +3,15 @@
 These compare all replicas, so where replicas are sharded they communicate: for evaluations, not for every step.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from hyperlab.local_sgd.packing import real_rows
 from hyperlab.local_sgd.state import LocalState
 
-PyTree = Any
 
-
-def drift(state: LocalState) -> dict[str, jax.Array]:
+def drift(state: LocalState) -> dict[str, Float[Array, ""]]:
     """Measures of how replicas drifted since the last synchronisation.
 
     Returns:
@@ -28,7 +25,7 @@ def drift(state: LocalState) -> dict[str, jax.Array]:
     return {**distances(stacked), **moves(stacked, anchor)}
 
 
-def distances(stacked: jax.Array) -> dict[str, jax.Array]:
+def distances(stacked: Float[Array, "replicas size"]) -> dict[str, Float[Array, ""]]:
     """Distances from the mean, of replicas as rows `[replicas, size]`.
 
     >>> found = distances(jnp.array([[3.0, 4.0], [3.0, 4.0], [0.0, 0.0]]))
@@ -40,7 +37,7 @@ def distances(stacked: jax.Array) -> dict[str, jax.Array]:
     return {"distance_max": lengths.max(), "distance_mean": lengths.mean()}
 
 
-def moves(stacked: jax.Array, anchor: jax.Array) -> dict[str, jax.Array]:
+def moves(stacked: Float[Array, "replicas size"], anchor: Float[Array, "1 size"]) -> dict[str, Float[Array, ""]]:
     """How far and how much alike replicas, as rows, moved from an anchor `[1, size]`.
 
     >>> found = moves(jnp.array([[1.0, 1.0], [1.0, 2.0]]), jnp.array([[1.0, 0.0]]))
@@ -56,7 +53,7 @@ def moves(stacked: jax.Array, anchor: jax.Array) -> dict[str, jax.Array]:
     return {"moved": lengths.mean() / jnp.maximum(_norm(anchor)[0], tiny), "cosine": jnp.clip(cosine, -1, 1)}
 
 
-def rows(stacked: PyTree) -> jax.Array:
+def rows(stacked: PyTree[Shaped[Array, "replicas ..."]]) -> Float[Array, "replicas size"]:
     """A tree with a leading axis as one matrix `[replicas, size]`, float32; a complex number is two of them.
 
     >>> rows({"a": jnp.ones((2, 3)), "b": jnp.ones((2, 2, 2))}).shape

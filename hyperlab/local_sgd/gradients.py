@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import optax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from hyperlab.errors import ConfigError
 from hyperlab.local_sgd import compression
 from hyperlab.local_sgd.config import Config
 from hyperlab.local_sgd.packing import AXIS, everywhere, mean_over_axis
-
-PyTree = Any
 
 
 class CompressedState(NamedTuple):
@@ -47,7 +46,9 @@ def compressed(
     def init(params: PyTree) -> CompressedState:
         return CompressedState(compression.begin(name, params, 1, error_feedback), optimizer.init(params))
 
-    def update(grads: PyTree, state: CompressedState, params: PyTree = None, **extra: Any):
+    def update(
+        grads: PyTree, state: CompressedState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, CompressedState]:
         if not isinstance(state, CompressedState):
             raise ConfigError(
                 f"the optimizer's state is a {type(state).__name__}: with compressed gradients the training state is "

@@ -10,14 +10,14 @@ Source: Vogels, Karimireddy and Jaggi 2019, "PowerSGD", arXiv 1905.13727.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from hyperlab.local_sgd.packing import mean_over_replicas
 
-PyTree = Any
 RANKS = {"rank1": 1, "rank2": 2, "rank4": 4}
 
 
@@ -30,7 +30,7 @@ class Memory(NamedTuple):
     """
 
     lost: PyTree
-    basis: tuple[jax.Array, ...]
+    basis: tuple[Float[Array, "replicas columns rank"], ...]
 
 
 def is_factored(shape: tuple[int, ...], rank: int) -> bool:
@@ -63,7 +63,10 @@ def begin(params: PyTree, rank: int, replicas: int) -> Memory:
 
 
 def low_rank_mean(
-    delta: PyTree, memory: Memory, rank: int, mean: Callable[[PyTree], PyTree] = mean_over_replicas
+    delta: PyTree[Shaped[Array, "replicas ..."]],
+    memory: Memory,
+    rank: int,
+    mean: Callable[[PyTree], PyTree] = mean_over_replicas,
 ) -> tuple[PyTree, Memory]:
     """The mean over replicas, of matrices to a rank.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Array, Key, PyTree, Shaped
 
 from hyperlab.errors import ConfigError
 from hyperlab.local_sgd import steps
@@ -15,8 +16,6 @@ from hyperlab.local_sgd.config import Config
 from hyperlab.local_sgd.gradients import inner_optimizer
 from hyperlab.local_sgd.plan import Plan
 from hyperlab.local_sgd.state import LocalState, create, shardings
-
-PyTree = Any
 
 
 class Method(NamedTuple):
@@ -35,14 +34,16 @@ class Method(NamedTuple):
 
     config: Config
     mesh: Mesh | None
-    create: Callable
-    local_step: Callable
-    replica_step: Callable
-    synchronous_step: Callable
-    group_step: Callable
-    outer_step: Callable
+    create: Callable[[PyTree], LocalState]
+    local_step: Callable[..., PyTree]
+    replica_step: Callable[..., PyTree]
+    synchronous_step: Callable[..., PyTree]
+    group_step: Callable[..., PyTree]
+    outer_step: Callable[..., PyTree]
 
-    def round(self, state: LocalState, batches: PyTree, key: jax.Array) -> tuple[LocalState, PyTree]:
+    def round(
+        self, state: LocalState, batches: PyTree[Shaped[Array, "steps replicas ..."]], key: Key[Array, ""]
+    ) -> tuple[LocalState, PyTree]:
         """A whole round as one function: local steps over the leading axis of `batches`, then the outer step.
 
         Args:
@@ -132,16 +133,16 @@ class Driver:
         total_steps: int | None = None,
         *,
         in_turn: bool = False,
-        compiler_options: Mapping | None = None,
+        compiler_options: Mapping[str, Any] | None = None,
     ):
         if in_turn and method.mesh is not None:
             raise ConfigError("in_turn=True is for one device: over a mesh, replicas train side by side")
         self.method, self.plan, self.in_turn = method, Plan(method.config, total_steps), in_turn
         self._options = {"donate_argnums": 0, "compiler_options": compiler_options}
-        self._programs: dict[tuple, Callable] = {}
+        self._programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._step: int | None = None
 
-    def __call__(self, state: LocalState, batch: PyTree, key: jax.Array) -> tuple[LocalState, PyTree]:
+    def __call__(self, state: LocalState, batch: PyTree, key: Key[Array, ""]) -> tuple[LocalState, PyTree]:
         """One step; the state given to it is used up."""
         if self._step is None:
             self._step = self._begin(state)
@@ -206,9 +207,9 @@ class Driver:
         event = self.plan.at(step)
         return event.synchronous or fragment in event.fragments
 
-    def _program(self, name: tuple, function: Callable, state: LocalState) -> Callable:
+    def _program(self, name: tuple[Any, ...], function: Callable[..., PyTree], state: LocalState) -> Callable[..., Any]:
         if name not in self._programs:
-            options = dict(self._options)
+            options: dict[str, Any] = dict(self._options)
             if self.method.mesh is not None:
                 # a compiler that is free to choose would leave every replica on every device
                 where = shardings(state, self.method.mesh)

@@ -5,17 +5,17 @@ sent, and a tree of many leaves compiles in a third of the time where each is av
 """
 
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Num, PyTree, Real, Shaped
 
-PyTree = Any
 AXIS = "replica"  # the mesh axis of replicas, and the name of the axis under vmap
 
 
-def mean_over_replicas(tree: PyTree, packed: bool = True) -> PyTree:
+def mean_over_replicas(tree: PyTree[Shaped[Array, "replicas ..."]], packed: bool = True) -> PyTree:
     """The mean over the leading axis of every leaf.
 
     Args:
@@ -31,14 +31,16 @@ def mean_over_replicas(tree: PyTree, packed: bool = True) -> PyTree:
     return _over(tree, lambda rows: rows.mean(0), 1, packed)
 
 
-def mean_over_groups(tree: PyTree, size: int, packed: bool = True) -> PyTree:
+def mean_over_groups(
+    tree: PyTree[Shaped[Array, "replicas ..."]], size: int, packed: bool = True
+) -> PyTree[Shaped[Array, "replicas ..."]]:
     """The mean over each `size` neighbours of the leading axis, given back to all of them.
 
     >>> mean_over_groups(jnp.array([1.0, 3.0, 5.0, 7.0]), 2).tolist()
     [2.0, 2.0, 6.0, 6.0]
     """
 
-    def mean(rows):
+    def mean(rows: jax.Array) -> jax.Array:
         grouped = rows.reshape(-1, size, rows.shape[1]).mean(1, keepdims=True)
         return jnp.broadcast_to(grouped, (*grouped.shape[:1], size, rows.shape[1])).reshape(rows.shape)
 
@@ -55,18 +57,18 @@ def mean_over_axis(tree: PyTree, axis: str = AXIS, packed: bool = True) -> PyTre
     return _over(stacked, lambda rows: jax.lax.pmean(rows[0], axis), 1, packed)
 
 
-def everywhere(values: jax.Array, mesh: Mesh | None) -> jax.Array:
+def everywhere(values: Shaped[Array, "..."], mesh: Mesh | None) -> Shaped[Array, "..."]:
     """The same values, whole on every device of a mesh: so it is they that are sent, and nothing made of them."""
     return values if mesh is None else jax.lax.with_sharding_constraint(values, NamedSharding(mesh, PartitionSpec()))
 
 
-def _over(tree, mean, keep: int, packed: bool):
+def _over(tree: PyTree, mean: Callable[[jax.Array], jax.Array], keep: int, packed: bool) -> PyTree:
     leaves, structure = jax.tree.flatten(tree)
     pieces = [leaves] if packed and leaves else [[leaf] for leaf in leaves]
     return jax.tree.unflatten(structure, [found for piece in pieces for found in _means(piece, mean, keep)])
 
 
-def _means(leaves, mean, keep):
+def _means(leaves: list[jax.Array], mean: Callable[[jax.Array], jax.Array], keep: int) -> Iterator[jax.Array]:
     rows = [real_rows(leaf) for leaf in leaves]
     dtype = jnp.result_type(jnp.float32, *[row.dtype for row in rows if jnp.issubdtype(row.dtype, jnp.floating)])
     found, at = mean(jnp.concatenate([row.astype(dtype) for row in rows], axis=1)), 0
@@ -80,7 +82,7 @@ def _means(leaves, mean, keep):
         at += size
 
 
-def real_rows(leaf: jax.Array) -> jax.Array:
+def real_rows(leaf: Num[Array, "replicas ..."]) -> Real[Array, "replicas size"]:
     """A leaf `[replicas, ...]` as rows of real numbers, where it is complex the real parts and then the imaginary ones.
 
     >>> real_rows(jnp.array([[1 + 2j, 3 + 4j]])).tolist()

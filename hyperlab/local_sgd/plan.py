@@ -57,9 +57,9 @@ class Plan:
         everything = tuple(range(config.groups))
         if after == self.total_steps:
             return Event(fragments=everything)
-        if config.groups > 1:
-            at = (after - config.synchronous_steps) % config.period
-            return Event(fragments=tuple(i for i in everything if i * config.period // config.groups == at))
+        if config.groups > 1 and not callable(period := config.period):  # as every config with fragments has it
+            at = (after - config.synchronous_steps) % period
+            return Event(fragments=tuple(i for i in everything if i * period // config.groups == at))
         start, end = self.round_of(step)
         if after == end:
             return Event(fragments=everything)

@@ -6,10 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, PyTree, Shaped
 
 from hyperlab import trees
-
-PyTree = Any
 
 # Gradients that wait for more of them are no momenta, and the counters of how many wait are those of no buffer.
 WAITING = {optax.MultiStepsState: ("inner_opt_state",), optax.ApplyEvery: ()}  # and which field is not part of it
@@ -37,7 +36,7 @@ def buffers(opt_state: PyTree, params: PyTree) -> PyTree:
 
     waiting = tuple(_waiting(opt_state))
 
-    def is_buffer(keys, leaf):
+    def is_buffer(keys: Any, leaf: Any) -> bool:
         if _is_below(keys, waiting):
             return False
         path = "/" + trees.path_of(keys)
@@ -48,7 +47,11 @@ def buffers(opt_state: PyTree, params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(is_buffer, opt_state)
 
 
-def reset(optimizer: optax.GradientTransformation, opt_state: PyTree, params: PyTree) -> PyTree:
+def reset(
+    optimizer: optax.GradientTransformation,
+    opt_state: PyTree[Shaped[Array, "replicas ..."]],
+    params: PyTree[Shaped[Array, "replicas ..."]],
+) -> PyTree:
     """Buffers at their beginning, with the counters that belong to them (Adam's bias correction).
 
     Counters of schedules, and learning rates, have no buffers beside them and stay as they are. So do gradients that
@@ -72,14 +75,14 @@ def reset(optimizer: optax.GradientTransformation, opt_state: PyTree, params: Py
     homes = {_home(keys) for keys, mine in own if mine} - {None}
     waiting = tuple(_waiting(opt_state))
 
-    def begun(keys, mine, new, old):
+    def begun(keys: Any, mine: Any, new: Any, old: Any) -> Any:
         counter = keys and jnp.issubdtype(old.dtype, jnp.integer) and _home(keys) in homes
         return new if mine or (counter and not _is_below(keys, waiting)) else old
 
     return jax.tree_util.tree_map_with_path(begun, buffers(opt_state, params), fresh, opt_state)
 
 
-def _waiting(state: PyTree, above: tuple = ()) -> Iterator[tuple]:
+def _waiting(state: PyTree, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths, as tuples of keys, of what accumulates gradients, however deep in other wrappers."""
     found = jax.tree_util.tree_leaves_with_path(state, is_leaf=lambda node: type(node) in WAITING)
     for keys, node in found:
@@ -91,17 +94,17 @@ def _waiting(state: PyTree, above: tuple = ()) -> Iterator[tuple]:
                 yield path
 
 
-def _is_below(keys: tuple, paths: tuple) -> bool:
+def _is_below(keys: tuple[Any, ...], paths: tuple[Any, ...]) -> bool:
     return any(tuple(keys[: len(path)]) == path for path in paths)
 
 
-def _home(keys: tuple) -> tuple | None:
+def _home(keys: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Where the innermost named tuple of a path is: its fields belong together."""
     named = [at for at, key in enumerate(keys) if isinstance(key, jax.tree_util.GetAttrKey)]
     return keys[: named[-1]] if named else None
 
 
-def moments(collections: PyTree, shared: PyTree) -> PyTree:
+def moments(collections: PyTree[Shaped[Array, "replicas ..."]], shared: PyTree) -> PyTree:
     """Collections in a form whose mean over replicas can be combined: second moments in the place of variances.
 
     A variance is a leaf `var` beside a leaf `mean`, as Linen's `BatchNorm` has them. The moment is taken about the
@@ -113,7 +116,7 @@ def moments(collections: PyTree, shared: PyTree) -> PyTree:
     """
     given, center = trees.flatten(collections), trees.flatten(shared)
 
-    def moment(path, leaf):
+    def moment(path: str, leaf: Any) -> Any:
         mean = _mean_beside(path, given)
         return leaf if mean is None else leaf + jnp.square(jnp.abs(given[mean] - center[mean][None]))
 
@@ -133,7 +136,7 @@ def combined(means: PyTree, shared: PyTree) -> PyTree:
     """
     given, center = trees.flatten(means), trees.flatten(shared)
 
-    def final(path, leaf):
+    def final(path: str, leaf: Any) -> Any:
         mean = _mean_beside(path, given)
         if mean is not None:
             leaf = jnp.maximum(leaf - jnp.square(jnp.abs(given[mean] - center[mean])), 0)
@@ -143,7 +146,7 @@ def combined(means: PyTree, shared: PyTree) -> PyTree:
     return trees.unflatten({path: final(path, leaf) for path, leaf in given.items()}, shared)
 
 
-def _mean_beside(path: str, leaves: dict) -> str | None:
+def _mean_beside(path: str, leaves: dict[str, Any]) -> str | None:
     parent, _, name = path.rpartition("/")
     mean = f"{parent}/mean" if parent else "mean"
     return mean if name == "var" and mean in leaves else None

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from hyperlab.errors import ConfigError
 
-PyTree = Any
 Number = float | jax.Array
 
 
@@ -63,7 +63,9 @@ def slowmo(rate: Number = 1.0, momentum: Number = 0.5) -> optax.GradientTransfor
     def init(params: PyTree) -> SlowMoState:
         return SlowMoState(jax.tree.map(jnp.zeros_like, params))
 
-    def update(delta: PyTree, state: SlowMoState, params: PyTree = None, *, learning_rate: Any = None, **_: Any):
+    def update(
+        delta: PyTree, state: SlowMoState, params: PyTree = None, *, learning_rate: Any = None, **_: Any
+    ) -> tuple[PyTree, SlowMoState]:
         if learning_rate is None:
             raise ConfigError("slowmo(...).update needs learning_rate=: the inner rate at the round's first step")
         gamma = jnp.asarray(learning_rate, jnp.float32)

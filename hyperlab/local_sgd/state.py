@@ -1,5 +1,6 @@
 """The state of a run of replicas: all of it, so that a run goes on from the middle of a round."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree, Shaped
+from numpy.typing import ArrayLike
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, MeshError, PatternError
 from hyperlab.local_sgd import compression
 from hyperlab.local_sgd.config import Config
 from hyperlab.local_sgd.packing import AXIS, mean_over_replicas
-
-PyTree = Any
 
 
 @struct.dataclass
@@ -42,7 +43,7 @@ class LocalState:
     inner: PyTree
     anchor: PyTree
     shared: PyTree
-    outer: tuple
+    outer: PyTree
     residual: PyTree
 
     @property
@@ -70,8 +71,9 @@ class LocalState:
 
         A compiled program has its price for every argument, also for one that it returns as it was.
         """
-        waiting = {name: getattr(self, name) for name in ("anchor", "shared", "outer", "residual")}
-        return self.replace(**dict.fromkeys(waiting)), lambda moved: moved.replace(**waiting)
+        waiting: dict[str, Any] = {name: getattr(self, name) for name in ("anchor", "shared", "outer", "residual")}
+        without: dict[str, Any] = dict.fromkeys(waiting)
+        return dataclasses.replace(self, **without), lambda moved: dataclasses.replace(moved, **waiting)
 
 
 def create(inner: PyTree, config: Config) -> LocalState:
@@ -230,7 +232,9 @@ def shardings(state: LocalState, mesh: Mesh) -> LocalState:
     )
 
 
-def split_batch(batch: PyTree, replicas: int) -> PyTree:
+def split_batch(
+    batch: PyTree[Shaped[Array | np.ndarray, "batch ..."]], replicas: int
+) -> PyTree[Shaped[Array | np.ndarray, "{replicas} rows ..."]]:
     """Deals the rows of a batch out to replicas: `[batch, ...]` becomes `[replicas, batch / replicas, ...]`.
 
     Raises:
@@ -251,7 +255,7 @@ def split_batch(batch: PyTree, replicas: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.reshape(replicas, -1, *leaf.shape[1:]), batch)
 
 
-def check_boundary(since: Any, replicas: int, wanted: int) -> None:
+def check_boundary(since: ArrayLike, replicas: int, wanted: int) -> None:
     """Refuses another number of replicas in the middle of a round.
 
     Args:
@@ -297,8 +301,8 @@ def resize(state: LocalState, replicas: int) -> LocalState:
     params = jax.tree.map(lambda leaf, shared: shared.astype(leaf.dtype), one.params, state.anchor)
     opt_state = jax.tree.map(_survivors, inner.opt_state)
     one = one.replace(params=params, opt_state=opt_state, collections=state.shared)
-    return state.replace(
-        inner=replicate(one, replicas), residual=replicate(mean_over_replicas(state.residual), replicas)
+    return dataclasses.replace(
+        state, inner=replicate(one, replicas), residual=replicate(mean_over_replicas(state.residual), replicas)
     )
 
 

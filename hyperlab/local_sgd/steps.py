@@ -6,6 +6,7 @@ sends into one vector, so it compiles to one all-reduce. Which of them runs is d
 no part of any program.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import PyTree
 
 from hyperlab.errors import ConfigError
 from hyperlab.local_sgd import policies
@@ -23,7 +25,6 @@ from hyperlab.local_sgd.low_rank import RANKS
 from hyperlab.local_sgd.packing import AXIS, everywhere, mean_over_axis, mean_over_groups, mean_over_replicas
 from hyperlab.local_sgd.state import LocalState, fragment_of, is_averaged, part, replicate
 
-PyTree = Any
 InnerStep = Callable[[PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
 
 
@@ -40,7 +41,7 @@ def averaged(
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def update(grads, state, params=None, **extra):
+    def update(grads: PyTree, state: PyTree, params: PyTree = None, **extra: Any) -> tuple[PyTree, PyTree]:
         means = mean_over_axis(grads, packed=mesh is not None)
         grads = jax.tree.map(lambda mean, grad: mean.astype(grad.dtype), means, grads)
         return optimizer.update(grads, state, params, **extra)
@@ -56,7 +57,7 @@ def vmapped(step: InnerStep, replicas: int, mesh: Mesh | None = None) -> InnerSt
       replicas: how many.
       mesh: a mesh with an axis `replica`, so that constraints on other axes inside the step know it.
     """
-    axes = {"axis_name": AXIS} | ({} if mesh is None else {"spmd_axis_name": AXIS})
+    axes: dict[str, Any] = {"axis_name": AXIS} | ({} if mesh is None else {"spmd_axis_name": AXIS})
 
     def call(inner: PyTree, batch: PyTree, key: jax.Array) -> tuple[PyTree, PyTree]:
         _check_batch(batch, replicas)
@@ -66,18 +67,18 @@ def vmapped(step: InnerStep, replicas: int, mesh: Mesh | None = None) -> InnerSt
     return call
 
 
-def local_step(step: InnerStep, config: Config, mesh: Mesh | None = None) -> Callable:
+def local_step(step: InnerStep, config: Config, mesh: Mesh | None = None) -> Callable[..., Any]:
     """A step without communication: `local(state, batch, key) -> (state, metrics)`; batch leaves `[replicas, ...]`."""
     every_replica = vmapped(step, config.replicas, mesh)
 
     def local(state: LocalState, batch: PyTree, key: jax.Array) -> tuple[LocalState, PyTree]:
         inner, metrics = every_replica(state.inner, batch, key)
-        return state.replace(step=state.step + 1, since=state.since + 1, inner=inner), metrics
+        return dataclasses.replace(state, step=state.step + 1, since=state.since + 1, inner=inner), metrics
 
     return local
 
 
-def replica_step(step: InnerStep, config: Config) -> Callable:
+def replica_step(step: InnerStep, config: Config) -> Callable[..., Any]:
     """The local step of one replica alone: `one(state, batch, key, index) -> (state, metrics)`.
 
     Called for every index in turn, it is a local step on one device, up to rounding. On a CPU, convolutions whose
@@ -97,12 +98,12 @@ def replica_step(step: InnerStep, config: Config) -> Callable:
         new, metrics = step(mine, rows, jax.random.fold_in(key, index))
         inner = jax.tree.map(lambda leaf, value: leaf.at[index].set(value), state.inner, new)
         last = (index == config.replicas - 1).astype(jnp.int32)
-        return state.replace(step=state.step + last, since=state.since + last, inner=inner), metrics
+        return dataclasses.replace(state, step=state.step + last, since=state.since + last, inner=inner), metrics
 
     return one
 
 
-def synchronous_step(step: InnerStep, config: Config, mesh: Mesh | None = None) -> Callable:
+def synchronous_step(step: InnerStep, config: Config, mesh: Mesh | None = None) -> Callable[..., Any]:
     """A step of synchronous training, after which every replica is the anchor: `synchronous(state, batch, key)`.
 
     Args:
@@ -116,12 +117,12 @@ def synchronous_step(step: InnerStep, config: Config, mesh: Mesh | None = None) 
         inner, metrics = every_replica(state.inner, batch, key)
         anchor = jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), _first(inner.params, mesh), state.anchor)
         inner, shared = _share(inner, state.shared, config, mesh)
-        return state.replace(step=state.step + 1, inner=inner, anchor=anchor, shared=shared), metrics
+        return dataclasses.replace(state, step=state.step + 1, inner=inner, anchor=anchor, shared=shared), metrics
 
     return synchronous
 
 
-def group_step(optimizer: optax.GradientTransformation, config: Config, mesh: Mesh | None = None) -> Callable:
+def group_step(optimizer: optax.GradientTransformation, config: Config, mesh: Mesh | None = None) -> Callable[..., Any]:
     """The average within groups of neighbouring replicas: `group(state, size) -> state`. The anchor stays."""
 
     def group(state: LocalState, size: int) -> LocalState:
@@ -132,12 +133,12 @@ def group_step(optimizer: optax.GradientTransformation, config: Config, mesh: Me
             lambda leaf, mean: leaf if mean is None else mean.astype(leaf.dtype), inner.params, means["params"]
         )
         inner = inner.replace(params=params, opt_state=_with_buffers(inner, means["buffers"], optimizer, config))
-        return state.replace(inner=inner)
+        return dataclasses.replace(state, inner=inner)
 
     return group
 
 
-def outer_step(optimizer: optax.GradientTransformation, config: Config, mesh: Mesh | None = None) -> Callable:
+def outer_step(optimizer: optax.GradientTransformation, config: Config, mesh: Mesh | None = None) -> Callable[..., Any]:
     """The end of a round: `outer(state, fragments=None) -> state`; one all-reduce.
 
     The anchor moves by the outer optimizer on the mean pseudo-gradient, anchor minus replicas, and every replica
@@ -196,7 +197,8 @@ def outer_step(optimizer: optax.GradientTransformation, config: Config, mesh: Me
             shared = policies.combined(means["collections"], shared)
             if config.collections == "share":
                 inner = inner.replace(collections=replicate(shared, config.replicas))
-        return state.replace(
+        return dataclasses.replace(
+            state,
             since=state.since.at[jnp.array(fragments)].set(0),
             rounds=state.rounds + 1,
             inner=inner,
@@ -218,7 +220,9 @@ def _check_batch(batch: PyTree, replicas: int) -> None:
             )
 
 
-def _exchanged(delta, others, chosen, residual, config, mesh):
+def _exchanged(
+    delta: PyTree, others: PyTree, chosen: Any, residual: PyTree, config: Config, mesh: Mesh | None
+) -> tuple[PyTree, PyTree]:
     """The means over replicas of all that is sent, and the new residual."""
     if config.compression is None:
         return mean_over_replicas({"delta": delta, **others}, mesh is not None), residual
@@ -261,7 +265,7 @@ def _share(inner: PyTree, shared: PyTree, config: Config, mesh: Mesh | None) -> 
     return inner, shared
 
 
-def _buffers(inner: PyTree, config: Config) -> list:
+def _buffers(inner: PyTree, config: Config) -> list[Any]:
     """The buffers that are sent: a list, empty but where they are averaged."""
     if config.inner_state != "average":
         return []
@@ -269,7 +273,7 @@ def _buffers(inner: PyTree, config: Config) -> list:
     return [leaf for mine, leaf in zip(jax.tree.leaves(marks), jax.tree.leaves(inner.opt_state), strict=True) if mine]
 
 
-def _with_buffers(inner: PyTree, means: list, optimizer: optax.GradientTransformation, config: Config) -> PyTree:
+def _with_buffers(inner: PyTree, means: list[Any], optimizer: optax.GradientTransformation, config: Config) -> PyTree:
     """The optimizer state after a synchronisation; `means` are those of `_buffers`, back on the axis of replicas."""
     if config.inner_state == "maintain":
         return inner.opt_state

@@ -7,11 +7,12 @@ whatever they are. `unbiased=True` leaves these pairs out. And the best of K can
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import ConfigError, DataError, nearest
 
@@ -19,7 +20,13 @@ MEASURES = ("iou", "dice")
 MATCHINGS = ("repeat", "rectangular")
 
 
-def overlap(first: jax.Array, second: jax.Array, measure: str = "iou", *, both_empty: float = 1.0) -> jax.Array:
+def overlap(
+    first: Bool[Array, "n K *spatial"],
+    second: Bool[Array, "n M *spatial"],
+    measure: str = "iou",
+    *,
+    both_empty: float = 1.0,
+) -> Float[Array, "n K M"]:
     """The overlap of every mask of one set with every mask of another, image by image: float32 `[n, K, M]` in 0..1.
 
     Args:
@@ -48,8 +55,11 @@ def overlap(first: jax.Array, second: jax.Array, measure: str = "iou", *, both_e
 
 
 def best_candidate_dice(
-    candidates: jax.Array, annotations: jax.Array, *, both_empty: float = float("nan")
-) -> jax.Array:  # fmt: skip
+    candidates: Bool[Array, "n K *spatial"],
+    annotations: Bool[Array, "n M *spatial"],
+    *,
+    both_empty: float = float("nan"),
+) -> Float[Array, " n"]:
     """The Dice of the candidate that fits an annotator best, averaged over annotators: float32 `[n]`.
 
     Args:
@@ -67,8 +77,11 @@ def best_candidate_dice(
 
 
 def mean_candidate_dice(
-    candidates: jax.Array, annotations: jax.Array, *, both_empty: float = float("nan")
-) -> jax.Array:  # fmt: skip
+    candidates: Bool[Array, "n K *spatial"],
+    annotations: Bool[Array, "n M *spatial"],
+    *,
+    both_empty: float = float("nan"),
+) -> Float[Array, " n"]:
     """The mean Dice over all pairs of a candidate and an annotator: what one candidate is worth; float32 `[n]`.
 
     The arguments are those of `best_candidate_dice`.
@@ -79,7 +92,9 @@ def mean_candidate_dice(
     return _mean_of_known(overlap(candidates, annotations, "dice", both_empty=both_empty), (1, 2))
 
 
-def sample_diversity(candidates: jax.Array, *, distance: str = "iou", unbiased: bool = False) -> jax.Array:
+def sample_diversity(
+    candidates: Bool[Array, "n K *spatial"], *, distance: str = "iou", unbiased: bool = False
+) -> Float[Array, " n"]:
     """The mean distance E[d(S, S')] between two candidates: float32 `[n]`, 0 where all are the same.
 
     Args:
@@ -96,13 +111,13 @@ def sample_diversity(candidates: jax.Array, *, distance: str = "iou", unbiased: 
 
 
 def energy_distance(
-    candidates: jax.Array,
-    annotations: jax.Array,
+    candidates: Bool[Array, "n K *spatial"],
+    annotations: Bool[Array, "n M *spatial"],
     *,
-    probabilities: jax.Array | None = None,
+    probabilities: Float[Array, "n M"] | None = None,
     distance: str = "iou",
     unbiased: bool = False,
-) -> jax.Array:
+) -> Float[Array, " n"]:
     """The squared generalised energy distance 2 E[d(S, Y)] - E[d(S, S')] - E[d(Y, Y')]: float32 `[n]`.
 
     Args:
@@ -138,7 +153,12 @@ def energy_distance(
     return 2 * between - sample_diversity(candidates, distance=distance, unbiased=unbiased) - spread
 
 
-def hungarian_iou(candidates: Any, annotations: Any, *, match: str = "repeat") -> np.ndarray:
+def hungarian_iou(
+    candidates: Bool[Array | np.ndarray, "n K *spatial"],
+    annotations: Bool[Array | np.ndarray, "n M *spatial"],
+    *,
+    match: str = "repeat",
+) -> Float[np.ndarray, " n"]:
     """The mean IoU of candidates matched one to one with annotations, as well as possible: float64 `[n]`, on the host.
 
     Args:
@@ -172,7 +192,9 @@ def hungarian_iou(candidates: Any, annotations: Any, *, match: str = "repeat") -
 # -- where the modes are known --------------------------------------------------------------------------------------
 
 
-def mode_frequencies(candidates: jax.Array, modes: jax.Array, *, threshold: float = 0.5) -> jax.Array:
+def mode_frequencies(
+    candidates: Bool[Array, "n K *spatial"], modes: Bool[Array, "n M *spatial"], *, threshold: float = 0.5
+) -> Float[Array, "n M"]:
     """How often each mode was drawn: the share of candidates whose nearest mode it is, float32 `[n, M]`.
 
     Args:
@@ -193,8 +215,12 @@ def mode_frequencies(candidates: jax.Array, modes: jax.Array, *, threshold: floa
 
 
 def mode_coverage(
-    candidates: jax.Array, modes: jax.Array, probabilities: jax.Array | None = None, *, threshold: float = 0.8
-) -> jax.Array:
+    candidates: Bool[Array, "n K *spatial"],
+    modes: Bool[Array, "n M *spatial"],
+    probabilities: Float[Array, "n M"] | None = None,
+    *,
+    threshold: float = 0.8,
+) -> Float[Array, " n"]:
     """The share of the modes that some candidate shows, or their probability in all: float32 `[n]` in 0..1.
 
     Args:
@@ -211,7 +237,7 @@ def mode_coverage(
     return shown.mean(-1) if probabilities is None else (shown * probabilities).sum(-1)
 
 
-def frequency_error(frequencies: jax.Array, probabilities: jax.Array) -> jax.Array:
+def frequency_error(frequencies: Float[Array, "n M"], probabilities: Float[Array, "n M"]) -> Float[Array, " n"]:
     """The total variation between mode frequencies and mode probabilities: float32 `[n]` in 0..1.
 
     What the frequencies lack to 1, candidates of no mode, counts as a mode of probability 0.
@@ -223,7 +249,7 @@ def frequency_error(frequencies: jax.Array, probabilities: jax.Array) -> jax.Arr
     return (jnp.abs(frequencies - probabilities).sum(-1) + none) / 2
 
 
-def sampled_coverage(probabilities: Any, count: int) -> np.ndarray:
+def sampled_coverage(probabilities: ArrayLike, count: int) -> Float[np.ndarray, " n"]:
     """The `mode_coverage`, weighted by probability, that `count` draws from the truth have on average: `[n]`.
 
     The value that a perfect model reaches: sum_m p_m (1 - (1 - p_m)^K).
@@ -235,7 +261,7 @@ def sampled_coverage(probabilities: Any, count: int) -> np.ndarray:
     return (p * (1 - (1 - p) ** count)).sum(-1)
 
 
-def sampled_frequency_error(probabilities: Any, count: int) -> np.ndarray:
+def sampled_frequency_error(probabilities: ArrayLike, count: int) -> Float[np.ndarray, " n"]:
     """The `frequency_error` that `count` draws from the truth have on average: where a perfect model ends up.
 
     The frequency of a mode is binomial, so this is sum_m E|X_m / K - p_m| / 2 with X_m ~ B(K, p_m): `[n]`.

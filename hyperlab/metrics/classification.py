@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr
+from jaxtyping import Array, Float, Integer, Real
 
 from hyperlab.metrics.metric import Metric, mean_over
 
@@ -24,16 +25,16 @@ class Calibration(NamedTuple):
       count: `[bins]`, how many there were.
     """
 
-    confidence: jax.Array
-    correct: jax.Array
-    count: jax.Array
+    confidence: Float[Array, "... bins"]
+    correct: Float[Array, "... bins"]
+    count: Float[Array, "... bins"]  # type: ignore[assignment] # hides the method of tuples
 
-    def finish(self) -> jax.Array:
+    def finish(self) -> Float[Array, "..."]:
         """The expected calibration error."""
         return jnp.abs(self.correct - self.confidence).sum(-1) / self.count.sum(-1)
 
 
-def finish(metric: Metric | Calibration) -> jax.Array:
+def finish(metric: Metric | Calibration) -> Float[Array, "..."]:
     """The value of a metric once all batches are added; leading axes (runs) are kept."""
     return metric.finish()
 
@@ -41,7 +42,9 @@ def finish(metric: Metric | Calibration) -> jax.Array:
 # -- of one prediction an example ---------------------------------------------------------------------------------
 
 
-def accuracy(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> Metric:
+def accuracy(
+    probabilities: Float[Array, "n classes"], labels: Integer[Array, " n"], weights: Real[Array, " n"] | None = None
+) -> Metric:
     """The share of examples whose most probable class is the label.
 
     The first of several equal maxima counts. A row with a NaN is wrong: `argmax` would return the place of
@@ -58,7 +61,9 @@ def accuracy(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | N
     return mean_over(_correct(probabilities, labels), weights)
 
 
-def nll(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> Metric:
+def nll(
+    probabilities: Float[Array, "n classes"], labels: Integer[Array, " n"], weights: Real[Array, " n"] | None = None
+) -> Metric:
     """Negative log likelihood of the label in nats: -log p_label.
 
     A probability that underflowed to 0 counts as the smallest normal float32, 2^-126 (87.3 nats): one
@@ -77,7 +82,9 @@ def nll(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None =
     return mean_over(_nan_if_any(values, probabilities), weights)
 
 
-def brier(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> Metric:
+def brier(
+    probabilities: Float[Array, "n classes"], labels: Integer[Array, " n"], weights: Real[Array, " n"] | None = None
+) -> Metric:
     """The Brier score: sum over the classes of (p_k - [k = label])^2, from 0 to 2.
 
     This is the form over all classes (Brier, 1950); the binary form over one class is half of it.
@@ -94,7 +101,12 @@ def brier(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None
     return mean_over(jnp.square(probabilities.astype(jnp.float32) - target).sum(-1), weights)
 
 
-def ece(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None = None, bins: int = BINS) -> Calibration:
+def ece(
+    probabilities: Float[Array, "n classes"],
+    labels: Integer[Array, " n"],
+    weights: Real[Array, " n"] | None = None,
+    bins: int = BINS,
+) -> Calibration:
     """Expected calibration error of the top label, in bins of equal width.
 
     ECE = sum_m (n_m / n) |accuracy_m - confidence_m| = sum_m |correct_m - confidence sum_m| / n
@@ -128,7 +140,7 @@ def ece(probabilities: jax.Array, labels: jax.Array, weights: jax.Array | None =
 # -- of several samples -------------------------------------------------------------------------------------------
 
 
-def predictive(probabilities: jax.Array) -> jax.Array:
+def predictive(probabilities: Float[Array, "samples n classes"]) -> Float[Array, "n classes"]:
     """The mean of the class probabilities over samples.
 
     Args:
@@ -140,7 +152,7 @@ def predictive(probabilities: jax.Array) -> jax.Array:
     return probabilities.astype(jnp.float32).mean(0)
 
 
-def disagreement(probabilities: jax.Array, weights: jax.Array | None = None) -> Metric:
+def disagreement(probabilities: Float[Array, "samples n classes"], weights: Real[Array, " n"] | None = None) -> Metric:
     """The share of pairs of samples whose most probable classes differ; 0 for one sample.
 
     With c_k of S samples for class k: 1 - sum_k c_k (c_k - 1) / (S (S - 1)), the mean over examples.
@@ -159,7 +171,9 @@ def disagreement(probabilities: jax.Array, weights: jax.Array | None = None) -> 
     return mean_over(_nan_if_any(differing, probabilities.sum(0)), weights)
 
 
-def mutual_information(probabilities: jax.Array, weights: jax.Array | None = None) -> Metric:
+def mutual_information(
+    probabilities: Float[Array, "samples n classes"], weights: Real[Array, " n"] | None = None
+) -> Metric:
     """Mutual information of prediction and sample in nats: the entropy of the mean less the mean entropy.
 
     I = H(mean_s p_s) - mean_s H(p_s), between 0 (all samples agree) and log(min(samples, classes)).

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, ParameterTreeError, nearest
@@ -104,8 +105,8 @@ class Compression(NamedTuple):
 
 
 def measure(
-    params: Any,
-    masks: Any,
+    params: PyTree,
+    masks: PyTree,
     *,
     macs: Mapping[str, int] | None = None,
     total_macs: int | None = None,
@@ -206,7 +207,7 @@ def _by_value(leaves: Mapping[str, Any], kept: Mapping[str, np.ndarray]) -> int 
     return sum(int(np.count_nonzero((np.asarray(leaf) != 0) & kept[path])) for path, leaf in leaves.items())
 
 
-def _rows(params: Any, paths: Collection[str]) -> dict[str, int]:
+def _rows(params: PyTree, paths: Collection[str]) -> dict[str, int]:
     """Output channels by path; a vector is one row, and where axes are undecided the last one is the outputs'."""
     decided, leaves, rows = roles.of(params), trees.flatten(params), {}
     for path in paths:

@@ -1,9 +1,10 @@
 """Means of what is defined: a Dice without foreground in mask and truth is NaN, and counts for nothing."""
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 
-def mean_defined(values: np.ndarray, axis: int | tuple[int, ...] | None = -1) -> np.ndarray:
+def mean_defined(values: Float[np.ndarray, "..."], axis: int | tuple[int, ...] | None = -1) -> Float[np.ndarray, "..."]:
     """The mean over an axis of what is not NaN; NaN where nothing is left, without a warning.
 
     Args:
@@ -17,7 +18,9 @@ def mean_defined(values: np.ndarray, axis: int | tuple[int, ...] | None = -1) ->
     return np.where(counts > 0, np.nansum(values, axis) / np.maximum(counts, 1), np.nan)
 
 
-def mean_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def mean_of_groups(
+    values: Float[np.ndarray, "*rest images"], groups: Shaped[np.ndarray, " images"]
+) -> Float[np.ndarray, "*rest subjects"]:
     """Means over the images of each subject: from `[..., images]` to `[..., subjects]`, in the order of `np.unique`.
 
     Args:
@@ -30,7 +33,7 @@ def mean_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return np.stack([mean_defined(values[..., groups == group]) for group in np.unique(groups)], -1)
 
 
-def mean_dice(dice: np.ndarray) -> float:
+def mean_dice(dice: Float[np.ndarray, "*rest subjects classes"]) -> float:
     """Mean over subjects, then over classes, then over what else there is; a class that is nowhere is left out.
 
     Args:

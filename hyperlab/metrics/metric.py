@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Real
 
 
 class Metric(NamedTuple):
@@ -11,20 +11,21 @@ class Metric(NamedTuple):
 
     Metrics of several batches are added leaf by leaf with `jax.tree.map(jnp.add, first, second)`.
 
+    >>> import jax
     >>> first, second = Metric(3.0, 4.0), Metric(2.0, 4.0)
     >>> float(jax.tree.map(jnp.add, first, second).finish())
     0.625
     """
 
-    total: jax.Array
-    count: jax.Array
+    total: Float[Array, "..."]
+    count: Float[Array, "..."]  # type: ignore[assignment] # hides the method of tuples
 
-    def finish(self) -> jax.Array:
+    def finish(self) -> Float[Array, "..."]:
         """The mean; NaN where nothing was counted."""
         return jnp.divide(self.total, self.count)
 
 
-def mean_over(values: jax.Array, weights: jax.Array | None = None) -> Metric:
+def mean_over(values: Real[Array, " n"], weights: Real[Array, " n"] | None = None) -> Metric:
     """The sum of one value an example, in float32, and how many examples there are.
 
     Args:

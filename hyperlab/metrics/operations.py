@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend import core
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError
@@ -35,9 +36,11 @@ from hyperlab.errors import ConfigError
 # Primitives that call the one function in their parameters with their own operands.
 CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
 # Primitives after which a parameter is still the same kernel: in another form, masked, scaled, or a part of it.
-_FORMS = ("reshape", "transpose", "convert_element_type", "squeeze", "expand_dims", "rev", "copy", "reduce_precision")
-_FORMS += ("sharding_constraint", "broadcast_in_dim", "slice", "dynamic_slice", "split")
-_FORMS += ("mul", "div", "neg", "select_n", "stop_gradient")
+_FORMS = (
+    *("reshape", "transpose", "convert_element_type", "squeeze", "expand_dims", "rev", "copy", "reduce_precision"),
+    *("sharding_constraint", "broadcast_in_dim", "slice", "dynamic_slice", "split"),
+    *("mul", "div", "neg", "select_n", "stop_gradient"),
+)
 
 
 class Operations(NamedTuple):
@@ -72,7 +75,7 @@ class _Product(NamedTuple):
     kernel: str | None
 
 
-def macs(function: Callable, variables: Any, *inputs: Any) -> int:
+def macs(function: Callable[..., PyTree], variables: PyTree, *inputs: PyTree) -> int:
     """Multiply-accumulates of a network's own layers, at the batch and shapes of the example.
 
     Args:
@@ -94,7 +97,7 @@ def macs(function: Callable, variables: Any, *inputs: Any) -> int:
     return operations(function, variables, *inputs).macs
 
 
-def operations(function: Callable, variables: Any, *inputs: Any) -> Operations:
+def operations(function: Callable[..., PyTree], variables: PyTree, *inputs: PyTree) -> Operations:
     """Multiply-accumulates of a network's own layers, and the others; see `macs`.
 
     >>> import jax.numpy as jnp
@@ -108,7 +111,9 @@ def operations(function: Callable, variables: Any, *inputs: Any) -> Operations:
     return Operations(own, sum(product.macs for product in products) - own)
 
 
-def macs_per_kernel(function: Callable, variables: Any, *inputs: Any, examples: int = 1) -> dict[str, int]:
+def macs_per_kernel(
+    function: Callable[..., PyTree], variables: PyTree, *inputs: PyTree, examples: int = 1
+) -> dict[str, int]:
     """Multiply-accumulates by the parameter that is the kernel of them.
 
     A parameter is followed through reshaping, transposing, slicing, conversion, and multiplication with or selection
@@ -148,7 +153,7 @@ def macs_per_kernel(function: Callable, variables: Any, *inputs: Any, examples: 
     return {path: counts[path] // examples for path in _paths(variables) if path in counts}
 
 
-def _products(function: Callable, variables: Any, inputs: tuple) -> list[_Product]:
+def _products(function: Callable[..., PyTree], variables: PyTree, inputs: tuple[Any, ...]) -> list[_Product]:
     if not inputs:
         raise ConfigError(
             "the multiply-accumulates of a function of one argument; expected function(variables, *inputs): the "
@@ -158,7 +163,7 @@ def _products(function: Callable, variables: Any, inputs: tuple) -> list[_Produc
     # What is no array of its own (a function, an integer that says how many layers there are) is not traced.
     arrays = {path: leaf for path, leaf in named.items() if hasattr(leaf, "dtype") or isinstance(leaf, float | complex)}
 
-    def call(arrays, *inputs):
+    def call(arrays: PyTree, *inputs: PyTree) -> PyTree:
         leaves = {**named, **dict(zip(paths, arrays, strict=True))}
         return function(jax.tree.unflatten(structure, leaves.values()), *inputs)
 
@@ -172,7 +177,7 @@ def _products(function: Callable, variables: Any, inputs: tuple) -> list[_Produc
     return _walk(closed.jaxpr, origins)[0]
 
 
-def _paths(variables: Any) -> list[str]:
+def _paths(variables: PyTree) -> list[str]:
     return [_inside(path) for path in trees.flatten(variables)]
 
 
@@ -183,7 +188,7 @@ def _inside(path: str) -> str:
 # -- the walk -----------------------------------------------------------------------------------------------------
 
 
-def _walk(jaxpr: core.Jaxpr, origins: list[_Origin], used: list[bool] | None = None) -> tuple[list, list]:
+def _walk(jaxpr: core.Jaxpr, origins: list[_Origin], used: list[bool] | None = None) -> tuple[list[Any], list[Any]]:
     """Products in a function, and what its outputs depend on, given what its inputs depend on.
 
     What no used output needs is not counted: compilers leave it out.
@@ -192,7 +197,7 @@ def _walk(jaxpr: core.Jaxpr, origins: list[_Origin], used: list[bool] | None = N
     used = [True] * len(jaxpr.outvars) if used is None else used
     products = []
 
-    def of(variable) -> _Origin:
+    def of(variable: Any) -> _Origin:
         return _Origin() if isinstance(variable, core.Literal) else known.get(variable, _Origin())
 
     for equation, live in _live(jaxpr, used):
@@ -229,7 +234,7 @@ def _live(jaxpr: core.Jaxpr, used: list[bool]) -> list[tuple[Any, list[bool]]]:
     return kept[::-1]
 
 
-def _convolution(equation, given: list[_Origin]) -> _Product:
+def _convolution(equation: Any, given: list[_Origin]) -> _Product:
     images, kernel = (variable.aval.shape for variable in equation.invars)
     out, parameters = equation.outvars[0].aval.shape, equation.params
     numbers = parameters["dimension_numbers"]
@@ -243,7 +248,7 @@ def _convolution(equation, given: list[_Origin]) -> _Product:
     return _Product(count, given[1].parameters, given[1].kernel)
 
 
-def _product(equation, given: list[_Origin]) -> _Product:
+def _product(equation: Any, given: list[_Origin]) -> _Product:
     ((contracted, _), _) = equation.params["dimension_numbers"]
     shape = equation.invars[0].aval.shape
     count = math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
@@ -252,7 +257,7 @@ def _product(equation, given: list[_Origin]) -> _Product:
     return _Product(count, own, _only_kernel(given))
 
 
-def _scan(equation, given: list[_Origin]) -> tuple[list[_Product], list[_Origin]]:
+def _scan(equation: Any, given: list[_Origin]) -> tuple[list[_Product], list[_Origin]]:
     (body,) = subprograms(equation)
     # Read from shapes, because JAX renames its parameters: what is sliced or stacked has one axis less in the body.
     carried = sum(map(_same_rank, equation.outvars, body.outvars))
@@ -267,11 +272,11 @@ def _scan(equation, given: list[_Origin]) -> tuple[list[_Product], list[_Origin]
         given[first : first + carried] = carry
 
 
-def _same_rank(outside, inside) -> bool:
+def _same_rank(outside: Any, inside: Any) -> bool:
     return len(outside.aval.shape) == len(inside.aval.shape)
 
 
-def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[list[_Product], list[_Origin]]:
+def _cond(equation: Any, given: list[_Origin], live: list[bool]) -> tuple[list[_Product], list[_Origin]]:
     """The most expensive branch: one of them runs; those of a platform choice count the same."""
     branches = [_walk(inner, given[1:], live) for inner in subprograms(equation)]
     out = [
@@ -281,7 +286,7 @@ def _cond(equation, given: list[_Origin], live: list[bool]) -> tuple[list[_Produ
     return max((products for products, _ in branches), key=lambda found: sum(p.macs for p in found)), out
 
 
-def _refuse_products(equation) -> None:
+def _refuse_products(equation: Any) -> None:
     for inner in subprograms(equation):
         if _walk(inner, [_Origin()] * len(inner.invars))[0]:
             name = equation.primitive.name
@@ -303,7 +308,7 @@ def subprograms(equation: Any) -> list[core.Jaxpr]:
     return found
 
 
-def _result(equation, given: list[_Origin]) -> _Origin:
+def _result(equation: Any, given: list[_Origin]) -> _Origin:
     """What the outputs of an operation depend on; a form of a parameter stays that parameter."""
     parameters, data = any(o.parameters for o in given), any(o.data for o in given)
     kernel = None

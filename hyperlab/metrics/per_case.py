@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import DataError
 from hyperlab.files import write_atomically
@@ -20,7 +21,7 @@ from hyperlab.metrics.segmentation import Counts, dice_of, iou_of
 COLUMNS = ("run", "case", "class", "metric", "value")
 
 
-def table(run: str, cases: Sequence[str], classes: Sequence[str], metrics: Mapping[str, Any]) -> pd.DataFrame:
+def table(run: str, cases: Sequence[str], classes: Sequence[str], metrics: Mapping[str, ArrayLike]) -> pd.DataFrame:
     """One row for each case, foreground class and metric.
 
     Args:
@@ -51,7 +52,7 @@ def table(run: str, cases: Sequence[str], classes: Sequence[str], metrics: Mappi
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)] if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
-def write_table(path: str | os.PathLike, frame: pd.DataFrame) -> None:
+def write_table(path: str | os.PathLike[str], frame: pd.DataFrame) -> None:
     """Writes `per_case.csv`, atomically; an undefined value is the word `nan`, so that no cell is empty.
 
     Args:
@@ -71,7 +72,7 @@ def summary(
     cases: Sequence[str],
     classes: Sequence[str],
     *,
-    extra: Mapping[str, Any] | None = None,
+    extra: Mapping[str, ArrayLike] | None = None,
     files: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """What nnU-Net's evaluation writes, from counts.
@@ -121,7 +122,7 @@ def summary(
     return {"foreground_mean": overall, "mean": mean, "metric_per_case": per_case}
 
 
-def write_summary(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+def write_summary(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """Writes `summary.json`, atomically; an undefined value is the word NaN, as nnU-Net and Python write it.
 
     Args:
@@ -131,7 +132,7 @@ def write_summary(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=4, sort_keys=True) + "\n")
 
 
-def _fitting(name: str, values: Any, cases: list[str], foreground: list[str]) -> np.ndarray:
+def _fitting(name: str, values: ArrayLike, cases: list[str], foreground: list[str]) -> np.ndarray:
     values = np.asarray(values, float)
     if values.shape != (len(cases), len(foreground)):
         raise DataError(
@@ -141,7 +142,7 @@ def _fitting(name: str, values: Any, cases: list[str], foreground: list[str]) ->
     return values
 
 
-def _mean(values: Any) -> float:
-    values = np.asarray(values, float)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: ArrayLike) -> float:
+    known = np.asarray(values, float)
+    known = known[~np.isnan(known)]
+    return float(known.mean()) if len(known) else float("nan")

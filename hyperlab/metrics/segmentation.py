@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from hyperlab.errors import ConfigError, DataError
 
@@ -25,13 +27,13 @@ class Counts(NamedTuple):
       true_negative: in neither.
     """
 
-    true_positive: jax.Array
-    false_positive: jax.Array
-    false_negative: jax.Array
-    true_negative: jax.Array
+    true_positive: Int[Array, "n classes-1"]
+    false_positive: Int[Array, "n classes-1"]
+    false_negative: Int[Array, "n classes-1"]
+    true_negative: Int[Array, "n classes-1"]
 
 
-def predicted_labels(logits: jax.Array) -> jax.Array:
+def predicted_labels(logits: Float[Array, "*pixels classes"]) -> Int[Array, "*pixels"]:
     """The most probable class of each pixel; -1, which is no class, where a logit is NaN.
 
     `argmax` alone would return the place of the NaN, and call a diverged network right wherever that is the label.
@@ -49,7 +51,12 @@ def predicted_labels(logits: jax.Array) -> jax.Array:
 
 
 def counts(
-    predictions: jax.Array, labels: jax.Array, classes: int, *, groups: jax.Array | None = None, subjects: int = 0
+    predictions: Integer[Array, " n *spatial"],
+    labels: Integer[Array, " n *spatial"],
+    classes: int,
+    *,
+    groups: Integer[Array | np.ndarray, " n"] | None = None,
+    subjects: int = 0,
 ) -> Counts:
     """Right and wrong pixels of each case and foreground class.
 
@@ -88,14 +95,14 @@ def counts(
 
 
 def dice(
-    predictions: jax.Array,
-    labels: jax.Array,
+    predictions: Integer[Array, " n *spatial"],
+    labels: Integer[Array, " n *spatial"],
     classes: int,
     *,
-    groups: jax.Array | None = None,
+    groups: Integer[Array | np.ndarray, " n"] | None = None,
     subjects: int = 0,
     absent: float = float("nan"),
-) -> jax.Array:
+) -> Float[Array, "cases {classes}-1"]:
     """The Dice coefficient of each case and foreground class: 2 TP / (2 TP + FP + FN), in 0..1.
 
     Args:
@@ -119,14 +126,14 @@ def dice(
 
 
 def iou(
-    predictions: jax.Array,
-    labels: jax.Array,
+    predictions: Integer[Array, " n *spatial"],
+    labels: Integer[Array, " n *spatial"],
     classes: int,
     *,
-    groups: jax.Array | None = None,
+    groups: Integer[Array | np.ndarray, " n"] | None = None,
     subjects: int = 0,
     absent: float = float("nan"),
-) -> jax.Array:
+) -> Float[Array, "cases {classes}-1"]:
     """Intersection over union of each case and foreground class: TP / (TP + FP + FN); the rest as in `dice`.
 
     >>> iou(jnp.array([[0, 1, 1, 1, 1]]), jnp.array([[0, 0, 0, 1, 1]]), 2)
@@ -135,13 +142,13 @@ def iou(
     return iou_of(counts(predictions, labels, classes, groups=groups, subjects=subjects), absent)
 
 
-def dice_of(cells: Counts, absent: float = float("nan")) -> jax.Array:
+def dice_of(cells: Counts, absent: float = float("nan")) -> Float[Array, "n foreground"]:
     """Dice from counts; see `dice`."""
     true_positive, wrong = _float(cells.true_positive), _float(cells.false_positive) + _float(cells.false_negative)
     return _share(2 * true_positive, 2 * true_positive + wrong, absent)
 
 
-def iou_of(cells: Counts, absent: float = float("nan")) -> jax.Array:
+def iou_of(cells: Counts, absent: float = float("nan")) -> Float[Array, "n foreground"]:
     """Intersection over union from counts; see `iou`."""
     true_positive, wrong = _float(cells.true_positive), _float(cells.false_positive) + _float(cells.false_negative)
     return _share(true_positive, true_positive + wrong, absent)
@@ -150,7 +157,9 @@ def iou_of(cells: Counts, absent: float = float("nan")) -> jax.Array:
 # -- parts --------------------------------------------------------------------------------------------------------
 
 
-def check_maps(predictions, labels, classes: int) -> None:
+def check_maps(
+    predictions: Shaped[Array | np.ndarray, "..."], labels: Shaped[Array | np.ndarray, "..."], classes: int
+) -> None:
     """Refuses label maps that do not belong together.
 
     Raises:

@@ -25,7 +25,7 @@ class KeptFraction:
 
     value: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_share(self, "kept / all")
 
     def sparsity(self) -> "Sparsity":
@@ -45,7 +45,7 @@ class Sparsity:
 
     value: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_share(self, "removed / all")
 
     def kept(self) -> KeptFraction:
@@ -67,7 +67,7 @@ class CompressionRatio:
 
     value: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.value >= 1:
             raise ConfigError(f"a compression ratio of {self.value!r}; expected old size / new size, at least 1")
 

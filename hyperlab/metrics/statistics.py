@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import ConfigError, DataError, nearest
 
@@ -33,7 +35,7 @@ class Contrast(NamedTuple):
       label: `no claim` under 3 seeds, `look` with 3 or 4, else empty.
     """
 
-    differences: np.ndarray
+    differences: Float[np.ndarray, " n"]
     mean: float
     low: float
     high: float
@@ -64,8 +66,8 @@ class Range(NamedTuple):
 class Survival(NamedTuple):
     """A step function: `survival[i]` is the share that has not arrived from `times[i]` until the next time."""
 
-    times: np.ndarray
-    survival: np.ndarray
+    times: Float[np.ndarray, " times"]
+    survival: Float[np.ndarray, " times"]
 
 
 # -- contrasts ----------------------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ def names_of(contrast: str) -> tuple[str, str]:
 
 
 def contrasts(
-    pairs: Mapping[str, tuple[Any, Any]], *, better: str = "higher", confidence: float = 0.95
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]], *, better: str = "higher", confidence: float = 0.95
 ) -> dict[str, Contrast]:
     """Compares pairs of arms seed by seed, corrected together by Holm's procedure.
 
@@ -133,7 +135,9 @@ def contrasts(
     }
 
 
-def paired_contrast(first: Any, second: Any, *, better: str = "higher", confidence: float = 0.95) -> Contrast:
+def paired_contrast(
+    first: ArrayLike, second: ArrayLike, *, better: str = "higher", confidence: float = 0.95
+) -> Contrast:
     """A single contrast, that is, one of a family of one; see `contrasts`.
 
     >>> result = paired_contrast([3.0, 5.0, 4.0], [1.0, 2.0, 1.5], better="lower")
@@ -143,7 +147,7 @@ def paired_contrast(first: Any, second: Any, *, better: str = "higher", confiden
     return contrasts({"": (first, second)}, better=better, confidence=confidence)[""]
 
 
-def holm(p_values: Any) -> np.ndarray:
+def holm(p_values: ArrayLike) -> Float[np.ndarray, " n"]:
     """p values adjusted by Holm's procedure, in the given order.
 
     With p_(1) <= ... <= p_(m), adjusted_(i) = max_(j <= i) min(1, (m - j + 1) p_(j)).
@@ -165,8 +169,8 @@ def holm(p_values: Any) -> np.ndarray:
 
 
 def bootstrap(
-    values: Any,
-    statistic: Callable = np.median,
+    values: ArrayLike,
+    statistic: Callable[..., Any] = np.median,
     *,
     confidence: float = 0.95,
     method: str = "percentile",
@@ -226,7 +230,7 @@ def mean_over_subjects(values: np.ndarray) -> Interval | None:
     return bootstrap(values, np.mean) if len(values) >= FEWEST_UNITS_OF_A_BOOTSTRAP else None
 
 
-def median_range(values: Any) -> Range:
+def median_range(values: ArrayLike) -> Range:
     """The median, the smallest and the largest value; infinity stands for "not reached".
 
     Raises:
@@ -244,7 +248,7 @@ def median_range(values: Any) -> Range:
 # -- time until something happens ---------------------------------------------------------------------------------
 
 
-def kaplan_meier(steps: Any, reached: Any) -> Survival:
+def kaplan_meier(steps: ArrayLike, reached: ArrayLike) -> Survival:
     """The share of runs that has not reached a target yet, where some runs end before they do.
 
     S(t) = prod_(t_i <= t) (1 - d_i / n_i), with d_i runs that reach the target at t_i out of n_i that were
@@ -276,7 +280,7 @@ def kaplan_meier(steps: Any, reached: Any) -> Survival:
     return Survival(np.append(start[0], curve.quantiles), np.append(start[1], curve.probabilities))
 
 
-def median_time(steps: Any, reached: Any) -> float | None:
+def median_time(steps: ArrayLike, reached: ArrayLike) -> float | None:
     """The first time by which at least half of the runs have reached the target; None where they never do.
 
     >>> median_time([10, 20, 30], [True, True, True]), median_time([10, 99, 99], [True, False, False])
@@ -290,7 +294,7 @@ def median_time(steps: Any, reached: Any) -> float | None:
 # -- parts --------------------------------------------------------------------------------------------------------
 
 
-def _finite(what: str, values: Any) -> np.ndarray:
+def _finite(what: str, values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, float)
     if values.ndim != 1 or not len(values):
         raise DataError(f"{what} have shape {values.shape}, expected one axis with at least one value")
@@ -302,7 +306,7 @@ def _finite(what: str, values: Any) -> np.ndarray:
     return values
 
 
-def _differences(name: str, first: Any, second: Any) -> np.ndarray:
+def _differences(name: str, first: ArrayLike, second: ArrayLike) -> np.ndarray:
     first, second = _finite(f"{name}: first values", first), _finite(f"{name}: second values", second)
     if len(first) != len(second):
         raise DataError(f"{name}: {len(first)} values against {len(second)}; a contrast is paired by seed")

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.ndimage
+from jaxtyping import Array, Bool, Float, Integer
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import ConfigError, DataError, nearest
 from hyperlab.metrics.segmentation import check_maps
@@ -39,9 +41,9 @@ class SurfaceMetrics(NamedTuple):
 
 
 def surface_metrics(
-    prediction: Any,
-    label: Any,
-    spacing: Sequence[float] | None = None,
+    prediction: Bool[Array | np.ndarray, "*spatial"],
+    label: Bool[Array | np.ndarray, "*spatial"],
+    spacing: Sequence[float] | Float[np.ndarray, " dims"] | None = None,
     tolerance: float = 1.0,
     *,
     one_empty: str = "nan",
@@ -92,8 +94,10 @@ def surface_metrics(
 
 
 def surface_distances(
-    prediction: np.ndarray, label: np.ndarray, spacing: Sequence[float] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    prediction: Bool[np.ndarray, "*spatial"],
+    label: Bool[np.ndarray, "*spatial"],
+    spacing: Sequence[float] | Float[np.ndarray, " dims"] | None = None,
+) -> tuple[Float[np.ndarray, " pixels_of_prediction"], Float[np.ndarray, " pixels_of_label"]]:
     """The directed distances: from each surface pixel of the one mask to the surface of the other, and back.
 
     Args:
@@ -111,7 +115,7 @@ def surface_distances(
     return to_second[first], to_first[second]
 
 
-def surface(mask: np.ndarray) -> np.ndarray:
+def surface(mask: Bool[np.ndarray, "*spatial"]) -> Bool[np.ndarray, "*spatial"]:
     """The pixels of a mask with a face-connected neighbour outside of it.
 
     >>> surface(np.ones((3, 4), bool)).astype(int)
@@ -123,11 +127,11 @@ def surface(mask: np.ndarray) -> np.ndarray:
 
 
 def per_class(
-    predictions: Any,
-    labels: Any,
+    predictions: Integer[Array | np.ndarray, " n *spatial"],
+    labels: Integer[Array | np.ndarray, " n *spatial"],
     classes: int,
     *,
-    spacing: Any = None,
+    spacing: ArrayLike | None = None,
     tolerance: float = 1.0,
     one_empty: str = "nan",
 ) -> SurfaceMetrics:
@@ -169,7 +173,9 @@ def per_class(
     return SurfaceMetrics(*np.array(table, float).reshape(n, classes - 1, 4).transpose(2, 0, 1))
 
 
-def _check(prediction: np.ndarray, label: np.ndarray, spacing, tolerance: float, one_empty: str) -> Sequence[float]:
+def _check(
+    prediction: np.ndarray, label: np.ndarray, spacing: Any, tolerance: float, one_empty: str
+) -> Sequence[float]:
     if prediction.shape != label.shape:
         raise DataError(f"prediction has shape {prediction.shape}, label {label.shape}, expected the same")
     for what, values in (("prediction", prediction), ("label", label)):

@@ -42,12 +42,10 @@ def normalize(
       momentum of 0.1; the running variance is that of the batch, where PyTorch's has n / (n - 1) of it.
     """
     if kind == "batch":
-        layer = nn.BatchNorm(not train, momentum=0.9, epsilon=epsilon, dtype=dtype, name=name)
-    elif kind == "group":
-        layer = nn.GroupNorm(math.gcd(8, x.shape[-1]), epsilon=epsilon, dtype=dtype, name=name)
-    else:
-        return x
-    return layer(x)
+        return nn.BatchNorm(not train, momentum=0.9, epsilon=epsilon, dtype=dtype, name=name)(x)
+    if kind == "group":
+        return nn.GroupNorm(math.gcd(8, x.shape[-1]), epsilon=epsilon, dtype=dtype, name=name)(x)
+    return x
 
 
 def scaled(channels: int, width: float) -> int:

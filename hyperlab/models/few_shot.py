@@ -9,6 +9,8 @@ Both are in the style of their sources; widths, levels and normalisation are tho
 published ones (arXiv 1902.01314 has volumes in mind, arXiv 1908.06391 a pretrained encoder).
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -69,12 +71,12 @@ class SqueezeGuided(nn.Module):
 
         for level, width in enumerate(self.widths):
             v = map_set(lambda flat: max_pool(flat, (2, 2)), v) if level else v
-            v = map_set(lambda flat, w=width, n=f"conditioner_{level}": _block(flat, w, n), v)
+            v = map_set(partial(_block, width=width, name=f"conditioner_{level}"), v)
             gates.append(gate(v, f"gate_{level}"))
             skips.append(v)
         for level in reversed(range(levels - 1)):
             v = jnp.concatenate([map_set(upsample_aligned, v), skips[level]], -1)
-            v = map_set(lambda flat, w=self.widths[level], n=f"conditioner_up_{level}": _block(flat, w, n), v)
+            v = map_set(partial(_block, width=self.widths[level], name=f"conditioner_up_{level}"), v)
             gates.append(gate(v, f"gate_up_{level}"))
         return gates
 

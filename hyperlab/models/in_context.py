@@ -14,7 +14,8 @@ resolution are kept as a mean alone.
 Source: the networks of UniverSeg (2023), arXiv 2304.06131, and Tyche (2024), arXiv 2401.13650, as released.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -121,9 +122,11 @@ class CrossBlock(nn.Module):
             images = join(images)
             crossed = of_x + conv_set(images, kernel_y)
             crossed = nn.leaky_relu(crossed) if self.cross_relu else crossed
-            averaged, kept = {"crossed": crossed}, {}
-            if self.wanted:
-                result = normalizations[1](nn.leaky_relu(conv_set(crossed, *of_support)))
+            averaged: dict[str, jax.Array] = {"crossed": crossed}
+            kept: dict[str, jax.Array] = {}
+            if not self.wanted:
+                return averaged, kept
+            result = normalizations[1](nn.leaky_relu(conv_set(crossed, *of_support)))
             if "mean" in self.wanted:
                 averaged["mean"] = result
             if "whole" in self.wanted:
@@ -155,7 +158,8 @@ class CrossBlock(nn.Module):
         # A pure function of arrays, because the loop over chunks of examples cannot hold modules.
         params = Scale(name=name)(self.conv)
         norm = nn.GroupNorm(1, epsilon=1e-5, use_fast_variance=False, dtype=self.dtype, parent=None)
-        return lambda images: map_set(lambda flat: norm.apply({"params": params}, flat), images)
+        apply: Callable[[jax.Array], Any] = partial(norm.apply, {"params": params})
+        return lambda images: map_set(apply, images)
 
 
 class InContextNetwork(nn.Module):
@@ -208,7 +212,8 @@ class InContextNetwork(nn.Module):
 
         def block(name, widths, wanted):
             options = (self.normalization, self.support_chunk, self.remat, self.dtype)
-            return CrossBlock(*widths, self.cross_relu, candidates, wanted, *options, name=name)
+            cross, conv = widths
+            return CrossBlock(cross, conv, self.cross_relu, candidates, wanted, *options, name=name)
 
         u, v, skips = target.astype(self.dtype), support.astype(self.dtype), []
         for level, widths in enumerate(self.encoder[:-1]):
@@ -216,12 +221,14 @@ class InContextNetwork(nn.Module):
             skips.append((u, found[form(level)]))
             u, v = pool(u), found["pooled"]
         upwards = [(f"enc_{bottom}", self.encoder[-1])]
-        upwards += [(f"dec_{index}", widths) for index, widths in enumerate(self.decoder)]
-        targets, supports = (u,), (v,)
+        upwards += [(f"dec_{index}", widths) for index, widths in enumerate(self.decoder or ())]
+        targets: tuple[jax.Array, ...] = (u,)
+        supports: tuple[jax.Array, ...] = (v,)
         for above, (name, widths) in zip(reversed(range(-1, bottom)), upwards, strict=True):
             u, found = block(name, widths, () if above < 0 else (form(above),))(targets, supports)
             if above >= 0:
-                targets, supports = zip((u, found[form(above)]), skips[above], strict=True)
+                skip_u, skip_v = skips[above]
+                targets, supports = (u, skip_u), (found[form(above)], skip_v)
         head = Kernel(1, 1, 1.0, self.dtype, name="head")(u.shape[-1])
         return conv_set(u, *head).astype(jnp.promote_types(self.dtype, jnp.float32))
 

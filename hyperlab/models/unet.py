@@ -158,7 +158,7 @@ class UNet(nn.Module):
 
     def _normalize(self, x: jax.Array, mask: jax.Array | None, train: bool, name: str) -> jax.Array:
         # The two-pass variance: means of squares lose what canvas and exact form have in common.
-        options = {"epsilon": 1e-5, "use_fast_variance": False, "dtype": self.dtype, "name": name}
+        options: dict[str, Any] = {"epsilon": 1e-5, "use_fast_variance": False, "dtype": self.dtype, "name": name}
         if mask is not None:
             mask = jnp.broadcast_to(mask, (*mask.shape[:-1], x.shape[-1]))
         if self.normalization == "group":

@@ -18,13 +18,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Inexact
 
 Padding = tuple[tuple[int, int], ...]
 
 
 def conv(
-    images: jax.Array,
-    kernel: jax.Array,
+    images: Inexact[Array, "batch *spatial in"],
+    kernel: Inexact[Array, "*window in_of_group out"],
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
@@ -32,7 +33,7 @@ def conv(
     dimension_numbers: Any = None,
     feature_group_count: int = 1,
     precision: Any = None,
-) -> jax.Array:
+) -> Inexact[Array, "batch *size out"]:
     """Channel-last convolution; its values are those of `jax.lax.conv_general_dilated`.
 
     With strides, dilations or groups it is that function. Without, its gradient is fast in loops on a CPU; it
@@ -59,13 +60,13 @@ def conv(
     numbers = jax.lax.conv_dimension_numbers(images.shape, kernel.shape, dimension_numbers or channel_last)
     factors = (*window_strides, *(lhs_dilation or ()), *(rhs_dilation or ()), feature_group_count)
     if numbers != channel_last or any(factor != 1 for factor in factors):
-        dilations = {"lhs_dilation": lhs_dilation, "rhs_dilation": rhs_dilation}
         return jax.lax.conv_general_dilated(
             images,
             kernel,
             window_strides,
             padding,
-            **dilations,
+            lhs_dilation,
+            rhs_dilation,
             dimension_numbers=numbers,
             feature_group_count=feature_group_count,
             precision=precision,
@@ -121,16 +122,20 @@ def _by_slices(images: jax.Array, kernel: jax.Array, padding: Padding, precision
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(images, kernel, padding, precision):
+def _conv(images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any) -> jax.Array:
     return _native(images, kernel, padding, precision)
 
 
-def _forward(images, kernel, padding, precision):
+def _forward(
+    images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _native(images, kernel, padding, precision), (images, kernel)
 
 
-def _backward(padding, precision, operands, cotangent):
-    def transposed(images, kernel, cotangent):
+def _backward(
+    padding: Padding, precision: Any, operands: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    def transposed(images: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
         window = kernel.shape[:-2]
         mirrored = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(window, padding, strict=True))
         flipped = jnp.flip(kernel, range(len(window))).swapaxes(-1, -2)
@@ -139,7 +144,7 @@ def _backward(padding, precision, operands, cotangent):
         of_kernel = _native(images.swapaxes(0, -1), jnp.moveaxis(cotangent, 0, -2), padding, precision)
         return of_images, jnp.moveaxis(of_kernel, 0, -2)
 
-    def native(images, kernel, cotangent):
+    def native(images: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.vjp(partial(_native, padding=padding, precision=precision), images, kernel)[1](cotangent)
 
     return jax.lax.platform_dependent(*operands, cotangent, cpu=transposed, default=native)

@@ -11,13 +11,18 @@ Wong et al., MultiverSeg (2024), arXiv 2412.15058, also splits the kernel.
 
 from collections.abc import Callable
 
-import jax
+from jaxtyping import Array, Float, Shaped
 
 from hyperlab.errors import ConfigError
 from hyperlab.nn.conv import conv
 
 
-def cross_conv(x: jax.Array, y: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def cross_conv(
+    x: Float[Array, "batch set_x height width channels_x"],
+    y: Float[Array, "batch set_y height width channels_y"],
+    kernel: Float[Array, "window window channels_x+channels_y out"],
+    bias: Float[Array, " out"],
+) -> Float[Array, "batch set_x set_y height width out"]:
     """Convolves each pair of an image of `x` and an image of `y`, zero-padded to the same size.
 
     Args:
@@ -41,13 +46,16 @@ def cross_conv(x: jax.Array, y: jax.Array, kernel: jax.Array, bias: jax.Array) -
     return conv_set(x, kernel_x, bias)[:, :, None] + conv_set(y, kernel_y)[:, None]
 
 
-def split_kernel(kernel: jax.Array, channels_x: int, channels_y: int) -> tuple[jax.Array, jax.Array]:
+def split_kernel(
+    kernel: Float[Array, "window window channels out"], channels_x: int, channels_y: int
+) -> tuple[Float[Array, "window window {channels_x} out"], Float[Array, "window window {channels_y} out"]]:
     """The parts of a cross convolution's kernel for `x` and for `y`; the bias belongs to the part of `x`.
 
     Raises:
       ConfigError: the kernel takes another number of channels.
 
-    >>> [part.shape for part in split_kernel(jax.numpy.ones((3, 3, 5, 7)), 3, 2)]
+    >>> import jax.numpy as jnp
+    >>> [part.shape for part in split_kernel(jnp.ones((3, 3, 5, 7)), 3, 2)]
     [(3, 3, 3, 7), (3, 3, 2, 7)]
     """
     if kernel.shape[-2] != channels_x + channels_y:
@@ -57,7 +65,11 @@ def split_kernel(kernel: jax.Array, channels_x: int, channels_y: int) -> tuple[j
     return kernel[..., :channels_x, :], kernel[..., channels_x:, :]
 
 
-def conv_set(images: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+def conv_set(
+    images: Float[Array, "batch set height width in"],
+    kernel: Float[Array, "window window in out"],
+    bias: Float[Array, " out"] | None = None,
+) -> Float[Array, "batch set height width out"]:
     """Convolves each image of a set, zero-padded to the same size.
 
     Args:
@@ -76,7 +88,9 @@ def conv_set(images: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
     return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
 
 
-def map_set(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+def map_set(
+    function: Callable[[Array], Array], images: Shaped[Array, "batch set height width channel"]
+) -> Shaped[Array, "batch set ..."]:
     """Applies a function of a batch of images to the images of sets.
 
     Args:
@@ -86,7 +100,8 @@ def map_set(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> ja
     Returns:
       `[batch, set, ...]`.
 
-    >>> map_set(lambda flat: flat[:, ::2, ::2], jax.numpy.ones((3, 2, 4, 4, 1))).shape
+    >>> import jax.numpy as jnp
+    >>> map_set(lambda flat: flat[:, ::2, ::2], jnp.ones((3, 2, 4, 4, 1))).shape
     (3, 2, 2, 2, 1)
     """
     flat = function(images.reshape(-1, *images.shape[2:]))

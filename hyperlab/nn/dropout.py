@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from hyperlab.errors import ConfigError, nearest
 
@@ -41,12 +42,12 @@ class Dropout(nn.Module):
     kind: str = "spatial"
     rate: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_dropout(self.kind, self.rate)
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "batch *spatial channel"]) -> Float[Array, "batch *spatial channel"]:
         given = self.has_variable(RATES, "rate")
         rate = self.get_variable(RATES, "rate") if given else self.rate
         if self.kind == "none" or not self.has_rng("dropout") or not (given or self.rate):

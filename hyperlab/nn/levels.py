@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Real, Shaped
 
 from hyperlab.errors import ConfigError
 from hyperlab.nn.resize import Sizes, mask_canvas, resize, resize_canvas, valid_region
@@ -33,11 +34,15 @@ class Exact:
             raise ConfigError("sizes are traced: give canvases= (see plan), or make them static in jax.jit")
         return cls(_checked(sizes, "sizes", spatial, count))
 
-    def resize(self, images: jax.Array, source: int, target: int) -> jax.Array:
+    def resize(
+        self, images: Real[Array, "batch *spatial channel"], source: int, target: int
+    ) -> Real[Array, "batch *size channel"]:
         """Features of level `source` at the size of level `target`."""
         return resize(images, self.sizes[target])
 
-    def masked(self, images: jax.Array, level: int) -> jax.Array:
+    def masked(
+        self, images: Shaped[Array, "batch *spatial channel"], level: int
+    ) -> Shaped[Array, "batch *spatial channel"]:
         """Features as they are."""
         return images
 
@@ -76,15 +81,19 @@ class Canvas:
             raise ConfigError(f"sizes of shape {sizes.shape} for {count} levels and {len(spatial)} spatial axes")
         return cls(sizes, canvases)
 
-    def resize(self, images: jax.Array, source: int, target: int) -> jax.Array:
+    def resize(
+        self, images: Real[Array, "batch *canvas channel"], source: int, target: int
+    ) -> Real[Array, "batch *other channel"]:
         """Features of level `source` at the size of level `target`, on its canvas."""
         return resize_canvas(images, self.sizes[source], self.sizes[target], self.canvases[target])
 
-    def masked(self, images: jax.Array, level: int) -> jax.Array:
+    def masked(
+        self, images: Shaped[Array, "batch *canvas channel"], level: int
+    ) -> Shaped[Array, "batch *canvas channel"]:
         """Features with zeros outside of the level's size."""
         return mask_canvas(images, self.sizes[level]) if level else images
 
-    def mask(self, level: int) -> jax.Array | None:
+    def mask(self, level: int) -> Bool[Array, "1 *canvas 1"] | None:
         """The valid region of a level, bool `[1, *canvas, 1]`; None where it is everything."""
         return valid_region(self.canvases[level], self.sizes[level]) if level else None
 

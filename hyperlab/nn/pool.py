@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
-import jax
+from jaxtyping import Array, Real
 
 from hyperlab.errors import ConfigError
 
 
-def max_pool(images: jax.Array, window: Sequence[int]) -> jax.Array:
+def max_pool(
+    images: Real[Array, "batch *spatial channel"], window: Sequence[int]
+) -> Real[Array, "batch *blocks channel"]:
     """The largest value of each block of a window's size; what does not fill a block is left out.
 
     The values are those of `flax.linen.max_pool(images, window, window)`. Where several are largest, each gets an

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Integer, Real, Shaped
 
 from hyperlab.errors import ConfigError
 
@@ -63,7 +64,9 @@ def level_sizes(shape: Sequence[int], factors: Factors, levels: int) -> Sizes:
     return tuple(sizes)
 
 
-def size_table(shape: Sequence[int], factors: np.ndarray, levels: int) -> np.ndarray:
+def size_table(
+    shape: Sequence[int], factors: Float[np.ndarray, "*factors"], levels: int
+) -> Int[np.ndarray, "*factors {levels} dims"]:
     """The sizes of every level at many factors, as the numbers that a network on canvases takes.
 
     Args:
@@ -118,7 +121,7 @@ def check_sizes(sizes: Sequence[Sequence[int]], kernel_size: int = 3, minimum: i
         )
 
 
-def resize(images: jax.Array, size: Sequence[int]) -> jax.Array:
+def resize(images: Real[Array, "batch *spatial channel"], size: Sequence[int]) -> Real[Array, "batch *size channel"]:
     """Resizes to a size that is known when the program is built.
 
     Reverse mode only, as with `hyperlab.nn.Conv`.
@@ -143,7 +146,12 @@ def resize(images: jax.Array, size: Sequence[int]) -> jax.Array:
     return images if size == spatial else _resize(images, jnp.array(spatial), jnp.array(size), spatial, size)
 
 
-def resize_canvas(images: jax.Array, size_in: Any, size_out: Any, canvas: Sequence[int]) -> jax.Array:
+def resize_canvas(
+    images: Float[Array, "batch *canvas_in channel"],
+    size_in: Integer[Array | np.ndarray, " dims"],
+    size_out: Integer[Array | np.ndarray, " dims"],
+    canvas: Sequence[int],
+) -> Float[Array, "batch *canvas channel"]:
     """Resizes the valid region of a canvas, from a traced size to a traced size.
 
     Args:
@@ -173,7 +181,9 @@ def resize_canvas(images: jax.Array, size_in: Any, size_out: Any, canvas: Sequen
     return _resize(images, size_in, size_out, spatial, tuple(int(n) for n in canvas))
 
 
-def mask_canvas(images: jax.Array, size: Any) -> jax.Array:
+def mask_canvas(
+    images: Shaped[Array, "batch *canvas channel"], size: Integer[Array | np.ndarray, " dims"]
+) -> Shaped[Array, "batch *canvas channel"]:
     """Sets what is outside of the valid region to zero.
 
     Args:
@@ -186,7 +196,7 @@ def mask_canvas(images: jax.Array, size: Any) -> jax.Array:
     return jnp.where(valid_region(images.shape[1:-1], size), images, jnp.zeros((), images.dtype))
 
 
-def valid_region(canvas: Sequence[int], size: Any) -> jax.Array:
+def valid_region(canvas: Sequence[int], size: Integer[Array | np.ndarray, " dims"]) -> Bool[Array, "1 *canvas 1"]:
     """Which places of a canvas are within `size`: bool `[1, *canvas, 1]`."""
     mask = jnp.ones((1,) * (len(canvas) + 2), bool)
     for axis, n in enumerate(canvas):
@@ -198,7 +208,8 @@ def factors_by_level(factors: Factors, count: int, dims: int) -> list[tuple[floa
     """One factor for each axis at each of `count` down-samplings, checked; see `level_sizes`."""
     if isinstance(factors, jax.core.Tracer):
         raise ConfigError("a traced rescaling factor: compute sizes on the host, and give them to the program")
-    per_level = [factors] * count if _is_number(factors) else list(factors)
+    given: Any = factors
+    per_level = [given] * count if _is_number(given) else list(given)
     if len(per_level) != count:
         raise ConfigError(f"{len(per_level)} rescaling factors for {count} down-samplings: {factors}")
     result = []
@@ -220,7 +231,7 @@ def _along(vector: jax.Array, axis: int, rank: int) -> jax.Array:
     return vector.reshape((1,) * axis + (-1,) + (1,) * (rank - axis - 1))
 
 
-def _taps(size_in: jax.Array, size_out: jax.Array, rows: int):
+def _taps(size_in: jax.Array, size_out: jax.Array, rows: int) -> tuple[jax.Array, ...]:
     """Lower neighbour, upper neighbour, weight of the upper, and validity of each of `rows` outputs."""
     output = jnp.arange(rows)
     # The position is position / (2 size_out): integers, so that no form rounds a neighbour differently.
@@ -233,7 +244,9 @@ def _taps(size_in: jax.Array, size_out: jax.Array, rows: int):
 # Gathers read two neighbours each and multiply little, but their gradients are scatters, which are slow on a CPU.
 # So the gradient is written as products with the interpolation matrices.
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _resize(images, size_in, size_out, spatial, canvas):
+def _resize(
+    images: jax.Array, size_in: jax.Array, size_out: jax.Array, spatial: tuple[int, ...], canvas: tuple[int, ...]
+) -> jax.Array:
     for axis in _cheapest_first(spatial, canvas):
         lower, upper, weight, valid = _taps(size_in[axis], size_out[axis], canvas[axis])
         weight = _along(weight.astype(images.dtype), axis + 1, images.ndim)
@@ -244,11 +257,15 @@ def _resize(images, size_in, size_out, spatial, canvas):
     return images
 
 
-def _forward(images, size_in, size_out, spatial, canvas):
+def _forward(
+    images: jax.Array, size_in: jax.Array, size_out: jax.Array, spatial: tuple[int, ...], canvas: tuple[int, ...]
+) -> tuple[jax.Array, Any]:
     return _resize(images, size_in, size_out, spatial, canvas), (size_in, size_out)
 
 
-def _backward(spatial, canvas, sizes, cotangent):
+def _backward(
+    spatial: tuple[int, ...], canvas: tuple[int, ...], sizes: Any, cotangent: jax.Array
+) -> tuple[jax.Array, None, None]:
     size_in, size_out = sizes
     for axis in _cheapest_first(canvas, spatial):
         matrix = _matrix(size_in[axis], size_out[axis], canvas[axis], spatial[axis]).astype(cotangent.dtype)

@@ -5,14 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree, Shaped
 
 from hyperlab.errors import ConfigError
 
-PyTree = Any
 Step = Callable[[PyTree], tuple[PyTree, PyTree]]
 
 
-def mean_over_set(step: Step, sets: PyTree, chunk: int | None = None) -> tuple[PyTree, PyTree]:
+def mean_over_set(
+    step: Step, sets: PyTree[Shaped[Array, "batch set ..."]], chunk: int | None = None
+) -> tuple[PyTree[Shaped[Array, "batch 1 ..."]], PyTree[Shaped[Array, "batch set ..."]]]:
     """Applies a step to the images of a set, takes the mean of some of its results and keeps others.
 
     Sums are at least of float32. With `chunk`, a loop takes that many images at a time and adds to a running sum:
@@ -47,7 +49,7 @@ def mean_over_set(step: Step, sets: PyTree, chunk: int | None = None) -> tuple[P
     parts = jax.tree.map(lambda s: _to_chunks(s[:, : whole * chunk], chunk), sets)
     values = jax.eval_shape(step, jax.tree.map(lambda part: part[0], parts))[0]
 
-    def body(totals, part):
+    def body(totals: PyTree, part: PyTree) -> tuple[PyTree, PyTree]:
         values, kept = step(part)
         return jax.tree.map(jnp.add, totals, _sums(values)), kept
 
@@ -61,7 +63,7 @@ def mean_over_set(step: Step, sets: PyTree, chunk: int | None = None) -> tuple[P
 
 
 def _sums(values: PyTree) -> PyTree:
-    def total(value):
+    def total(value: jax.Array) -> jax.Array:
         return value.sum(1, keepdims=True, dtype=jnp.promote_types(value.dtype, jnp.float32))
 
     return jax.tree.map(total, values)

@@ -13,6 +13,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer, Shaped
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.nn.resize import resize
@@ -21,7 +22,7 @@ BORDERS = ("clamp", "zero")
 METHODS = ("linear", "nearest")
 
 
-def coordinates(shape: tuple[int, ...]) -> jax.Array:
+def coordinates(shape: tuple[int, ...]) -> Float[Array, "*shape dims"]:
     """The voxel indices of a grid, float32 `[*shape, dims]`: the identity map.
 
     >>> coordinates((2, 2)).tolist()
@@ -30,7 +31,13 @@ def coordinates(shape: tuple[int, ...]) -> jax.Array:
     return jnp.stack(jnp.meshgrid(*(jnp.arange(n, dtype=jnp.float32) for n in shape), indexing="ij"), axis=-1)
 
 
-def warp(images: jax.Array, displacement: jax.Array, *, border: str = "clamp", method: str = "linear") -> jax.Array:
+def warp(
+    images: Shaped[Array, "batch *spatial channel"],
+    displacement: Float[Array, "batch *spatial dims"],
+    *,
+    border: str = "clamp",
+    method: str = "linear",
+) -> Shaped[Array, "batch *spatial channel"]:
     """Images sampled at displaced voxels: `result(x) = images(x + displacement(x))`.
 
     The gradient with respect to the displacement is made of gathered values; that with respect to the images is a
@@ -72,13 +79,13 @@ def warp(images: jax.Array, displacement: jax.Array, *, border: str = "clamp", m
 
 
 def warp_labels(
-    labels: jax.Array,
-    displacement: jax.Array,
+    labels: Integer[Array, " batch *spatial"],
+    displacement: Float[Array, "batch *spatial dims"],
     *,
     border: str = "clamp",
     method: str = "nearest",
     classes: int | None = None,
-) -> jax.Array:
+) -> Integer[Array, " batch *spatial"]:
     """A label map sampled at displaced voxels.
 
     Args:
@@ -105,7 +112,9 @@ def warp_labels(
     return jnp.argmax(shares, axis=-1).astype(labels.dtype)
 
 
-def compose(outer: jax.Array, inner: jax.Array) -> jax.Array:
+def compose(
+    outer: Float[Array, "batch *spatial dims"], inner: Float[Array, "batch *spatial dims"]
+) -> Float[Array, "batch *spatial dims"]:
     r"""The displacement of one map after another: $\phi_{outer} \circ \phi_{inner}$, both `[batch, *spatial, dims]`.
 
     $u(x) = u_{inner}(x) + u_{outer}(x + u_{inner}(x))$; an outer field goes on beyond the grid as it ends there.
@@ -117,7 +126,7 @@ def compose(outer: jax.Array, inner: jax.Array) -> jax.Array:
     return inner + warp(outer, inner)
 
 
-def integrate(velocity: jax.Array, steps: int = 7) -> jax.Array:
+def integrate(velocity: Float[Array, "batch *spatial dims"], steps: int = 7) -> Float[Array, "batch *spatial dims"]:
     r"""The displacement after unit time along a stationary velocity field, by scaling and squaring.
 
     $u_0 = v / 2^{steps}$, then `steps` times $u \leftarrow u \circ u$. The map is a diffeomorphism as far as the
@@ -138,7 +147,9 @@ def integrate(velocity: jax.Array, steps: int = 7) -> jax.Array:
     return jax.lax.fori_loop(0, steps, lambda _, u: compose(u, u), velocity / 2**steps)
 
 
-def resize_field(displacement: jax.Array, size: tuple[int, ...]) -> jax.Array:
+def resize_field(
+    displacement: Float[Array, "batch *spatial dims"], size: tuple[int, ...]
+) -> Float[Array, "batch *size dims"]:
     """A field on a grid of another size over the same extent: sampled linearly, displacements in the new voxels.
 
     Args:
@@ -158,7 +169,7 @@ def resize_field(displacement: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return resize(displacement, size) * ratios.reshape((1,) * (displacement.ndim - 1) + (-1,))
 
 
-def jacobian_determinant(displacement: jax.Array) -> jax.Array:
+def jacobian_determinant(displacement: Float[Array, "batch *spatial dims"]) -> Float[Array, " batch *cells"]:
     r"""$\det(I + \nabla u)$ from forward differences: the signed size of each voxel's image.
 
     Forward differences see a fold between two neighbours; central ones would skip every other voxel.
@@ -185,7 +196,7 @@ def jacobian_determinant(displacement: jax.Array) -> jax.Array:
     return _determinant(jacobian)
 
 
-def folding(displacement: jax.Array) -> jax.Array:
+def folding(displacement: Float[Array, "batch *spatial dims"]) -> Float[Array, " batch"]:
     """The share of voxels at which a field folds, `[batch]` in 0..1: a determinant of the Jacobian of at most 0.
 
     >>> folding(-2 * coordinates((4, 4))[None]).tolist(), folding(jnp.zeros((1, 4, 4, 2))).tolist()

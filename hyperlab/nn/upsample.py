@@ -8,9 +8,12 @@ samples: no gather in the forward pass, and no scatter in its gradient. The half
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
-def upsample_aligned(images: jax.Array) -> jax.Array:
+def upsample_aligned(
+    images: Float[Array, "batch height width channel"],
+) -> Float[Array, "batch 2*height 2*width channel"]:
     """Twice the height and width, linearly, with aligned corners.
 
     The values are those of PyTorch's `UpsamplingBilinear2d(scale_factor=2)`.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.metrics.operations import operations
@@ -39,7 +40,7 @@ class Cost(NamedTuple):
     compile_seconds: float
 
 
-def cost(function: Callable, variables: Any, *inputs: Any, compiled: Any = None) -> Cost:
+def cost(function: Callable[..., PyTree], variables: PyTree, *inputs: PyTree, compiled: Any = None) -> Cost:
     """The cost of `function(variables, *inputs)` at the shapes of the example; nothing is run.
 
     Args:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.export  # not an attribute of jax until imported
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab import __version__, trees
 from hyperlab.errors import CheckpointError, ConfigError, WorkdirError, nearest, reading, require
@@ -43,15 +44,15 @@ class Exported(NamedTuple):
       card: what `network.json` says.
     """
 
-    call: Callable | None
-    variables: Any
+    call: Callable[..., PyTree] | None
+    variables: PyTree
     card: dict[str, Any]
 
 
 def export(
-    folder: str | os.PathLike,
-    apply: Callable,
-    variables: Any,
+    folder: str | os.PathLike[str],
+    apply: Callable[..., PyTree],
+    variables: PyTree,
     example: Any,
     metadata: Mapping[str, Any] | None = None,
     *,
@@ -139,7 +140,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load(folder: str | os.PathLike) -> Exported:
+def load(folder: str | os.PathLike[str]) -> Exported:
     """Reads what `export` wrote.
 
     Raises:
@@ -197,7 +198,9 @@ def _dtype(example: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(example.dtype)
 
 
-def _exported(apply: Callable, variables: Any, example: Any, platforms: Sequence[str]) -> jax.export.Exported:
+def _exported(
+    apply: Callable[..., PyTree], variables: PyTree, example: Any, platforms: Sequence[str]
+) -> jax.export.Exported:
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *example.shape[1:]), _dtype(example))
     exported = jax.export.export(jax.jit(lambda images: apply(variables, images)), platforms=list(platforms))(images)
@@ -206,8 +209,14 @@ def _exported(apply: Callable, variables: Any, example: Any, platforms: Sequence
     return exported
 
 
-def _card(exported: jax.export.Exported, metadata: dict, apply: Callable, variables: Any, example: Any) -> dict:
-    def shape(aval) -> dict[str, Any]:
+def _card(
+    exported: jax.export.Exported,
+    metadata: dict[str, Any],
+    apply: Callable[..., PyTree],
+    variables: PyTree,
+    example: Any,
+) -> dict[str, Any]:
+    def shape(aval: Any) -> dict[str, Any]:
         sizes = [size if isinstance(size, int) else str(size) for size in aval.shape]
         return {"shape": sizes, "dtype": str(aval.dtype)}
 
@@ -225,7 +234,7 @@ def _card(exported: jax.export.Exported, metadata: dict, apply: Callable, variab
     return {**metadata, **card}
 
 
-def _leaves(variables: Any, formats: Sequence[str]) -> dict[str, np.ndarray]:
+def _leaves(variables: PyTree, formats: Sequence[str]) -> dict[str, np.ndarray]:
     """The arrays and numbers of the variables by path; functions and names belong to the program."""
     leaves = {path: leaf for path, leaf in trees.flatten(variables).items() if trees.is_array(leaf)}
     keys = [p for p, leaf in leaves.items() if jax.dtypes.issubdtype(jax.numpy.result_type(leaf), jax.dtypes.prng_key)]
@@ -246,12 +255,12 @@ def _orbax_tree(leaves: dict[str, np.ndarray], keys: Mapping[str, list[str]]) ->
     empty = {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves.items() if not leaf.size}
     own = {path: keys.get(path, path.split("/")) for path in leaves if path not in empty}
     places = trees.stored_keys(own)
-    notes = {"keys": keys} if keys else {}
+    notes: dict[str, Any] = {"keys": keys} if keys else {}
     notes |= ({"empty": empty} if empty else {}) | ({"places": places} if places != own or not own else {})
     return trees.nest({path: leaves[path] for path in own}, places) if own else {"nothing": np.zeros(1)}, notes
 
 
-def _variables(tree: Any, notes: Mapping[str, Any]) -> Any:
+def _variables(tree: PyTree, notes: Mapping[str, Any]) -> Any:
     """The nested dicts that were exported, from what orbax holds and what the card notes."""
     keys, places = notes.get("keys", {}), notes.get("places")
     empty = {p: np.zeros(shape, jax.numpy.dtype(dtype)) for p, (shape, dtype) in notes.get("empty", {}).items()}
@@ -267,7 +276,7 @@ def _save_safetensors(path: Path, leaves: dict[str, np.ndarray]) -> None:
     save_file({name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}, path)
 
 
-def _save_orbax(path: Path, tree: Any) -> None:
+def _save_orbax(path: Path, tree: PyTree) -> None:
     import orbax.checkpoint as ocp  # takes about a second to import
 
     with contextlib.closing(ocp.StandardCheckpointer()) as checkpointer:

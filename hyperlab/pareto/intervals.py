@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import DataError
 from hyperlab.metrics import statistics
@@ -31,7 +32,7 @@ class Spread(NamedTuple):
     undefined: int
 
 
-def spread(values: Any, *, confidence: float = 0.95, seed: int = 0) -> Spread:
+def spread(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> Spread:
     """The mean with its interval over cases, and with its interval over seeds.
 
     Args:
@@ -53,7 +54,7 @@ def spread(values: Any, *, confidence: float = 0.95, seed: int = 0) -> Spread:
     return Spread(_over_cases(values, confidence, seed), _over_seeds(values, confidence), undefined)
 
 
-def case_mean(values: Any) -> float:
+def case_mean(values: ArrayLike) -> float:
     """The mean over cases of each case's mean over seeds: the estimate of `over_cases`, without its interval.
 
     Args:
@@ -68,7 +69,7 @@ def case_mean(values: Any) -> float:
     return float(np.nanmean(_table(values)[0], axis=0).mean())
 
 
-def over_cases(values: Any, *, confidence: float = 0.95, seed: int = 0) -> Interval:
+def over_cases(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) -> Interval:
     """A bootstrap interval over cases (BCa) of the mean of each case's mean over seeds.
 
     Args:
@@ -85,7 +86,7 @@ def over_cases(values: Any, *, confidence: float = 0.95, seed: int = 0) -> Inter
     return _over_cases(_table(values)[0], confidence, seed)
 
 
-def over_seeds(values: Any, *, confidence: float = 0.95) -> Interval:
+def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     """A t interval over seeds of each run's mean over cases.
 
     A case that is undefined in one run (its class was not there, and not predicted) counts in the others; where this

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab.errors import ConfigError
 
@@ -26,7 +27,7 @@ class Latency(NamedTuple):
     calls: int
 
 
-def latency(call: Callable, arguments: Sequence[Any], *, repeats: int = 30, warmup: int = 3) -> Latency:
+def latency(call: Callable[..., PyTree], arguments: Sequence[Any], *, repeats: int = 30, warmup: int = 3) -> Latency:
     """Measures calls one by one, each until its result is there.
 
     Args:
@@ -54,7 +55,7 @@ def _check(repeats: int, warmup: int) -> None:
         raise ConfigError(f"repeats is {repeats} and warmup {warmup}, expected 1 or more and 0 or more")
 
 
-def _seconds(call: Callable, arguments: Sequence[Any]) -> float:
+def _seconds(call: Callable[..., PyTree], arguments: Sequence[Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(call(*arguments))
     return time.perf_counter() - start

@@ -125,7 +125,14 @@ def select(
 # -- the choice ---------------------------------------------------------------------------------------------------
 
 
-def _choose(validation: dict, costs: pd.Series, budget, cost: str, tolerance, better: str) -> float:
+def _choose(
+    validation: dict[float, float],
+    costs: pd.Series,
+    budget: float | None,
+    cost: str,
+    tolerance: float | None,
+    better: str,
+) -> float:
     affordable = [factor for factor in validation if budget is None or costs[factor] <= budget * (1 + ROUNDING)]
     if not affordable:
         cheapest = min(validation, key=lambda factor: costs[factor])
@@ -189,7 +196,9 @@ def _words(interval: Interval, form: str) -> str:
 # -- refusals -----------------------------------------------------------------------------------------------------
 
 
-def _check(frame: pd.DataFrame, column: str, metric: str, better: str, budget, tolerance) -> None:
+def _check(
+    frame: pd.DataFrame, column: str, metric: str, better: str, budget: float | None, tolerance: float | None
+) -> None:
     for name in ("rescaling_factor", "split", "seed", "case", metric, column):
         if name not in frame.columns:
             raise ConfigError(f"the frame has no column {name!r}; {nearest(name, map(str, frame.columns))}")

@@ -9,9 +9,9 @@ convnets" (2016), arXiv 1608.08710; over whole groups, of Fang, Ma, Song, Mi and
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, PyTree, Real
 
 from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, ParameterTreeError, nearest
@@ -21,7 +21,9 @@ SCOPES = ("global", "layer")
 _NORMS = {"l1": 1, "l2": 2}
 
 
-def channel_scores(variables: Any, groups: Sequence[ChannelGroup], norm: str = "l1") -> dict[str, np.ndarray]:
+def channel_scores(
+    variables: PyTree, groups: Sequence[ChannelGroup], norm: str = "l1"
+) -> dict[str, Float[np.ndarray, " channels"]]:
     """Norms of the entries that each channel has in kernels, over all members of its group.
 
     Biases, normalisations and statistics vanish with a channel and do not speak for it: their scale is another. Which
@@ -62,9 +64,9 @@ def channel_scores(variables: Any, groups: Sequence[ChannelGroup], norm: str = "
 
 
 def choose_channels(
-    params: Any,
+    params: PyTree,
     groups: Sequence[ChannelGroup],
-    scores: Mapping[str, np.ndarray],
+    scores: Mapping[str, Real[np.ndarray, " channels"]],
     *,
     compression: float | None = None,
     speedup: float | None = None,
@@ -72,7 +74,7 @@ def choose_channels(
     total_macs: int | None = None,
     scope: str = "layer",
     minimum: int = 1,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Bool[np.ndarray, " channels"]]:
     """The fewest channels to remove, lowest scores first, that reach a target.
 
     Args:
@@ -100,7 +102,8 @@ def choose_channels(
     """
     if not groups:
         raise ConfigError("no channel group: there is no channel in this network that can be removed")
-    if (compression is None) == (speedup is None) or scope not in SCOPES:
+    target = compression if speedup is None else speedup
+    if target is None or (compression is not None and speedup is not None) or scope not in SCOPES:
         raise ConfigError(
             f"compression={compression}, speedup={speedup}, scope={scope!r}; expected one of the first two, "
             f"and a scope of {SCOPES}"
@@ -108,7 +111,6 @@ def choose_channels(
     if speedup is not None and macs is None:
         raise ConfigError("a speedup without macs=; expected the multiply-accumulates of every kernel by path")
     cost = _Cost(params, groups, macs if speedup is not None else None, total_macs)
-    target = compression if speedup is None else speedup
     order, group_of = _order(groups, scores, scope, minimum)
     names = [group.name for group in groups]
     channels = {group.name: group.channels for group in groups}
@@ -155,7 +157,9 @@ def _order(
 class _Cost:
     """Parameters or multiply-accumulates of the network that is left, exactly: sizes are products of axes."""
 
-    def __init__(self, params: Any, groups: Sequence[ChannelGroup], macs: Mapping[str, int] | None, total: int | None):
+    def __init__(
+        self, params: PyTree, groups: Sequence[ChannelGroup], macs: Mapping[str, int] | None, total: int | None
+    ):
         self.shapes = {path: leaf.shape for path, leaf in trees.flatten(params).items()}
         self.macs = macs
         for path in macs or ():

@@ -13,10 +13,11 @@ arXiv 2301.12900.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Int, PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError
@@ -35,7 +36,7 @@ class Member(NamedTuple):
 
     path: str
     axis: int
-    places: np.ndarray
+    places: Int[np.ndarray, "channels repeats"]
 
 
 class ChannelGroup(NamedTuple):
@@ -55,7 +56,7 @@ class ChannelGroup(NamedTuple):
         return len(self.members[0].places)
 
 
-def channel_groups(function: Callable, variables: Any, *inputs: Any) -> tuple[ChannelGroup, ...]:
+def channel_groups(function: Callable[..., PyTree], variables: PyTree, *inputs: PyTree) -> tuple[ChannelGroup, ...]:
     """The channels of a network that can be removed, by what must vanish together.
 
     Args:
@@ -79,7 +80,8 @@ def channel_groups(function: Callable, variables: Any, *inputs: Any) -> tuple[Ch
         raise ConfigError("channel groups of a function of one argument; expected function(variables, *inputs)")
     closed = jax.make_jaxpr(function)(variables, *inputs)
     leaves, walk = trees.flatten(variables), Walk()
-    owners, given = [], []  # of every number above 0: path, axis, place
+    owners: list[tuple[str, int, int]] = []  # of every number above 0: path, axis, place
+    given = []
     for path, leaf in leaves.items():
         axes = []
         for axis, size in enumerate(leaf.shape):
@@ -103,11 +105,11 @@ def _groups(
     for (path, axis, place), component in zip(owners, components[1:].tolist(), strict=True):
         if component != components[STAYS]:
             channels.setdefault(component, {}).setdefault((path, axis), []).append(place)
-    alike: dict[tuple, list[dict]] = {}
+    alike: dict[tuple[tuple[str, int, int], ...], list[dict[tuple[str, int], list[int]]]] = {}
     for channel in channels.values():
         signature = tuple(sorted((*where, len(places)) for where, places in channel.items()))
         alike.setdefault(signature, []).append(channel)
-    groups = []
+    groups: list[ChannelGroup] = []
     for signature, found in alike.items():
         if len(signature) < 2:  # what meets nothing is not used
             continue

@@ -10,15 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Key, PyTree, UInt8
 
 from hyperlab import trees
 from hyperlab.errors import ParameterTreeError
 from hyperlab.pruning.scores import words
 
-PyTree = Any
 
-
-def apply(params: PyTree, masks: PyTree) -> PyTree:
+def apply(params: PyTree, masks: PyTree[Bool[Array | np.ndarray, "..."]]) -> PyTree:
     """Parameters with exact zeros where pruned, also where a pruned entry is not finite; differentiable.
 
     >>> apply({"a": jnp.array([1.0, jnp.nan])}, {"a": np.array([True, False])})["a"].tolist()
@@ -34,7 +33,7 @@ def zeroed(mask: Any, leaf: Any) -> Any:
     return jnp.where(mask, leaf, jnp.zeros((), jnp.result_type(leaf)))
 
 
-def dense(params: PyTree) -> PyTree:
+def dense(params: PyTree) -> PyTree[Bool[np.ndarray, "..."]]:
     """Masks that prune nothing.
 
     >>> dense({"a": jnp.ones(2)})
@@ -55,7 +54,7 @@ def check(masks: PyTree, params: PyTree) -> None:
             raise ParameterTreeError(f"mask {path!r} has dtype {mask.dtype}, expected bool")
 
 
-def agree(params: PyTree, masks: PyTree) -> bool:
+def agree(params: PyTree, masks: PyTree[Bool[Array | np.ndarray, "..."]]) -> bool:
     """Whether every pruned entry is exactly zero; checks the trees as `check` does.
 
     >>> agree({"a": np.array([1.0, 0.5])}, {"a": np.array([True, False])})
@@ -67,7 +66,7 @@ def agree(params: PyTree, masks: PyTree) -> bool:
     return not any(np.any(np.asarray(leaf)[pruned[path]]) for path, leaf in leaves if pruned[path].any())
 
 
-def available(masks: PyTree) -> dict[str, int]:
+def available(masks: PyTree[Bool[Array | np.ndarray, "..."]]) -> dict[str, int]:
     """Entries kept, by path.
 
     >>> available({"a": {"kernel": np.array([True, False])}})
@@ -76,7 +75,7 @@ def available(masks: PyTree) -> dict[str, int]:
     return {path: int(np.count_nonzero(np.asarray(mask))) for path, mask in trees.flatten(masks).items()}
 
 
-def compression(masks: PyTree) -> float:
+def compression(masks: PyTree[Bool[Array | np.ndarray, "..."]]) -> float:
     """All entries over kept ones; infinite where none is kept.
 
     >>> compression({"a": np.array([True, False]), "b": np.ones(2, bool)})
@@ -86,7 +85,7 @@ def compression(masks: PyTree) -> float:
     return trees.count(masks) / kept if kept else float("inf")
 
 
-def fractions_of(masks: PyTree) -> dict[str, float]:
+def fractions_of(masks: PyTree[Bool[Array | np.ndarray, "..."]]) -> dict[str, float]:
     """The kept fraction of every leaf, by path; a control with `distribution=fractions_of(masks)` keeps the counts.
 
     >>> fractions_of({"a": np.array([True, False]), "b": np.ones(2, bool)})
@@ -96,7 +95,7 @@ def fractions_of(masks: PyTree) -> dict[str, float]:
     return {path: kept / sizes[path] if sizes[path] else 1.0 for path, kept in available(masks).items()}
 
 
-def collapsed(masks: PyTree) -> list[str]:
+def collapsed(masks: PyTree[Bool[Array | np.ndarray, "..."]]) -> list[str]:
     """The leaves of which nothing is kept: a network with such a kernel may pass nothing on.
 
     >>> collapsed({"a": np.zeros(2, bool), "b": np.array([True, False])})
@@ -106,7 +105,9 @@ def collapsed(masks: PyTree) -> list[str]:
     return [path for path, mask in trees.flatten(masks).items() if np.size(mask) and not kept[path]]
 
 
-def shuffle(masks: PyTree, key: Any) -> PyTree:
+def shuffle(
+    masks: PyTree[Bool[Array | np.ndarray, "..."]], key: Key[Array, ""] | int
+) -> PyTree[Bool[np.ndarray, "..."]]:
     """Masks of the same counts in every leaf, at random places: the control that only layer fractions pass.
 
     Args:
@@ -130,7 +131,7 @@ def shuffle(masks: PyTree, key: Any) -> PyTree:
     )
 
 
-def pack(masks: PyTree) -> dict[str, np.ndarray]:
+def pack(masks: PyTree[Bool[Array | np.ndarray, "..."]]) -> dict[str, UInt8[np.ndarray, " bytes"]]:
     """Masks at one bit an entry, by path, for storage.
 
     >>> pack({"a": np.ones((3, 3), bool)})["a"].nbytes
@@ -139,7 +140,7 @@ def pack(masks: PyTree) -> dict[str, np.ndarray]:
     return {path: np.packbits(np.asarray(mask)) for path, mask in trees.flatten(masks).items()}
 
 
-def unpack(packed: dict[str, np.ndarray], like: PyTree) -> PyTree:
+def unpack(packed: dict[str, UInt8[np.ndarray, " bytes"]], like: PyTree) -> PyTree[Bool[np.ndarray, "..."]]:
     """The masks that `pack` stored, for parameters of the same paths and shapes.
 
     >>> masks = {"a": np.array([[True, False], [False, True]])}

@@ -4,8 +4,11 @@ Numbers meet where an operation between equal shapes takes them together, or a p
 is not known to keep apart is joined to `STAYS`.
 """
 
+from typing import Any
+
 import numpy as np
 from jax.extend import core
+from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -28,10 +31,10 @@ _WINDOWS = ("reduce_window_max", "reduce_window_min", "reduce_window_sum")
 class Walk:
     """Goes through a function's operations, and notes which places meet."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pairs: list[np.ndarray] = []  # [2, n] each
 
-    def join(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def join(self, first: Int[np.ndarray, "*places"], second: Int[np.ndarray, "*places"]) -> np.ndarray:
         """Joins places one by one; what is free takes part in nothing."""
         both = (first != FREE) & (second != FREE)
         self.pairs.append(np.stack([first[both], second[both]]))
@@ -53,7 +56,7 @@ class Walk:
     def run(self, jaxpr: core.Jaxpr, given: list[Value]) -> list[Value]:
         known = dict(zip(jaxpr.invars, given, strict=True))
 
-        def of(variable) -> Value:
+        def of(variable: Any) -> Value:
             # A constant inside the program has the places that it was written with.
             return known[variable] if not _literal(variable) and variable in known else staying(variable.aval.shape)
 
@@ -62,7 +65,7 @@ class Walk:
             known.update(zip(equation.outvars, self.step(equation, operands), strict=True))
         return [of(variable) for variable in jaxpr.outvars]
 
-    def step(self, equation, operands: list[Value]) -> list[Value]:
+    def step(self, equation: Any, operands: list[Value]) -> list[Value]:
         """What is known of an operation's outputs."""
         name = equation.primitive.name
         data = any(operand.data for operand in operands)
@@ -94,7 +97,7 @@ class Walk:
             self.keep(operand)
         return [staying(variable.aval.shape, data) for variable in equation.outvars]
 
-    def elementwise(self, operands, data: bool, shape: tuple[int, ...] | None = None) -> Value:
+    def elementwise(self, operands: list[Value], data: bool, shape: tuple[int, ...] | None = None) -> Value:
         shape = tuple(len(numbers) for numbers in operands[0].axes) if shape is None else shape
         axes = []
         for axis, size in enumerate(shape):
@@ -114,7 +117,7 @@ class Walk:
         self.stay(second[first == FREE])
         self.join(first, second)
 
-    def convolution(self, equation, images: Value, kernel: Value) -> list[np.ndarray] | None:
+    def convolution(self, equation: Any, images: Value, kernel: Value) -> list[np.ndarray] | None:
         parameters = equation.params
         if parameters["feature_group_count"] > 1 or parameters["batch_group_count"] > 1:
             return None
@@ -129,7 +132,7 @@ class Walk:
         axes[numbers.out_spec[1]] = kernel.axes[numbers.rhs_spec[0]]
         return axes
 
-    def product(self, equation, first: Value, second: Value) -> list[np.ndarray]:
+    def product(self, equation: Any, first: Value, second: Value) -> list[np.ndarray]:
         (contracted, batched) = equation.params["dimension_numbers"]
         for a, b in zip(*contracted, strict=True):
             self.contract(first.axes[a], second.axes[b], first.data and second.data)
@@ -138,7 +141,7 @@ class Walk:
             axes += [numbers for axis, numbers in enumerate(value.axes) if axis not in (*summed, *shared)]
         return axes
 
-    def windows(self, equation, value: Value) -> list[np.ndarray]:
+    def windows(self, equation: Any, value: Value) -> list[np.ndarray]:
         """Pooling: axes with a window of one place are as before."""
         axes = []
         for numbers, window, after in zip(
@@ -152,5 +155,5 @@ class Walk:
         return axes
 
 
-def _literal(variable) -> bool:
+def _literal(variable: Any) -> bool:
     return isinstance(variable, core.Literal)

@@ -44,16 +44,26 @@ class Budget(NamedTuple):
     """Entries to keep, and what there is.
 
     Attributes:
-      entries: to keep over all leaves.
+      entries: to keep over all leaves; None where no compression was asked for.
       shapes: by path.
       sizes: entries that are ruled by each path; with a bias that follows its kernel, more than the shape says.
       available: entries of those that are still there, by path.
     """
 
-    entries: float
+    entries: float | None
     shapes: Shapes
     sizes: Mapping[str, int]
     available: Mapping[str, int]
+
+    def needed(self) -> float:
+        """The entries to keep, of what cannot do without them.
+
+        Raises:
+          ConfigError: no compression was asked for.
+        """
+        if self.entries is None:
+            raise ConfigError("compression=None is for given fractions and N:M patterns; pass a ratio of at least 1")
+        return self.entries
 
 
 Distribution = Callable[[Leaves, Budget], Division]
@@ -70,7 +80,7 @@ def distribution(name: str) -> Callable[[Distribution], Distribution]:
     return register
 
 
-def divide(option: str | Mapping | Distribution, scores: Leaves, budget: Budget) -> Division:
+def divide(option: str | Mapping[str, Any] | Distribution, scores: Leaves, budget: Budget) -> Division:
     """Applies a distribution given by name, as fractions by path, or as a function.
 
     Raises:
@@ -121,7 +131,7 @@ def erk(scores: Leaves, budget: Budget) -> Division:
 
 
 @distribution("lamp")
-def lamp(scores: Leaves, budget: Budget) -> Division:
+def lamp(scores: Leaves, budget: Budget | None) -> Division:
     """Squares over the sum of the squares of all that are at least as large in their leaf, then global.
 
     Equal scores stay equal. Sums are in float64, since they run over whole leaves; the result is rounded to float32,
@@ -170,7 +180,7 @@ def fill(weights: Mapping[str, float], budget: Budget) -> dict[str, float]:
     full: dict[str, float] = {}
     while len(full) < len(weights):
         free = [path for path in weights if path not in full]
-        left = budget.entries - sum(fraction * budget.sizes[path] for path, fraction in full.items())
+        left = budget.needed() - sum(fraction * budget.sizes[path] for path, fraction in full.items())
         scale = left / sum(weights[path] * budget.sizes[path] for path in free)
         over = {path: most[path] for path in free if weights[path] * scale > most[path]}
         if not over:

@@ -8,9 +8,9 @@ Sources: Mocanu et al. (2018), arXiv 1707.04780; Evci, Gale, Menick, Castro and 
 """
 
 import math
-from typing import Any
 
 import numpy as np
+from jaxtyping import Array, Bool, Key, PyTree
 
 from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, NonFiniteError, ParameterTreeError, nearest
@@ -18,8 +18,6 @@ from hyperlab.pruning import layers
 from hyperlab.pruning.counting import check
 from hyperlab.pruning.keep import largest
 from hyperlab.pruning.scores import Evidence, evaluate, host
-
-PyTree = Any
 
 GROWTHS = ("set", "rigl")
 
@@ -35,7 +33,15 @@ def drop_fraction(step: int, end: int, initial: float = 0.3) -> float:
     return initial / 2 * (1 + math.cos(math.pi * min(step, end) / end))
 
 
-def move(rule: str, params: PyTree, masks: PyTree, fraction: float, *, grads: PyTree = None, key: Any = None) -> PyTree:
+def move(
+    rule: str,
+    params: PyTree,
+    masks: PyTree[Bool[Array | np.ndarray, "..."]],
+    fraction: float,
+    *,
+    grads: PyTree = None,
+    key: Key[Array, ""] | int | None = None,
+) -> PyTree[Bool[np.ndarray, "..."]]:
     """The masks after one drop and growth; every leaf keeps its count exactly, and every layer of a stack its own.
 
     Args:

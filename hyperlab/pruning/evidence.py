@@ -4,6 +4,7 @@ Each function takes a network as pure functions and gives trees like its paramet
 activations). Nothing that a network keeps is changed: statistics of batches are read, not written.
 """
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable
@@ -15,12 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jaxtyping import Float, PyTree
 
 from hyperlab import roles, trees
 from hyperlab.errors import ConfigError, NonFiniteError
 from hyperlab.roles.owners import path_of, summed_axes
-
-PyTree = Any
 
 
 class Inputs(NamedTuple):
@@ -32,12 +32,12 @@ class Inputs(NamedTuple):
       kernel: the role of the layer's kernel, which says where its inputs are; None leaves it to names.
     """
 
-    mean: np.ndarray
-    norm: np.ndarray
+    mean: Float[np.ndarray, "..."]
+    norm: Float[np.ndarray, "..."]
     kernel: roles.Role | None = None
 
 
-def gradients(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> PyTree:
+def gradients(loss: Callable[..., jax.Array], params: PyTree, *batch: PyTree) -> PyTree:
     """The gradient of `loss(params, *batch)` with respect to the parameters.
 
     Here and below, a function that is passed again (the same object, not an equal lambda) is not compiled again.
@@ -48,7 +48,7 @@ def gradients(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> Py
     return _gradients(loss, params, *batch)
 
 
-def hessian_gradient(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> PyTree:
+def hessian_gradient(loss: Callable[..., jax.Array], params: PyTree, *batch: PyTree) -> PyTree:
     """The Hessian of the loss times its gradient, by differentiating their inner product once.
 
     Reverse mode twice, since some convolutions here have no forward mode. For GraSP (arXiv 2002.07376) the paper's
@@ -61,7 +61,7 @@ def hessian_gradient(loss: Callable[..., jax.Array], params: PyTree, *batch: Any
     return _hessian_gradient(loss, params, *batch)
 
 
-def flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: Any) -> PyTree:
+def flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: PyTree) -> PyTree:
     """The gradient of the synaptic flow: of the sum of outputs at absolute parameters and inputs of ones.
 
     It is computed in float64, where the network does not cast: in float32 the product of many layers leaves the range.
@@ -92,7 +92,7 @@ def flow(apply: Callable[..., jax.Array], params: PyTree, *inputs: Any) -> PyTre
     return grads
 
 
-def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: Any) -> dict[str, Inputs]:
+def activations(module: nn.Module, variables: PyTree, *inputs: PyTree, **options: Any) -> dict[str, Inputs]:
     """Statistics of the inputs of every layer with a kernel, by slash path of the layer.
 
     A layer takes `[batch, *positions, channels]`; `nn.DenseGeneral` and `nn.Einsum` say which axes are their channels.
@@ -126,14 +126,14 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
     given = {name: value for name, value in options.items() if name not in ("rngs", "mutable")}
     decided = roles.of(params, module, *inputs, **given)
     shapes = {path: leaf.shape for path, leaf in trees.flatten(params).items()}
-    sums: dict[tuple[str, int], list] = {}  # by kernel and copy: the means, the squares, how many calls
+    sums: dict[tuple[str, int], list[Any]] = {}  # by kernel and copy: the means, the squares, how many calls
 
-    def add(path: str, copies: np.ndarray, *statistics: np.ndarray) -> None:
+    def add(path: str, copies: jax.Array | np.ndarray, *statistics: jax.Array | np.ndarray) -> None:
         for copy, mean, square in zip(np.ravel(copies).tolist(), *map(np.array, statistics), strict=True):
             total = sums.setdefault((path, copy), [0, 0, 0])
             sums[path, copy] = [total[0] + mean, total[1] + square, total[2] + 1]
 
-    def record(next_call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+    def record(next_call: Callable[..., PyTree], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
         layer = context.module
         x = _first_argument(layer, args, kwargs)
         if context.method_name == "__call__" and x is not None and layer.has_variable("params", "kernel"):
@@ -146,7 +146,7 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
         return next_call(*args, **kwargs)
 
     @jax.jit
-    def forward(variables: PyTree, *inputs: Any) -> None:
+    def forward(variables: PyTree, *inputs: PyTree) -> None:
         with nn.intercept_methods(record):
             module.apply(variables, *inputs, **options)
 
@@ -159,7 +159,7 @@ def activations(module: nn.Module, variables: PyTree, *inputs: Any, **options: A
 
 
 @struct.dataclass
-class _Numbered(nn.meta.AxisMetadata):
+class _Numbered(nn.meta.AxisMetadata[Any]):
     """A kernel of stacked layers with the number of each copy, which lifted transforms slice as they do the kernel."""
 
     value: jax.Array
@@ -169,12 +169,12 @@ class _Numbered(nn.meta.AxisMetadata):
         return self.value
 
     def replace_boxed(self, value: Any) -> "_Numbered":
-        return self.replace(value=value)
+        return dataclasses.replace(self, value=value)
 
-    def add_axis(self, index: int, params: dict) -> "_Numbered":
+    def add_axis(self, index: int, params: dict[str, Any]) -> "_Numbered":
         return self
 
-    def remove_axis(self, index: int, params: dict) -> "_Numbered":
+    def remove_axis(self, index: int, params: dict[str, Any]) -> "_Numbered":
         return self
 
 
@@ -192,7 +192,7 @@ def _numbered(params: PyTree, decided: dict[str, roles.Role]) -> PyTree:
     return trees.unflatten(leaves, params)
 
 
-def _first_argument(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+def _first_argument(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a layer was given first, by place or by name."""
     names = list(inspect.signature(layer.__call__).parameters)
     return args[0] if args else kwargs.get(names[0]) if names else None
@@ -210,12 +210,17 @@ def _statistics(layer: nn.Module, x: jax.Array, copies: int) -> tuple[jax.Array,
     return jnp.abs(x.mean(1)).mean(1), jnp.square(jnp.abs(x)).sum((1, 2))
 
 
-def _inputs(path: str, sums: dict, shapes: dict[str, tuple[int, ...]], decided: dict[str, roles.Role]) -> Inputs:
+def _inputs(
+    path: str,
+    sums: dict[tuple[str, int], list[Any]],
+    shapes: dict[str, tuple[int, ...]],
+    decided: dict[str, roles.Role],
+) -> Inputs:
     role, shape = decided[path], shapes[path]
     stack = [] if role.undecided else [shape[axis] for axis in role.stacked]
     some = next(total[0] for key, total in sums.items() if key[0] == path)
     never = (np.zeros_like(some), np.zeros_like(some), 1)  # a copy that was not called
-    seen = [sums.get((path, copy), never) for copy in range(math.prod(stack))]
+    seen: list[Any] = [sums.get((path, copy), never) for copy in range(math.prod(stack))]
     means = np.stack([mean / calls for mean, _, calls in seen])
     norms = np.stack([np.sqrt(square) for _, square, _ in seen])
     return Inputs(means.reshape(*stack, *some.shape), norms.reshape(*stack, *some.shape), role)
@@ -231,7 +236,7 @@ def _absolute(leaf: Any) -> jax.Array:
 # -- compiled once for each function -------------------------------------------------------------------------------
 
 
-def _value_and_grad(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> tuple[jax.Array, PyTree]:
+def _value_and_grad(loss: Callable[..., jax.Array], params: PyTree, *batch: PyTree) -> tuple[jax.Array, PyTree]:
     """The loss and its gradient; zeros for integers, which have none."""
     value, grads = jax.value_and_grad(loss, allow_int=True)(params, *batch)
     floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)  # noqa: E731
@@ -239,18 +244,19 @@ def _value_and_grad(loss: Callable[..., jax.Array], params: PyTree, *batch: Any)
 
 
 @partial(jax.jit, static_argnums=0)
-def _gradients(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> PyTree:
+def _gradients(loss: Callable[..., jax.Array], params: PyTree, *batch: PyTree) -> PyTree:
     return _value_and_grad(loss, params, *batch)[1]
 
 
 @partial(jax.jit, static_argnums=0)
-def _hessian_gradient(loss: Callable[..., jax.Array], params: PyTree, *batch: Any) -> PyTree:
+def _hessian_gradient(loss: Callable[..., jax.Array], params: PyTree, *batch: PyTree) -> PyTree:
     gradient = lambda p: _value_and_grad(loss, p, *batch)[1]  # noqa: E731
     fixed = jax.lax.stop_gradient(gradient(params))
 
     def inner(p: PyTree) -> jax.Array:
         products = jax.tree.map(lambda a, b: (a * b.conj()).real.sum(), gradient(p), fixed)
-        return sum(jax.tree.leaves(products))
+        total: Any = sum(jax.tree.leaves(products))
+        return total
 
     return _value_and_grad(inner, params)[1]
 

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Real
 
 Arrays = Sequence[np.ndarray]
 
@@ -31,7 +32,7 @@ def count(fraction: float, size: int) -> int:
     return min(size, 1 + math.floor(fraction * (size - 1) * (1 + 4e-16)))
 
 
-def largest(scores: Arrays, kept: int) -> list[np.ndarray]:
+def largest(scores: Arrays, kept: int) -> list[Bool[np.ndarray, "..."]]:
     """Masks of the `kept` largest scores of several arrays taken together; ties go to what comes first.
 
     >>> largest([np.array([1.0, 2.0]), np.array([[2.0], [2.0]])], 2)
@@ -56,7 +57,7 @@ def largest(scores: Arrays, kept: int) -> list[np.ndarray]:
     return masks
 
 
-def largest_within(scores: Arrays, sizes: Sequence[int], budget: float) -> list[np.ndarray]:
+def largest_within(scores: Arrays, sizes: Sequence[int], budget: float) -> list[Bool[np.ndarray, "..."]]:
     """Masks of the best units where those of one array have another size than those of the next.
 
     Units are taken by falling score; the number taken is the one whose entries come closest to the budget, and at
@@ -80,7 +81,7 @@ def largest_within(scores: Arrays, sizes: Sequence[int], budget: float) -> list[
     return [part.reshape(s.shape) for part, s in zip(parts, scores, strict=True)]
 
 
-def largest_along(scores: np.ndarray, kept: int, axis: int) -> np.ndarray:
+def largest_along(scores: Real[np.ndarray, "*shape"], kept: int, axis: int) -> Bool[np.ndarray, "*shape"]:
     """A mask of the `kept` largest scores of every line along an axis; ties go to what comes first.
 
     >>> largest_along(np.array([[3.0, 1.0], [3.0, 2.0], [0.0, 5.0]]), 1, axis=0).astype(int)
@@ -94,7 +95,7 @@ def largest_along(scores: np.ndarray, kept: int, axis: int) -> np.ndarray:
     return mask
 
 
-def above_quantile(scores: Arrays, fraction: float) -> list[np.ndarray]:
+def above_quantile(scores: Arrays, fraction: float) -> list[Bool[np.ndarray, "..."]]:
     r"""Masks by ShrinkBench's rule: dropped is what lies strictly below the (1 - f)-quantile, in float32.
 
     More is kept than asked for where scores are equal: everything if all are, and all zeros if more than a share of

@@ -42,7 +42,7 @@ class Layers(NamedTuple):
 
     def apart(self, leaves: Mapping[str, np.ndarray]) -> Leaves:
         """The parts of leaves, by name."""
-        found = {}
+        found: Leaves = {}
         for path, leaf in leaves.items():
             if path in self.orders:
                 rows = leaf.transpose(self.orders[path]).reshape(-1, *self.parts[path])

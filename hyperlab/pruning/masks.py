@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Bool, Key, PyTree
 
 from hyperlab import roles as roles_of
 from hyperlab import trees
@@ -17,7 +18,6 @@ from hyperlab.pruning.counting import available, check
 from hyperlab.pruning.scores import Evidence
 from hyperlab.pruning.select import PRUNABLE, Patterns, Roles, entries_kept, prunable_paths
 
-PyTree = Any
 Leaves = dict[str, np.ndarray]
 RULES = ("exact", "shrinkbench")
 
@@ -31,8 +31,8 @@ class Strategy(NamedTuple):
       pattern: a name as `patterns.pattern` takes it, or a pattern.
     """
 
-    score: str | Callable
-    distribution: str | Mapping | Callable = "global"
+    score: str | Callable[..., Any]
+    distribution: str | Mapping[str, Any] | Callable[..., Any] = "global"
     pattern: str | patterns.Pattern = "unstructured"
 
 
@@ -70,7 +70,7 @@ def masks(
     exclude: Patterns = (),
     grads: PyTree = None,
     activations: Mapping[str, Any] | None = None,
-    key: Any = None,
+    key: Key[Array, ""] | int | None = None,
     evidence: Evidence | None = None,
     masks: PyTree = None,
     rule: str = "exact",
@@ -78,7 +78,7 @@ def masks(
     pattern: Any = None,
     minimum: int = 0,
     roles: Roles = None,
-) -> PyTree:
+) -> PyTree[Bool[np.ndarray, "..."]]:
     r"""The masks that prune a tree of parameters to a compression.
 
     The compression is over all parameters, prunable or not. Of the units that are ranked together (all prunable
@@ -143,15 +143,16 @@ def masks(
     evidence = evidence or Evidence()
     evidence = evidence._replace(**{name: value for name, value in given.items() if value is not None})
     said = {**scores.recorded_roles(leaves, evidence.activations), **roles_of.given(roles, leaves)}
-    evidence = evidence._replace(roles=roles_of.of(params, roles=said))
-    paths = prunable_paths(params, prunable, exclude, evidence.roles)
-    ruled, followers = _ruled(paths, leaves, evidence.roles, form, chosen.distribution == "rows")
+    decided = roles_of.of(params, roles=said)
+    evidence = evidence._replace(roles=decided)
+    paths = prunable_paths(params, prunable, exclude, decided)
+    ruled, followers = _ruled(paths, leaves, decided, form, chosen.distribution == "rows")
     current = None
     if masks is not None:
         check(masks, params)
         current = {path: np.asarray(mask) for path, mask in trees.flatten(masks).items()}
 
-    parts = _parts([*ruled, *followers.values()], leaves, evidence.roles, chosen, form)
+    parts = _parts([*ruled, *followers.values()], leaves, decided, chosen, form)
     if not (isinstance(chosen.distribution, str) or callable(chosen.distribution)):
         chosen = chosen._replace(distribution=parts.spread(chosen.distribution))
     budget = _budget(params, compression, ruled, followers, current, parts)
@@ -159,13 +160,13 @@ def masks(
     if current is not None:
         ranked = {path: np.where(current[path], s, -np.inf) for path, s in ranked.items()}
     ranked = parts.apart(ranked)
-    if rule == "shrinkbench":
+    if rule == "shrinkbench" and isinstance(chosen.distribution, str):  # as it always is then
         kept = selection.by_quantile(chosen.score, chosen.distribution, ranked, budget)
     else:
         kept = selection.exactly(chosen.distribution, form, ranked, budget, minimum)
     for kernel, bias in followers.items():
         for name, its_bias in zip(parts.names(kernel), parts.names(bias), strict=True):
-            kept[its_bias] = kept[name].reshape(-1, kept[name].shape[-1]).any(0)
+            kept[its_bias] = np.asarray(kept[name].reshape(-1, kept[name].shape[-1]).any(0))
     kept = parts.together(kept, [*ruled, *followers.values()])
     result = {path: kept[path] if path in kept else np.ones(leaf.shape, bool) for path, leaf in leaves.items()}
     if current is not None:
@@ -199,7 +200,7 @@ def _strategy(strategy: str | Strategy, distribution: Any, pattern: Any, rule: s
 
 
 def _ruled(
-    paths: list[str], leaves: dict, roles: Mapping[str, roles_of.Role], form: patterns.Pattern, rows: bool
+    paths: list[str], leaves: dict[str, Any], roles: Mapping[str, roles_of.Role], form: patterns.Pattern, rows: bool
 ) -> tuple[list[str], dict[str, str]]:
     """The leaves that are ranked, and the biases that follow a kernel's channels."""
     if not (form.matrices_only or rows):
@@ -221,7 +222,11 @@ def _ruled(
 
 
 def _parts(
-    paths: list[str], leaves: dict, roles: Mapping[str, roles_of.Role], chosen: Strategy, form: patterns.Pattern
+    paths: list[str],
+    leaves: dict[str, Any],
+    roles: Mapping[str, roles_of.Role],
+    chosen: Strategy,
+    form: patterns.Pattern,
 ) -> layers.Layers:
     """The layers that are compared: those in each leaf, but where fractions are by leaf or all entries compete."""
     shapes = {path: tuple(leaves[path].shape) for path in paths}
@@ -231,7 +236,14 @@ def _parts(
     return layers.of(shapes, roles, form.matrices_only or chosen.distribution in ("rows", "erk"))
 
 
-def _budget(params, compression, ruled, followers, current, parts: layers.Layers) -> distributions.Budget:
+def _budget(
+    params: PyTree,
+    compression: float | None,
+    ruled: list[str],
+    followers: dict[str, str],
+    current: Leaves | None,
+    parts: layers.Layers,
+) -> distributions.Budget:
     """What may be kept over the ranked layers and their followers."""
     leaves = trees.flatten(params)
     size = {path: int(np.prod(leaves[path].shape, dtype=np.int64)) for path in leaves}
@@ -253,7 +265,7 @@ def _budget(params, compression, ruled, followers, current, parts: layers.Layers
     if current is not None:
         there = available(current)
         left = of_layers(available(parts.apart({path: current[path] for path in parts.shapes})))
-        if entries is not None:
+        if compression is not None and entries is not None:
             # what is pruned elsewhere already leaves room here
             entries += sum(size.values()) - sum(sizes.values()) - (sum(there.values()) - sum(left.values()))
             if entries >= sum(left.values()) + len(sizes):  # one for the rounding of each layer

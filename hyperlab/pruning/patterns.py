@@ -19,6 +19,7 @@ import math
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Bool, Real
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.pruning.keep import largest_along
@@ -33,7 +34,7 @@ class Unstructured:
     matrices_only: ClassVar[bool] = False
     takes_bias: ClassVar[bool] = False
 
-    def units(self, scores: np.ndarray, path: str) -> np.ndarray:
+    def units(self, scores: Real[np.ndarray, "*shape"], path: str) -> Real[np.ndarray, "*shape"]:
         """Scores of units."""
         return scores
 
@@ -41,7 +42,7 @@ class Unstructured:
         """Entries in a unit."""
         return 1
 
-    def spread(self, kept: np.ndarray, shape: Shape) -> np.ndarray:
+    def spread(self, kept: Bool[np.ndarray, "..."], shape: Shape) -> Bool[np.ndarray, "..."]:
         """The mask of a leaf from that of its units."""
         return kept
 
@@ -59,7 +60,7 @@ class Block:
     matrices_only: ClassVar[bool] = True
     takes_bias: ClassVar[bool] = False
 
-    def units(self, scores: np.ndarray, path: str) -> np.ndarray:
+    def units(self, scores: Real[np.ndarray, "rows columns"], path: str) -> Real[np.ndarray, "tile_rows tile_columns"]:
         """Sums over tiles, `[rows / height, columns / width]`.
 
         Raises:
@@ -75,7 +76,9 @@ class Block:
         """Entries in a tile."""
         return self.height * self.width
 
-    def spread(self, kept: np.ndarray, shape: Shape) -> np.ndarray:
+    def spread(
+        self, kept: Bool[np.ndarray, "tile_rows tile_columns"], shape: Shape
+    ) -> Bool[np.ndarray, "rows columns"]:
         """Every tile's flag at all its entries."""
         return kept.repeat(self.height, 0).repeat(self.width, 1).reshape(shape)
 
@@ -91,7 +94,7 @@ class Channel:
     matrices_only: ClassVar[bool] = True
     takes_bias: ClassVar[bool] = True
 
-    def units(self, scores: np.ndarray, path: str) -> np.ndarray:
+    def units(self, scores: Real[np.ndarray, "*inputs out"], path: str) -> Real[np.ndarray, " out"]:
         """Sums over the entries of each output channel, `[out]`."""
         return _matrix(scores).sum(0)
 
@@ -99,7 +102,7 @@ class Channel:
         """Kernel entries of a channel, without the bias."""
         return math.prod(shape[:-1])
 
-    def spread(self, kept: np.ndarray, shape: Shape) -> np.ndarray:
+    def spread(self, kept: Bool[np.ndarray, " out"], shape: Shape) -> Bool[np.ndarray, "*inputs out"]:
         """Every channel's flag at all its entries."""
         return np.broadcast_to(kept, shape).copy()
 
@@ -117,11 +120,11 @@ class NM:
     matrices_only: ClassVar[bool] = True
     takes_bias: ClassVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.n <= self.m:
             raise ConfigError(f"N:M keeps N of M with 0 < N <= M, got {self.n}:{self.m}")
 
-    def choose(self, scores: np.ndarray, path: str) -> np.ndarray:
+    def choose(self, scores: Real[np.ndarray, "*shape"], path: str) -> Bool[np.ndarray, "*shape"]:
         """The mask of a leaf.
 
         Raises:

@@ -4,9 +4,11 @@ Each place has a number. Where the program itself says how long an axis is, or w
 """
 
 import math
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import Int
 
 # What else a place can be: one that stays as it is, and one of an axis along which nothing changes.
 STAYS, FREE = 0, -1
@@ -20,7 +22,7 @@ class Value(NamedTuple):
       data: whether it depends on the inputs.
     """
 
-    axes: tuple[np.ndarray, ...]
+    axes: tuple[Int[np.ndarray, " places"], ...]
     data: bool
 
 
@@ -47,11 +49,11 @@ def spread_of(numbers: np.ndarray, size: int) -> np.ndarray:
 # -- operations that move places ----------------------------------------------------------------------------------
 
 
-def _transpose(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray]:
+def _transpose(walk: Meetings, equation: Any, operands: list[Value]) -> list[np.ndarray]:
     return [operands[0].axes[axis] for axis in equation.params["permutation"]]
 
 
-def _broadcast(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray]:
+def _broadcast(walk: Meetings, equation: Any, operands: list[Value]) -> list[np.ndarray]:
     shape, value = equation.params["shape"], operands[0]
     axes = [np.full(size, FREE) for size in shape]
     for numbers, axis in zip(value.axes, equation.params["broadcast_dimensions"], strict=True):
@@ -59,12 +61,12 @@ def _broadcast(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarr
     return axes
 
 
-def _squeeze(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray]:
+def _squeeze(walk: Meetings, equation: Any, operands: list[Value]) -> list[np.ndarray]:
     gone = equation.params["dimensions"]
     return [numbers for axis, numbers in enumerate(operands[0].axes) if axis not in gone]
 
 
-def _cut(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray]:
+def _cut(walk: Meetings, equation: Any, operands: list[Value]) -> list[np.ndarray]:
     """Slices and padding: an axis that changes does so by numbers that are written in the program."""
     shape = equation.outvars[0].aval.shape
     same = [len(numbers) == size for numbers, size in zip(operands[0].axes, shape, strict=True)]
@@ -74,19 +76,19 @@ def _cut(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray]:
     return _only(walk, changed, operands[0])
 
 
-def _reverse(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray]:
+def _reverse(walk: Meetings, equation: Any, operands: list[Value]) -> list[np.ndarray]:
     changed = {axis: np.zeros(len(operands[0].axes[axis]), int) for axis in equation.params["dimensions"]}
     return _only(walk, changed, operands[0])
 
 
-def _concatenate(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray]:
+def _concatenate(walk: Meetings, equation: Any, operands: list[Value]) -> list[np.ndarray]:
     joined = equation.params["dimension"]
     axes = list(walk.elementwise([Value(_without(o.axes, joined), o.data) for o in operands], False).axes)
     axes.insert(joined, np.concatenate([operand.axes[joined] for operand in operands]))
     return axes
 
 
-def _reshape(walk: Meetings, equation, operands: list[Value]) -> list[np.ndarray] | None:
+def _reshape(walk: Meetings, equation: Any, operands: list[Value]) -> list[np.ndarray] | None:
     """Axes that are merged or split: a place keeps its number on the one axis of the result that it is on."""
     before, after = operands[0], equation.outvars[0].aval.shape
     if equation.params.get("dimensions") is not None:
@@ -125,9 +127,10 @@ def _along(walk: Meetings, spread: np.ndarray) -> list[np.ndarray]:
     return axes
 
 
-def _blocks(before: tuple[int, ...], after: tuple[int, ...]):
+def _blocks(before: tuple[int, ...], after: tuple[int, ...]) -> Iterator[tuple[list[int], list[int]]]:
     """Runs of axes of two shapes with as many entries, as short as possible: pairs of lists of axes."""
-    old, new = [], []
+    old: list[int] = []
+    new: list[int] = []
     i = j = 0
     while i < len(before) or j < len(after):
         sizes = math.prod(before[a] for a in old), math.prod(after[a] for a in new)

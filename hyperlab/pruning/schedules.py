@@ -15,13 +15,14 @@ steps, from the parameters before that step.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxtyping import PyTree
+
 from hyperlab.errors import ConfigError
 from hyperlab.pruning.counting import apply, check
 from hyperlab.pruning.masks import Strategy, masks
 from hyperlab.pruning.scores import Evidence
 from hyperlab.pruning.select import PRUNABLE, Patterns, compression_of, kept_fraction
 
-PyTree = Any
 Events = tuple[tuple[int, float], ...]
 
 

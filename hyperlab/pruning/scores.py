@@ -27,12 +27,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Key, Num, PyTree
+from numpy.typing import ArrayLike
 
 from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import ConfigError, NonFiniteError, ParameterTreeError, nearest
 
-PyTree = Any
 Leaves = dict[str, np.ndarray]
 
 
@@ -97,7 +98,7 @@ def evaluate(function: str | Score, weights: Leaves, evidence: Evidence) -> Leav
     return scores
 
 
-def host(leaf: Any) -> np.ndarray:
+def host(leaf: ArrayLike) -> Num[np.ndarray, "..."]:
     """A numpy array in at least float32, or complex; no copy where it is one on the host already."""
     array = np.asarray(leaf)
     wide = array.dtype in (np.float32, np.float64) or np.iscomplexobj(array)
@@ -199,7 +200,9 @@ def wanda(weights: Leaves, evidence: Evidence) -> Leaves:
     return {path: of(path, w) for path, w in weights.items()}
 
 
-def by_input(statistic: np.ndarray, shape: tuple[int, ...], path: str, role: roles_of.Role) -> np.ndarray:
+def by_input(
+    statistic: Float[np.ndarray, "..."], shape: tuple[int, ...], path: str, role: roles_of.Role
+) -> Float[np.ndarray, "..."]:
     """A statistic of a layer's inputs, placed on the axes of its kernel that they meet, so that it broadcasts.
 
     Args:
@@ -272,7 +275,7 @@ def _statistics(evidence: Evidence, path: str, name: str) -> Any:
     return evidence.activations[layer]
 
 
-def words(key: Any) -> list[int]:
+def words(key: Key[Array, ""] | int) -> list[int]:
     """A `jax.random` key, or an integer, as the integers that seed a numpy generator.
 
     >>> words(7), words(jax.random.key(7))

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import ConfigError, ParameterTreeError, PatternError, nearest
 
-PyTree = Any
 Patterns = str | Sequence[str]
 
 Roles = Mapping[str, str | roles_of.Role] | None

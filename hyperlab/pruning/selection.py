@@ -21,7 +21,7 @@ def by_quantile(score: Any, distribution: str, ranked: Leaves, budget: Budget) -
       ranked: scores by path; minus infinity where pruned already.
       budget: what may be kept.
     """
-    fraction = _needed(budget).entries / sum(budget.sizes.values())
+    fraction = budget.needed() / sum(budget.sizes.values())
     if score == "random":
         return {path: s <= fraction for path, s in ranked.items()}
     if _partly(budget):
@@ -48,7 +48,7 @@ def exactly(option: Any, form: patterns.Pattern, ranked: Leaves, budget: Budget,
     if isinstance(form, patterns.NM):
         return {path: form.choose(s, path) for path, s in ranked.items()}
     if isinstance(option, str):
-        _needed(budget)
+        budget.needed()
     alive = {path: ~np.isneginf(s) for path, s in ranked.items()} if _partly(budget) else None
     if alive is not None:
         ranked = {path: np.where(alive[path], s, 0) for path, s in ranked.items()}
@@ -63,7 +63,7 @@ def exactly(option: Any, form: patterns.Pattern, ranked: Leaves, budget: Budget,
         units = {path: np.where(lives[path], u, -np.inf) for path, u in units.items()}
         there = available(lives)
     size = {path: form.size(budget.shapes[path]) for path in units}
-    size = {path: s + (budget.sizes[path] > np.prod(budget.shapes[path])) for path, s in size.items()}
+    size = {path: s + int(budget.sizes[path] > np.prod(budget.shapes[path])) for path, s in size.items()}
     least = {path: min(there[path], -(-minimum // size[path])) for path in units}
     if division.fractions is not None:
         counts = {path: max(least[path], keep.count(division.fractions[path], u.size)) for path, u in units.items()}
@@ -73,9 +73,11 @@ def exactly(option: Any, form: patterns.Pattern, ranked: Leaves, budget: Budget,
     return {path: form.spread(mask, budget.shapes[path]) for path, mask in kept.items()}
 
 
-def _together(units: Leaves, size: dict, there: dict, least: dict, budget: Budget) -> Leaves:
+def _together(
+    units: Leaves, size: dict[str, Any], there: dict[str, Any], least: dict[str, Any], budget: Budget
+) -> Leaves:
     """The best units of all leaves, but for those that every leaf keeps."""
-    entries = budget.entries
+    entries = budget.needed()
     if any(least.values()):
         if (forced := sum(least[path] * size[path] for path in units)) > max(entries, 1):
             raise ConfigError(f"minimum= keeps {forced} entries, but the compression leaves {entries:.6g}")
@@ -92,6 +94,7 @@ def _together(units: Leaves, size: dict, there: dict, least: dict, budget: Budge
 
 def _rows(division: distributions.Division, alive: Leaves | None) -> Leaves:
     kept = {}
+    assert division.fractions is not None  # rows are kept by fractions alone
     for path, s in division.scores.items():
         if alive is not None:
             s = np.where(alive[path], s, -np.inf)
@@ -103,9 +106,3 @@ def _rows(division: distributions.Division, alive: Leaves | None) -> Leaves:
 
 def _partly(budget: Budget) -> bool:
     return any(budget.available[path] < budget.sizes[path] for path in budget.sizes)
-
-
-def _needed(budget: Budget) -> Budget:
-    if budget.entries is None:
-        raise ConfigError("compression=None is for given fractions and N:M patterns; pass a ratio of at least 1")
-    return budget

@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
+from jaxtyping import Bool, PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, ParameterTreeError, nearest
@@ -17,7 +18,7 @@ from hyperlab.pruning.channels import ChannelGroup
 Kept = Mapping[str, np.ndarray]
 
 
-def slim(variables: Any, groups: Sequence[ChannelGroup], kept: Kept) -> Any:
+def slim(variables: PyTree, groups: Sequence[ChannelGroup], kept: Kept) -> PyTree:
     """The variables without the channels that are not kept.
 
     Args:
@@ -51,7 +52,7 @@ def slim(variables: Any, groups: Sequence[ChannelGroup], kept: Kept) -> Any:
     return trees.unflatten(leaves, variables)
 
 
-def channel_masks(variables: Any, groups: Sequence[ChannelGroup], kept: Kept) -> Any:
+def channel_masks(variables: PyTree, groups: Sequence[ChannelGroup], kept: Kept) -> PyTree[Bool[np.ndarray, "..."]]:
     """The same choice as a mask: false at every place of every removed channel.
 
     Where these are zero, the network gives what the slim one gives.
@@ -81,7 +82,7 @@ def channel_masks(variables: Any, groups: Sequence[ChannelGroup], kept: Kept) ->
     return trees.unflatten(masks, variables)
 
 
-def slim_apply(module: nn.Module) -> Callable:
+def slim_apply(module: nn.Module) -> Callable[..., Any]:
     """The module's `apply` for variables from which channels have been removed.
 
     It serves modules made of `Conv`, `ConvTranspose` and `Dense` (subclasses too), and of layers that take their sizes
@@ -92,14 +93,14 @@ def slim_apply(module: nn.Module) -> Callable:
       A function with the arguments of `module.apply`.
     """
 
-    def apply(variables: Any, *args: Any, **options: Any) -> Any:
+    def apply(variables: PyTree, *args: Any, **options: Any) -> Any:
         with nn.intercept_methods(_fit_features):
             return module.apply(variables, *args, **options)
 
     return apply
 
 
-def _fit_features(following: Callable, args: tuple, options: dict, context: Any) -> Any:
+def _fit_features(following: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], context: Any) -> Any:
     """Replaces a layer whose kernel has fewer features than it says."""
     layer = context.module
     if context.method_name != "__call__" or not isinstance(layer, nn.Conv | nn.ConvTranspose | nn.Dense):
@@ -107,13 +108,14 @@ def _fit_features(following: Callable, args: tuple, options: dict, context: Any)
     if not layer.has_variable("params", "kernel"):
         return following(*args, **options)
     transposed = getattr(layer, "transpose_kernel", False)
-    features = layer.get_variable("params", "kernel").shape[-2 if transposed else -1]
+    kernel: Any = layer.get_variable("params", "kernel")
+    features = kernel.shape[-2 if transposed else -1]
     if features == layer.features:
         return following(*args, **options)
     return layer.clone(parent=None, features=features).apply({"params": layer.variables["params"]}, *args, **options)
 
 
-def _kept_places(variables: Any, groups: Sequence[ChannelGroup], kept: Kept) -> dict[str, dict[int, np.ndarray]]:
+def _kept_places(variables: PyTree, groups: Sequence[ChannelGroup], kept: Kept) -> dict[str, dict[int, np.ndarray]]:
     """Which places of which axes are kept, of those that lose any."""
     shapes = {path: leaf.shape for path, leaf in trees.flatten(variables).items()}
     by_name = {group.name: group for group in groups}

@@ -7,18 +7,24 @@
 | `reinitialize` | of another initialisation: the control of the lottery ticket | Frankle and Carbin 2019; Liu et al. 2019, arXiv 1810.05270 |
 """  # noqa: E501
 
-from typing import Any
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.pruning.counting import apply, check
 
-PyTree = Any
-
 VALUES = ("keep", "rewind", "reinitialize")
 
 
-def values(rule: str, trained: PyTree, masks: PyTree, *, earlier: PyTree = None, fresh: PyTree = None) -> PyTree:
+def values(
+    rule: str,
+    trained: PyTree,
+    masks: PyTree[Bool[Array | np.ndarray, "..."]],
+    *,
+    earlier: PyTree = None,
+    fresh: PyTree = None,
+) -> PyTree:
     """The parameters from which a pruned network goes on, zero where pruned.
 
     What cannot be pruned (normalisations, a classifier) is rewound or drawn anew with the rest.

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ParameterTreeError
 from hyperlab.pruning.counting import check
-
-PyTree = Any
 
 
 class MaskedState(NamedTuple):

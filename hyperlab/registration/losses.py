@@ -7,6 +7,9 @@ Sources: Balakrishnan et al., VoxelMorph (2019), arXiv 1809.05231; Hoopes et al.
 2101.01035. The definitions are those of the published code, which differs from the papers in factors.
 """
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 
@@ -110,7 +113,8 @@ def _mean(values: jax.Array) -> jax.Array:
 
 def _over_axes(field: jax.Array, size) -> jax.Array:
     axes = range(1, field.ndim - 1)
-    return sum(_mean(size(jnp.diff(field.astype(jnp.float32), axis=axis))) for axis in axes) / len(axes)
+    means = [_mean(size(jnp.diff(field.astype(jnp.float32), axis=axis))) for axis in axes]
+    return functools.reduce(operator.add, means) / len(axes)
 
 
 def _box(images: jax.Array, window: int) -> jax.Array:

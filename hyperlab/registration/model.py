@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
 from hyperlab.data.splits import philox
 from hyperlab.hypernet import HyperModel
@@ -52,7 +53,7 @@ def loss_function(network: VoxelMorph, model: HyperModel | None, criterion: Crit
     def loss_fn(params, collections, batch: Mapping[str, jax.Array], rngs):
         weight, images = batch["weight"], (batch["moving"], batch["fixed"])
         if model is None:
-            result = network.apply({"params": params}, *images)
+            result: Any = network.apply({"params": params}, *images)
         elif weight.ndim:
             result = model.apply_per_sample({"params": params}, weight[:, None], *images)
         else:
@@ -184,13 +185,13 @@ def coarse_shape(network: VoxelMorph, shape: tuple[int, ...]) -> tuple[int, ...]
     return jax.eval_shape(velocity, jax.random.key(0), images, images).shape[1:]
 
 
-def network_of(config: Any) -> VoxelMorph:
+def network_of(config: ConfigDict) -> VoxelMorph:
     """The VoxelMorph that a config describes."""
     n = config.network
     return VoxelMorph(tuple(n.encoder), tuple(n.decoder), n.integration_steps, n.field_downsize)
 
 
-def criterion_of(config: Any) -> Criterion:
+def criterion_of(config: ConfigDict) -> Criterion:
     """The loss that a config describes."""
     loss, downsize = config.loss, config.network.field_downsize
     options = {"sigma": loss.sigma} if loss.similarity == "mse" else {"window": loss.window}

@@ -72,7 +72,7 @@ def draw(axes: Any, curves: Sequence[Curve], *, unit: float = POINTS, legend: bo
 def _legend(axes: Any, lines: list, labels: list[str], columns: int) -> None:
     from matplotlib.legend import Legend
 
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "fontsize": 6, "title_fontsize": 7}
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18), "fontsize": 6, "title_fontsize": 7}
     added = Legend(axes, lines, labels, title=WARNING, ncols=columns, frameon=False, **below)
     axes.add_artist(added)
     added.set_clip_on(False)  # else the layout makes no room for it outside of the axes

@@ -62,7 +62,7 @@ def front(
     ways = dict(zip((x, y), directions, strict=True))
     marked = points.assign(on_front=pareto.front(points, ways))
     out = points.index.isin(pareto.excluded(points, ways))
-    return Front(marked[~out], points[out], x, y, tuple(directions))
+    return Front(marked[~out], points[out], x, y, (directions[0], directions[1]))
 
 
 def _points(frame: pd.DataFrame, x: str, y: str, by: list[str]) -> pd.DataFrame:

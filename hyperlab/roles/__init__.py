@@ -8,6 +8,8 @@ Equinox has its outputs first. The module that owns a leaf says it (`owners`); o
 from collections.abc import Mapping
 from typing import Any
 
+from jaxtyping import PyTree
+
 from hyperlab import trees
 from hyperlab.roles.names import by_names
 from hyperlab.roles.owners import by_owners
@@ -17,7 +19,7 @@ __all__ = ["Role", "given", "of"]
 
 
 def of(
-    params: Any, module: Any = None, *inputs: Any, roles: Mapping[str, str | Role] | None = None, **kwargs: Any
+    params: PyTree, module: Any = None, *inputs: PyTree, roles: Mapping[str, str | Role] | None = None, **kwargs: Any
 ) -> dict[str, Role]:
     """The role of every leaf of a parameter tree, by slash path.
 

@@ -59,8 +59,8 @@ def by_names(leaves: Leaves, known: Mapping[str, Role] | None = None) -> dict[st
     for path, shape in tree.shapes.items():  # a bias has the copies of its kernel
         kernel = kernels.get(_parent(path))
         if kinds[path] == "bias" and path not in (known or {}) and kernel is not None and not kernel.undecided:
-            axes = tuple(word for word in kernel.axes if word in ("copy", "out"))
-            found[path] = Role("bias", axes) if len(axes) == len(shape) else found[path]
+            of_bias = tuple(word for word in kernel.axes if word in ("copy", "out"))
+            found[path] = Role("bias", of_bias) if len(of_bias) == len(shape) else found[path]
     return found
 
 
@@ -88,7 +88,7 @@ def _kind(path: str, tree: _Tree) -> str:
         return "other"
     if name in BIASES and (BIASES[name] is None or BIASES[name] in beside):
         return "bias"
-    if name in GAINS and (GAINS[name] is None or beside.get(GAINS[name], ()) == shape != ()):
+    if name in GAINS and (GAINS[name] is None or beside.get(GAINS[name] or "", ()) == shape != ()):
         return "scale"
     if name == "weight" and len(shape) == 1 and any(word in _layer(path) for word in NORMS):
         return "scale"
@@ -202,7 +202,7 @@ def _stacks(found: Mapping[str, Role], tree: _Tree) -> dict[str, Shape]:
 
 
 def _chosen(
-    path: str, kind: str, readings: list[Axes], tree: _Tree, stacks: Mapping[str, Shape], outputs_first: set
+    path: str, kind: str, readings: list[Axes], tree: _Tree, stacks: Mapping[str, Shape], outputs_first: set[Any]
 ) -> Role:
     shape, left = tree.shapes[path], readings or _alone(len(tree.shapes[path]))
     stack = next((stack for parent in _ancestors(path) if (stack := _stack_below(parent, stacks)) is not None), None)

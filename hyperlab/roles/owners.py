@@ -1,5 +1,6 @@
 """Roles as the modules know them that own the leaves."""
 
+import dataclasses
 import inspect
 import itertools
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError
@@ -20,7 +22,7 @@ from hyperlab.roles.role import Role, Shape
 Words = dict[str, tuple[str, ...]]
 
 
-def by_owners(module: Any, params: Any, *inputs: Any, **kwargs: Any) -> dict[str, Role]:
+def by_owners(module: Any, params: PyTree, *inputs: PyTree, **kwargs: Any) -> dict[str, Role]:
     """The roles that the owners decide, by slash path; what they do not know is left out.
 
     Args:
@@ -129,25 +131,25 @@ def _kind(path: str) -> str:
 
 
 @struct.dataclass
-class _Marked(nn.meta.AxisMetadata):
+class _Marked(nn.meta.AxisMetadata[Any]):
     """A leaf that takes note of the axes over which lifted transforms slice it, as axes of the whole leaf."""
 
     value: Any
     left: Shape = struct.field(pytree_node=False)
 
-    def unbox(self):
+    def unbox(self) -> Any:
         return self.value
 
-    def replace_boxed(self, value):
-        return self.replace(value=value)
+    def replace_boxed(self, value: Any) -> Any:
+        return dataclasses.replace(self, value=value)
 
-    def add_axis(self, index, params):
+    def add_axis(self, index: int, params: PyTree) -> Any:
         return self
 
-    def remove_axis(self, index, params):
+    def remove_axis(self, index: int, params: PyTree) -> Any:
         left = list(self.left)
         left.pop(index)
-        return self.replace(left=tuple(left))
+        return dataclasses.replace(self, left=tuple(left))
 
 
 class _Seen(NamedTuple):
@@ -159,7 +161,7 @@ class _Seen(NamedTuple):
     left: Shape | None  # its axes, of those of the whole leaf
 
 
-def _of_linen(module: nn.Module, params: Any, *inputs: Any, **kwargs: Any) -> dict[str, Role]:
+def _of_linen(module: nn.Module, params: PyTree, *inputs: PyTree, **kwargs: Any) -> dict[str, Role]:
     whole = {path: tuple(leaf.shape) for path, leaf in trees.flatten(params).items()}
     seen = {path: leaf for path, leaf in _traced(module, params, *inputs, **kwargs).items() if path in whole}
     known, stacked = {}, {}
@@ -176,11 +178,11 @@ def _of_linen(module: nn.Module, params: Any, *inputs: Any, **kwargs: Any) -> di
     return {path: roles[path].within(stacked[path]) for path in seen}
 
 
-def _traced(module: nn.Module, params: Any, *inputs: Any, **kwargs: Any) -> dict[str, _Seen]:
+def _traced(module: nn.Module, params: PyTree, *inputs: PyTree, **kwargs: Any) -> dict[str, _Seen]:
     """Every leaf that is used, by slash path, as its layer sees it."""
     seen: dict[str, _Seen] = {}
 
-    def note(next_call: Callable, args: tuple, options: dict, context: Any) -> Any:
+    def note(next_call: Callable[..., PyTree], args: tuple[Any, ...], options: dict[str, Any], context: Any) -> Any:
         result = next_call(*args, **options)
         layer = context.module
         for name, leaf in layer.variables.get("params", {}).items():
@@ -191,7 +193,7 @@ def _traced(module: nn.Module, params: Any, *inputs: Any, **kwargs: Any) -> dict
                 seen.setdefault(path_of(*layer.path, name), _Seen(layer, name, part, left))
         return result
 
-    def forward(mark: Callable, params: Any) -> None:
+    def forward(mark: Callable[..., Any], params: PyTree) -> None:
         keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}  # other streams are taken from the first
         variables, given = {"params": jax.tree.map(mark, params)}, jax.tree.map(_zeros, inputs)
         with nn.intercept_methods(note):
@@ -215,7 +217,7 @@ def _zeros(given: Any) -> Any:
 # -- NNX ----------------------------------------------------------------------------------------------------------
 
 
-def nnx_factory(factory: Callable) -> Callable:
+def nnx_factory(factory: Callable[..., Any]) -> Callable[..., Any]:
     """A factory of NNX as a function of `rngs` alone: a class, or a partial of one, may take them by name only.
 
     Raises:
@@ -229,7 +231,8 @@ def nnx_factory(factory: Callable) -> Callable:
     called = factory
     if isinstance(function, type):  # whose own signature is that of the metaclass: (*args, **kwargs)
         given = (factory.args, factory.keywords) if isinstance(factory, partial) else ((), {})
-        called = partial(function.__init__, None, *given[0], **given[1])
+        kind: Any = function
+        called = partial(kind.__init__, None, *given[0], **given[1])
     try:
         signature = inspect.signature(called)
     except (TypeError, ValueError):
@@ -247,7 +250,7 @@ def nnx_factory(factory: Callable) -> Callable:
     )
 
 
-def _of_nnx(module: Any, params: Any) -> dict[str, Role]:
+def _of_nnx(module: Any, params: PyTree) -> dict[str, Role]:
     from flax import nnx  # a slow import that most users do not need
 
     leaves = {path: leaf for path, leaf in trees.flatten(params).items() if hasattr(leaf, "shape")}

@@ -23,8 +23,10 @@ METRICS = {
     "ged": "distance between candidates and annotations (GED)",
 }
 # What tells results of one arm and seed apart, in the tables of the seven studies.
-KEYS = ("optimizer", "task", "support_size", "candidates", "compression", "period", "replicas", "dropout_rate")
-KEYS += ("train_share", "part", "answer", "stage", "split")
+KEYS = (
+    *("optimizer", "task", "support_size", "candidates", "compression", "period", "replicas", "dropout_rate"),
+    *("train_share", "part", "answer", "stage", "split"),
+)
 MOST_LINES = 40  # of a figure; more cannot be read
 
 

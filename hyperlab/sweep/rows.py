@@ -26,7 +26,7 @@ class Row(NamedTuple):
       config: the whole of it, resolved.
     """
 
-    index: int
+    index: int  # type: ignore[assignment] # hides the method of tuples
     name: str
     overrides: Overrides
     config: ml_collections.ConfigDict

@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from hyperlab import launch
 from hyperlab.errors import ConfigError
 from hyperlab.sweep.rows import Row
 from hyperlab.train.heartbeat import STALE_AFTER, State
+from hyperlab.train.protocols import Stop
 from hyperlab.train.run_folder import LOG, InUseError
 
 POLL = 0.2  # seconds between two looks at the children
@@ -25,7 +25,7 @@ Outcome = dict[str, State]
 def one_by_one(
     rows: Sequence[Row],
     workdir: Path,
-    stop: Any,
+    stop: Stop,
     *,
     stale_after: float = STALE_AFTER,
     allow_config_change: bool = False,
@@ -52,7 +52,7 @@ def one_by_one(
     return outcome
 
 
-def _run(row: Row, workdir: Path, stop: Any, allow_config_change: bool) -> State:
+def _run(row: Row, workdir: Path, stop: Stop, allow_config_change: bool) -> State:
     # A folder that is there is kept by a run that is refused, and with it why the row failed.
     (workdir / row.name).mkdir(parents=True, exist_ok=True)
     try:
@@ -77,7 +77,7 @@ def _forget_programs() -> None:
 def side_by_side(
     rows: Sequence[Row],
     workdir: Path,
-    stop: Any,
+    stop: Stop,
     command: Sequence[str],
     *,
     processes: int,

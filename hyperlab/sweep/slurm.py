@@ -57,7 +57,7 @@ def settings(options: Sequence[str]) -> Settings:
     >>> settings(["partition=short", "gpus=1"]).gpus
     1
     """
-    kinds = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
+    kinds: dict[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Settings)}
     found = {}
     for option in options:
         key, equals, text = option.partition("=")

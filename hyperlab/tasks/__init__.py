@@ -1,7 +1,8 @@
 """The tasks of the pruning and of the local SGD study by name."""
 
 from pathlib import Path
-from typing import Any
+
+from ml_collections import ConfigDict
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.tasks import classification, hypernetwork, image_folder, in_context, in_context_scales, scale_space
@@ -19,7 +20,7 @@ TASKS = {
 }
 
 
-def load(config: Any, folder: Path) -> Task:
+def load(config: ConfigDict, folder: Path) -> Task:
     """The task that `config.task` names, with its data.
 
     Raises:

@@ -1,13 +1,15 @@
 """Images of one class each, and the classifiers that pruning is usually tried on."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from hyperlab import losses, models
 from hyperlab.data import batch_indices, evaluation_batches
@@ -49,9 +51,9 @@ class Classification(Task):
       ConfigError: an unknown network.
     """
 
-    exclude = ("classifier/**",)
+    exclude: Sequence[str] = ("classifier/**",)
 
-    def __init__(self, config: Any, splits: Splits):
+    def __init__(self, config: ConfigDict, splits: Splits):
         self.config, self.splits = config, splits
         self.image_shape, self.classes = splits.image_shape, len(splits.classes)
         self.describe_network()
@@ -76,7 +78,7 @@ class Classification(Task):
         width = f" x{network.width:g}" if network.width != 1 else ""
         self.architecture = f"{network.kind}{depth}{width}"
 
-    def init(self, key: jax.Array) -> Any:
+    def init(self, key: jax.Array) -> PyTree:
         """Fresh variables."""
         return self.module.init(key, jnp.zeros((1, *self.image_shape)), train=False)
 
@@ -86,11 +88,11 @@ class Classification(Task):
         split = self.splits.train
         return jnp.asarray((split.images - self.mean) / self.std), jnp.asarray(split.labels)
 
-    def train(self) -> tuple[jax.Array, jax.Array]:
+    def train(self) -> tuple[jax.Array, ...]:
         """Images, standardised by channel, and labels."""
         return self._train
 
-    def indices(self, seed: int, step: int) -> np.ndarray:
+    def indices(self, seed: int, step: int) -> Any:
         """int32 `[batch]`."""
         return batch_indices(seed, step, len(self.splits.train), self.config.batch_size)
 
@@ -109,11 +111,13 @@ class Classification(Task):
         logits = self._apply({"params": params, **collections}, examples[0][indices], train=False)
         return losses.cross_entropy(logits, examples[1][indices]).mean()
 
-    def _apply(self, variables: Any, images: jax.Array, *, train: bool, mutable: Any = False, key: Any = None) -> Any:
+    def _apply(
+        self, variables: PyTree, images: jax.Array, *, train: bool, mutable: Any = False, key: Any = None
+    ) -> Any:
         rngs = None if key is None else {"dropout": key}
         return self.module.apply(variables, images, train=train, mutable=mutable, rngs=rngs)
 
-    def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
+    def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """Of every example: `accuracy`, and `top5` where there are six classes or more, 0 or 1."""
         split = self.splits.parts()[part]
         rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
@@ -177,12 +181,12 @@ def shifted(key: jax.Array, images: jax.Array) -> jax.Array:
     return jax.vmap(crop)(padded, corners)
 
 
-def load(config: Any) -> Classification:
+def load(config: ConfigDict) -> Classification:
     """The task of a config, with the data that it names."""
     return Classification(config, splits_of(config))
 
 
-def splits_of(config: Any) -> Splits:
+def splits_of(config: ConfigDict) -> Splits:
     """The data of a config.
 
     Raises:

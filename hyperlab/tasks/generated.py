@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, nearest
@@ -73,7 +74,7 @@ class Generated(Task):
             "phi; the hypernetwork itself is larger. What is deployed is the network at one phi."
         )
 
-    def theta(self, params: Any, factor: jax.Array) -> Any:
+    def theta(self, params: PyTree, factor: jax.Array) -> PyTree:
         """The primary's parameters at a factor `[1]`."""
         return params if self.model is None else self.model.generate({"params": params}, factor)["params"]
 
@@ -100,7 +101,7 @@ class Generated(Task):
         alone.factors = (alone.always,)
         return alone
 
-    def pruned(self, params: Any) -> Any:
+    def pruned(self, params: PyTree) -> PyTree:
         """The root mean square of theta over the fixed factors; without a hypernetwork the parameters."""
         return params if self.model is None else self._worth(params, self.fixed())
 
@@ -113,7 +114,7 @@ class Generated(Task):
 
         return jax.jit(worth)
 
-    def parameter_masks(self, masks: Any, params: Any) -> Any:
+    def parameter_masks(self, masks: PyTree, params: PyTree) -> Any:
         """Masks of theta as masks of theta0 and of the columns of the head."""
         if self.model is None:
             return masks

@@ -5,12 +5,14 @@ score is the mean over gammas along the range.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from hyperlab import losses
 from hyperlab.data import evaluation_batches
@@ -25,15 +27,15 @@ GAMMAS = 5  # along the range, that the score is a mean over
 class Hypernetwork(Classification):
     """A hypernetwork with its primary; see `Classification` for the arguments and `Task` for the parts."""
 
-    exclude = ()  # the classifier is generated: no parameter is its own
+    exclude: Sequence[str] = ()  # the classifier is generated: no parameter is its own
 
-    def __init__(self, config: Any, splits: Any):
+    def __init__(self, config: ConfigDict, splits: Any):
         super().__init__(config, splits)
         example = jnp.zeros((1, *splits.image_shape))
         self.model = hypernetize(self.module, example, hidden=tuple(config.hypernet.hidden))
         self.architecture = f"hypernetwork of {self.architecture}"
 
-    def init(self, key: jax.Array) -> Any:
+    def init(self, key: jax.Array) -> PyTree:
         """Fresh variables of hypernetwork and theta0."""
         return self.model.init(key)
 
@@ -49,7 +51,7 @@ class Hypernetwork(Classification):
         labels = examples[1][indices]
         return jnp.mean(jax.vmap(lambda one: losses.cross_entropy(one, labels).mean())(logits(_gammas())))
 
-    def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
+    def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """Of every example: the share of the gammas at which it is classified rightly."""
         split = self.splits.parts()[part]
         rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
@@ -83,6 +85,6 @@ def _gammas() -> jax.Array:
     return jnp.linspace(0.0, 1.0, GAMMAS)[:, None]
 
 
-def load(config: Any) -> Hypernetwork:
+def load(config: ConfigDict) -> Hypernetwork:
     """The task of a config, with the data that it names."""
     return Hypernetwork(config, splits_of(config))

@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from hyperlab import losses
 from hyperlab.data import batch_indices, evaluation_batches
@@ -38,7 +40,7 @@ class ImageFolder(Classification):
       parts: files of `train`, `validation` and `test`.
     """
 
-    def __init__(self, config: Any, parts: Mapping[str, Listing]):
+    def __init__(self, config: ConfigDict, parts: Mapping[str, Listing]):
         self.config, self.parts = config, parts
         self.side = config.folder.size
         self.image_shape, self.classes = (self.side, self.side, 3), len(parts["train"].classes)
@@ -47,7 +49,7 @@ class ImageFolder(Classification):
         self.sizes = {part: len(files.paths) for part, files in parts.items()}
         self.notes = (f"Images of {self.side}x{self.side} pixels from files; 'val' is the test split.",)
 
-    def train(self) -> tuple[()]:
+    def train(self) -> tuple[jax.Array, ...]:
         """Nothing: steps are given what they see."""
         return ()
 
@@ -84,9 +86,10 @@ class ImageFolder(Classification):
         images, labels = indices
         return losses.cross_entropy(self._apply({"params": params, **collections}, images, train=False), labels).mean()
 
-    def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
+    def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """Of every example: `accuracy`, and `top5` where there are six classes or more, 0 or 1."""
-        files, found, waiting = self.parts[part], [], None
+        files, waiting = self.parts[part], None
+        found: list[np.ndarray] = []
         rows, _ = evaluation_batches(len(files.paths), self.config.evaluation_batch)
         for chosen in rows:
             views = [centre_view(self.side)] * len(chosen)
@@ -98,7 +101,7 @@ class ImageFolder(Classification):
         measured = {"accuracy": rank < 1} | ({"top5": rank < 5} if self.classes >= FEWEST_CLASSES_OF_TOP5 else {})
         return {name: right.astype(np.float64) for name, right in measured.items()}
 
-    def _apply(self, variables: Any, images: jax.Array, **options: Any) -> Any:
+    def _apply(self, variables: PyTree, images: jax.Array, **options: Any) -> Any:
         mean, std = (jnp.array(values).reshape(1, 1, 1, 3) for values in (MEAN, STD))
         images = (images.astype(jnp.float32) / 255 - mean) / std
         return super()._apply(variables, images, **options)
@@ -109,7 +112,7 @@ class ImageFolder(Classification):
         return ThreadPoolExecutor(self.config.folder.threads or os.cpu_count())
 
 
-def load(config: Any) -> ImageFolder:
+def load(config: ConfigDict) -> ImageFolder:
     """The task of a config, whose files are listed.
 
     Raises:

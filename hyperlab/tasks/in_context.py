@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from hyperlab.data.in_context import Pool, in_task_steps, task_steps
 from hyperlab.in_context.benchmark import Episodes, build
@@ -34,7 +36,7 @@ class InContext(Task):
     score = "dice"
     exclude = ("head/**",)
 
-    def __init__(self, config: Any, folder: Path):
+    def __init__(self, config: ConfigDict, folder: Path):
         given, self.config = config.tasks, config
         data = SimpleNamespace(
             store=given.store, generated=(), size=tuple(given.size), split_seed=config.data.split_seed,
@@ -57,7 +59,7 @@ class InContext(Task):
         self.sizes = {"train": len(self.episodes)}
         self.sizes |= {part: sum(len(t.queries) for t in targets) for part, targets in self.targets.items()}
 
-    def init(self, key: jax.Array) -> Any:
+    def init(self, key: jax.Array) -> PyTree:
         """Fresh variables."""
         return self.programs.module.init(key, *self.programs.inputs(jnp.zeros((1, *self.programs.size, 1))))
 
@@ -86,11 +88,11 @@ class InContext(Task):
         )
         return self.programs.single(logits, episode.query_labels).mean()
 
-    def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
+    def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """`dice` of every query, one task after the other."""
         return {"dice": self.dice(self.programs, variables, part)}
 
-    def dice(self, programs: Programs, variables: Any, part: str) -> np.ndarray:
+    def dice(self, programs: Programs, variables: PyTree, part: str) -> np.ndarray:
         """Dice of every query with the network of some programs."""
         scores = []
         for target in self.targets[part]:
@@ -107,6 +109,6 @@ class InContext(Task):
         return apply, (image, support, support)
 
 
-def load(config: Any, folder: Path) -> InContext:
+def load(config: ConfigDict, folder: Path) -> InContext:
     """The task of a config."""
     return InContext(config, folder)

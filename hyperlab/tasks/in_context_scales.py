@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from hyperlab.data.splits import philox
 from hyperlab.errors import ConfigError
@@ -54,19 +56,19 @@ class Rescaled:
     factors: tuple[float, ...]
     place: Any = 0
 
-    def apply(self, variables: Any, target: jax.Array, *support: jax.Array) -> jax.Array:
+    def apply(self, variables: PyTree, target: jax.Array, *support: jax.Array) -> jax.Array:
         """Logits `[batch, height, width, 1]` of a target of that size."""
         branches = [functools.partial(self._at, factor) for factor in self.factors]
         if isinstance(self.place, int):
             return branches[self.place](variables["params"], target, *support)
         return jax.lax.switch(self.place, branches, variables["params"], target, *support)
 
-    def _at(self, factor: float, params: Any, *images: jax.Array) -> jax.Array:
+    def _at(self, factor: float, params: PyTree, *images: jax.Array) -> jax.Array:
         theta = self.theta(params, jnp.array([factor], jnp.float32))
         return rescaled(self.module, theta, factor, *images)
 
 
-def rescaled(module: nn.Module, theta: Any, factor: float, *images: jax.Array) -> jax.Array:
+def rescaled(module: nn.Module, theta: PyTree, factor: float, *images: jax.Array) -> jax.Array:
     """The logits of a network that works at a share of the images' size.
 
     Args:
@@ -78,7 +80,7 @@ def rescaled(module: nn.Module, theta: Any, factor: float, *images: jax.Array) -
     full = images[0].shape
     sides = [round(factor * side) for side in full[-3:-1]]
     smaller = [jax.image.resize(x, (*x.shape[:-3], *sides, 1), "linear") for x in images] if factor != 1 else images
-    logits = module.apply({"params": theta}, *smaller)
+    logits: Any = module.apply({"params": theta}, *smaller)
     return jax.image.resize(logits, full, "linear") if factor != 1 else logits
 
 
@@ -108,7 +110,7 @@ class InContextScales(Generated, InContext):
       ConfigError: a factor at which the sides are no multiples of what the levels need.
     """
 
-    def __init__(self, config: Any, folder: Path):
+    def __init__(self, config: ConfigDict, folder: Path):
         given = config.tasks
         self.factors = self.branches = tuple(map(float, given.factors))  # a task at one point has all branches
         check_factors(given)
@@ -123,7 +125,7 @@ class InContextScales(Generated, InContext):
             self.counted,
         )
 
-    def init(self, key: jax.Array) -> Any:
+    def init(self, key: jax.Array) -> PyTree:
         """Fresh parameters: those of UniverSeg, or of the hypernetwork with theta0."""
         return super().init(key) if self.model is None else self.model.init(key)
 
@@ -147,19 +149,20 @@ class InContextScales(Generated, InContext):
         return jax.lax.map(lambda batch: one(*batch), (indices, own)).mean(), None
 
     def _at(self, place: Any) -> Programs:
-        return dataclasses.replace(self.programs, module=Rescaled(self.module, self.theta, self.branches, place))
+        module: Any = Rescaled(self.module, self.theta, self.branches, place)  # called as a module is
+        return dataclasses.replace(self.programs, module=module)
 
     def deterministic_loss(self, params, collections, examples, indices: Placed) -> jax.Array:
         """The same loss of episodes as they are, mean over the fixed factors."""
         losses = [self._still_at(self.theta(params, at), float(at[0]), examples, indices) for at in self.fixed()]
         return jnp.stack(losses).mean()
 
-    def _still_at(self, theta: Any, factor: float, examples: Any, indices: Placed) -> jax.Array:
+    def _still_at(self, theta: PyTree, factor: float, examples: PyTree, indices: Placed) -> jax.Array:
         episode = examples.gather(_first(indices).episodes)
         images = (episode.query_images, episode.support_images, episode.support_labels)
         return self.programs.single(rescaled(self.module, theta, factor, *images), episode.query_labels).mean()
 
-    def gradients(self, params: Any, collections: Any, examples: Any, indices: Placed) -> Any:
+    def gradients(self, params: PyTree, collections: PyTree, examples: PyTree, indices: Placed) -> PyTree:
         """Root mean squares of the gradient by theta over the fixed factors, or the gradient by the parameters."""
         if self.model is None:
             return super().gradients(params, collections, examples, indices)
@@ -173,7 +176,7 @@ class InContextScales(Generated, InContext):
     def _programs_at(self) -> dict[float, Programs]:
         return {factor: self._at(place) for place, factor in enumerate(self.branches)}
 
-    def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
+    def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """`dice` of every query, one task after the other: the mean over the fixed factors, and at each of them."""
         at = {f"dice_at_{f:.3g}": self.dice(self._programs_at[f], variables, part) for f in self.factors}
         return {"dice": np.mean(list(at.values()), axis=0), **at}
@@ -188,6 +191,6 @@ def _first(indices: Placed) -> Placed:
     return jax.tree.map(lambda leaf: leaf[0], indices)
 
 
-def load(config: Any, folder: Path) -> InContextScales:
+def load(config: ConfigDict, folder: Path) -> InContextScales:
     """The task of a config."""
     return InContextScales(config, folder)

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from hyperlab import losses
 from hyperlab.data import batch_indices, evaluation_batches
@@ -38,9 +40,9 @@ class Drawn(NamedTuple):
       sizes: int32 `[batches, levels, dims]`.
     """
 
-    rows: np.ndarray
-    factor: np.ndarray
-    sizes: np.ndarray
+    rows: Any
+    factor: Any
+    sizes: Any
 
 
 def prior_of(given: Any) -> Prior:
@@ -72,7 +74,7 @@ class ScaleSpace(Generated):
     score = "dice"
     exclude = ("classifier/**",)
 
-    def __init__(self, config: Any, splits: Splits):
+    def __init__(self, config: ConfigDict, splits: Splits):
         self.config, self._splits = config, splits
         given = config.scale_space
         self.prior, self.factors = prior_of(given), tuple(map(float, given.factors))
@@ -99,15 +101,15 @@ class ScaleSpace(Generated):
 
     # -- network -------------------------------------------------------------------------------------------------
 
-    def init(self, key: jax.Array) -> Any:
+    def init(self, key: jax.Array) -> PyTree:
         """Fresh parameters: those of the U-Net, or of the hypernetwork with theta0."""
         if self.model is None:
             return self.unet.init(key, jnp.zeros(self.image.shape))
         return self.model.init(key)
 
-    def _loss_at(self, theta: Any, examples: tuple, rows: jax.Array, sizes: jax.Array) -> jax.Array:
+    def _loss_at(self, theta: PyTree, examples: tuple, rows: jax.Array, sizes: jax.Array) -> jax.Array:
         images, labels = examples[0][rows], examples[1][rows]
-        logits = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
+        logits: Any = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
         return losses.dice_cross_entropy(logits, labels).mean()
 
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +152,7 @@ class ScaleSpace(Generated):
 
     # -- evaluation ----------------------------------------------------------------------------------------------
 
-    def measure(self, variables: Any, part: str) -> dict[str, np.ndarray]:
+    def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """Of every subject (of every image, where subjects have one): `dice`, and `dice_at_<phi>`."""
         split = getattr(self._splits, part)
         subjects = _subjects(split)
@@ -161,7 +163,7 @@ class ScaleSpace(Generated):
             parts = [self._count(theta, sizes, split.images[chosen], split.labels[chosen]) for chosen in rows]
             counts = [np.concatenate(column)[: len(split)] for column in zip(*map(jax.device_get, parts), strict=True)]
             pooled = [np.stack([column[split.groups == one].sum(0) for one in subjects]) for column in counts]
-            dice = np.asarray(segmentation.dice_of(segmentation.Counts(*pooled)))
+            dice = np.asarray(segmentation.dice_of(segmentation.Counts(*map(jnp.asarray, pooled))))
             measured[f"dice_at_{factor[0]:.3g}"] = np.nanmean(dice, axis=1).astype(np.float64)
         return {"dice": np.mean(list(measured.values()), axis=0), **measured}
 
@@ -175,7 +177,7 @@ class ScaleSpace(Generated):
     def _count(self) -> Callable:
         @functools.partial(jax.jit, compiler_options=compiler.options())
         def count(theta, sizes, images, labels):
-            logits = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
+            logits: Any = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
             return segmentation.counts(segmentation.predicted_labels(logits), labels, self.unet.classes)
 
         return count
@@ -185,7 +187,7 @@ class ScaleSpace(Generated):
         sizes = level_sizes(self.shape, factor, len(self.canvases))
         return lambda theta, image: self.unet.apply({"params": theta}, image, sizes), (self.image,)
 
-    def gradients(self, params: Any, collections: Any, examples: Any, indices: Drawn) -> Any:
+    def gradients(self, params: PyTree, collections: PyTree, examples: PyTree, indices: Drawn) -> PyTree:
         """Root mean squares over the fixed factors, of the loss's gradient by theta; or the gradient by the parameters.
 
         Their product with what is pruned bounds the mean of |theta_j gradient_j| from above.
@@ -206,7 +208,7 @@ def _subjects(split: Split) -> np.ndarray:
     return np.unique(split.groups[shown])
 
 
-def load(config: Any) -> ScaleSpace:
+def load(config: ConfigDict) -> ScaleSpace:
     """The task of a config, with the data that it names."""
     data, given = config.data, config.scale_space
     settings = SimpleNamespace(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from hyperlab.data.datasets import check_source
 from hyperlab.data.factors import KINDS
 from hyperlab.errors import DataError
@@ -100,7 +102,7 @@ def tasks() -> dict[str, dict[str, Field]]:
     }
 
 
-def check_task(config: Any) -> None:
+def check_task(config: ConfigDict) -> None:
     """Refuses settings that the task of a config cannot use.
 
     Raises:
@@ -119,7 +121,7 @@ def check_task(config: Any) -> None:
         cifar_resnet.blocks_of(depth)
 
 
-def check_files(config: Any) -> None:
+def check_files(config: ConfigDict) -> None:
     """What is asked of data sets, folders and stores, known before any is read.
 
     Raises:

@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab.errors import ConfigError
-
-PyTree = Any
 
 
 class Task(abc.ABC):

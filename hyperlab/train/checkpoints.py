@@ -22,12 +22,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab import files, trees
 from hyperlab.errors import CheckpointError
 from hyperlab.train import leaves as leaves_of
-
-PyTree = Any
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ class Checkpoints:
         """
         if not self.folder.exists():
             return None
-        failures = []
+        failures, reason = [], ""
         for step in sorted(self._open().all_steps(), reverse=True):
             try:
                 restored = self._read(step, like, expect or {})
@@ -239,7 +238,7 @@ def _stored(leaves: dict[str, Any], places: dict[str, list[str]] | None = None) 
     return trees.nest(leaves, places) if leaves else {"nothing": np.zeros(1, np.uint8)}, places
 
 
-def _at(tree: Any, keys: list[str]) -> Any:
+def _at(tree: PyTree, keys: list[str]) -> Any:
     for key in keys:
         tree = tree[key]
     return tree

@@ -68,12 +68,13 @@ def timed_compile(function: Any, *example: Any) -> tuple[Any, float]:
     >>> float(program(3.0)), seconds > 0
     (6.0, True)
     """
-    begun, saved = time.perf_counter(), []
+    begun = time.perf_counter()
+    saved: list[float] = []
     thread = threading.get_ident()
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event.endswith("compile_time_saved_sec") and threading.get_ident() == thread:
-            saved.append(seconds)
+            saved.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
@@ -107,11 +108,11 @@ def compilations() -> Iterator[Compilations]:
     """
     compiled, lock = Compilations(), threading.Lock()
 
-    def listen(event: str, seconds: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event in (LOWERED, COMPILED):
             with lock:
                 compiled.programs += event == COMPILED
-                compiled.seconds += seconds
+                compiled.seconds += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

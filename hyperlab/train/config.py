@@ -44,7 +44,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     >>> flat({"data": {"name": "digits"}, "seed": 0})
     {'data.name': 'digits', 'seed': 0}
     """
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, _GROUP) and value:
             leaves |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()}

@@ -145,7 +145,7 @@ class Whole(Number):
     def _is_number(self, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
 
-    def _is_held(self, value: int) -> bool:
+    def _is_held(self, value: float) -> bool:
         return abs(value) <= max(LARGEST, self.high or 0)
 
 
@@ -300,7 +300,7 @@ class Several(Field):
 
     @property
     def expected(self) -> str:
-        count = {(0, None): "", (1, None): "one or more"}.get((self.least, self.most))
+        count = {0: "", 1: "one or more"}.get(self.least) if self.most is None else None
         if count is None:
             count = f"{self.least} or more" if self.most is None else f"{self.least} to {self.most}"
             count = f"at most {self.most}" if not self.least else count

@@ -122,7 +122,7 @@ def state(
     try:
         record = json.loads((folder / "run.json").read_text())
         reason = record["starts"][-1].get("exit_reason")
-        held = json.loads((folder / "config.json").read_text()) if config is not None else None
+        held = json.loads((folder / "config.json").read_text()) if config is not None else {}
     except FileNotFoundError:
         return State("running") if is_alive(folder, stale_after) else State("new")
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import CheckpointError, nearest
-
-PyTree = Any
 
 
 def manifest(tree: PyTree) -> dict[str, list]:

@@ -12,13 +12,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from hyperlab.errors import ConfigError, NonFiniteError
 from hyperlab.train import distributed
+from hyperlab.train.checkpoints import Checkpoints
+from hyperlab.train.protocols import Progress, Stop, Writer
 from hyperlab.train.state import strong
 from hyperlab.train.step import NONFINITE, means
-
-PyTree = Any
 
 AGREE_EVERY = 10  # calls between two questions to the other processes whether to stop
 
@@ -31,16 +32,16 @@ def fit(
     total_steps: int,
     root_key: jax.Array,
     steps_per_call: int = 1,
-    evaluate: Callable[[PyTree, int, Any], Mapping[str, Any] | None] | None = None,
+    evaluate: Callable[[PyTree, int, Stop | None], Mapping[str, Any] | None] | None = None,
     evaluate_every: int = 0,
-    checkpoints: Any = None,
+    checkpoints: Checkpoints | None = None,
     save_every: int = 0,
     meta: Mapping[str, Any] | None = None,
-    writer: Any = None,
+    writer: Writer | None = None,
     log_every: int = 1,
     summarize: Callable[[Mapping[str, Any]], Mapping[str, float]] = means,
-    stop: Any = None,
-    progress: Any = None,
+    stop: Stop | None = None,
+    progress: Progress | None = None,
     place: Callable[[PyTree], PyTree] = jax.device_put,
     on_nonfinite: str = "raise",
     profile_steps: tuple[int, int] | None = None,
@@ -61,15 +62,15 @@ def fit(
       evaluate: `evaluate(state, step, stop) -> scalars`, or `{split: scalars}`; None when `stop.requested` cut it
         short, and then the restart evaluates the same state again. It must not change the state.
       evaluate_every: steps between evaluations, the first at step 0; the last state is always evaluated.
-      checkpoints: a `checkpoints.Checkpoints`; without one nothing is saved or resumed.
+      checkpoints: without any nothing is saved or resumed.
       save_every: steps between saves; the last state and a stopped one are always saved.
       meta: saved with the state, and required to be equal on restart: seed, config digest, data fingerprint.
-      writer: a `writers.MetricWriter`.
+      writer: of the rows.
       log_every: steps between rows.
       summarize: turns a call's metrics, read to the host, into scalars.
-      stop: an object with `.requested`, for instance a `signals.StopFlag`; on stop the state is saved and
+      stop: for instance a `signals.StopFlag`; on stop the state is saved and
         returned, and the script ends as usual with code 0.
-      progress: a `progress.Progress`.
+      progress: is told of every call.
       place: puts a batch on the devices, for instance `partial(shard_batch, mesh=mesh)`.
       on_nonfinite: `raise` a NonFiniteError that names the step, `stop` with a last row that marks it and
         without saving, or `ignore` (stacks of runs, in which some may fail).
@@ -123,10 +124,19 @@ def fit(
 class _Record:
     """Reads the metrics of a call when the next one is on its way, and writes the rows that are due."""
 
-    def __init__(self, writer, log_every, summarize, progress, on_nonfinite, steps_per_call):
+    def __init__(
+        self,
+        writer: Writer | None,
+        log_every: int,
+        summarize: Callable[[Mapping[str, Any]], Mapping[str, float]],
+        progress: Progress | None,
+        on_nonfinite: str,
+        steps_per_call: int,
+    ):
         self.writer, self.log_every, self.summarize, self.progress = writer, log_every, summarize, progress
         self.on_nonfinite, self.steps_per_call = on_nonfinite, steps_per_call
-        self.pending, self.failed = None, False
+        self.pending: tuple[int, Mapping[str, Any]] | None = None
+        self.failed = False
 
     def read(self) -> None:
         if self.pending is None:
@@ -149,7 +159,7 @@ class _Record:
                 "the last checkpoint is from before it; try a lower learning_rate or clip_norm"
             )
 
-    def evaluation(self, step: int, evaluate, state, stop) -> None:
+    def evaluation(self, step: int, evaluate: Callable[..., Any], state: PyTree, stop: Stop | None) -> None:
         # several processes must take the same turns, so one alone may not leave an evaluation
         flag = stop if jax.process_count() == 1 else None
         with _pause(self.progress, "evaluation"):
@@ -173,12 +183,12 @@ class _Record:
 class _Profile:
     """A profiler trace of some steps, each named in it."""
 
-    def __init__(self, steps, folder):
+    def __init__(self, steps: tuple[int, int] | None, folder: str | None):
         self.steps, self.folder, self.running = steps, folder, False
         if steps is not None and not folder:
             raise ConfigError("profile_steps needs profile_folder")
 
-    def around(self, step: int):
+    def around(self, step: int) -> contextlib.AbstractContextManager[Any]:
         if self.steps is None:
             return contextlib.nullcontext()
         first, last = self.steps
@@ -195,18 +205,26 @@ class _Profile:
             self.running = False
 
 
-def _resume(state: PyTree, checkpoints: Any, meta: Mapping[str, Any] | None) -> tuple[int, PyTree]:
+def _resume(state: PyTree, checkpoints: Checkpoints | None, meta: Mapping[str, Any] | None) -> tuple[int, PyTree]:
     restored = checkpoints.restore(state, expect=dict(meta or {})) if checkpoints is not None else None
     return (0, state) if restored is None else (restored.step, restored.state)
 
 
-def _rewind(writer: Any, start: int) -> None:
+def _rewind(writer: Writer | None, start: int) -> None:
     truncate = getattr(writer, "truncate_after", None)
     if truncate is not None:
         truncate(start - 1)
 
 
-def _save(checkpoints, step: int, state: PyTree, meta, writer, progress, wait: bool) -> None:
+def _save(
+    checkpoints: Checkpoints | None,
+    step: int,
+    state: PyTree,
+    meta: Mapping[str, Any] | None,
+    writer: Writer | None,
+    progress: Progress | None,
+    wait: bool,
+) -> None:
     if checkpoints is None:
         return
     if writer is not None:
@@ -215,7 +233,7 @@ def _save(checkpoints, step: int, state: PyTree, meta, writer, progress, wait: b
         checkpoints.save(step, state, dict(meta or {}), wait=wait)
 
 
-def _pause(progress: Any, name: str):
+def _pause(progress: Progress | None, name: str) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if progress is None else progress.pause(name)
 
 
@@ -223,11 +241,11 @@ def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
 
 
-def _requested(stop: Any) -> bool:
+def _requested(stop: Stop | None) -> bool:
     return stop is not None and stop.requested and jax.process_count() == 1
 
 
-def _agreed(stop: Any, calls: int, force: bool) -> bool:
+def _agreed(stop: Stop | None, calls: int, force: bool) -> bool:
     """Whether to stop: one process decides at once, several only where all of them ask."""
     requested = stop is not None and stop.requested
     if jax.process_count() == 1:

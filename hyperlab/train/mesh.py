@@ -6,16 +6,15 @@ communication. Which parameters are split is an ordered list of `(path pattern, 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import MeshError, nearest
 
-PyTree = Any
 Rules = Sequence[tuple[str, PartitionSpec]]
 
 # A hypernetwork's head [hidden, outputs] is the largest array of a run: its output axis is split over

@@ -11,11 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, PatternError, nearest
-
-PyTree = Any
 
 _DEFAULTS = {
     "name": "adam",

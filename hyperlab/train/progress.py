@@ -4,7 +4,12 @@ import contextlib
 import math
 import sys
 import time
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:  # only a terminal needs it
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 
 class Progress:
@@ -40,16 +45,19 @@ class Progress:
         file: TextIO | None = None,
         live: bool | None = None,
         interval: float = 10.0,
-        clock: Any = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.total, self.title, self.unit = total, title, unit
         self._file = file or sys.stderr
         self._live = self._file.isatty() if live is None else live
         self._interval, self._clock = interval, clock
-        self._start = self._first = self._shown = None
+        self._start = 0.0
+        self._first: float | None = None
+        self._shown: float | None = None
         self._first_done = self._done = 0
         self._paused: dict[str, float] = {}
-        self._bar = self._task = None
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> "Progress":
         self._start = self._clock()
@@ -59,7 +67,7 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         seconds = self._clock() - self._start
         if self._bar is not None:
             self._bar.stop()
@@ -76,16 +84,16 @@ class Progress:
         now = self._clock()
         if self._first is None:
             self._first, self._first_done, self._paused = now, done, {}
-        state = self._state(now, done)
+        state = self._state(now, done, self._first)
         state += [f"{name} {value:.4g}" for name, value in shown.items() if isinstance(value, int | float)]
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, shown=", ".join(state))
         elif self._shown is None or now - self._shown >= self._interval:
             self._shown = now
             self._line(f"{self.title} {done}/{self.total} {self.unit}s, {', '.join(state)}")
 
     @contextlib.contextmanager
-    def pause(self, name: str):
+    def pause(self, name: str) -> Iterator[None]:
         """Time inside the block counts as a pause of this name."""
         before = self._clock()
         try:
@@ -93,10 +101,10 @@ class Progress:
         finally:
             self._paused[name] = self._paused.get(name, 0.0) + self._clock() - before
 
-    def _state(self, now: float, done: int) -> list[str]:
-        active = now - self._first - sum(self._paused.values())
+    def _state(self, now: float, done: int, first: float) -> list[str]:
+        active = now - first - sum(self._paused.values())
         if done <= self._first_done or active <= 0:
-            return [f"first after {_time(self._first - self._start)}"]
+            return [f"first after {_time(first - self._start)}"]
         rate = (done - self._first_done) / active
         left = f"{_time((self.total - done) / rate)} left" if done <= self.total else "more than planned"
         return [f"{rate:.3g} {self.unit}s/s", left]
@@ -106,7 +114,7 @@ class Progress:
             print(text, file=self._file, flush=True)
 
 
-def _bar(file: TextIO):
+def _bar(file: TextIO) -> "Bar":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar

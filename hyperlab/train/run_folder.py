@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hyperlab import files
 from hyperlab.errors import ConfigError, DamagedError, DataError, MissingExtraError, WorkdirError
@@ -47,8 +47,9 @@ class RunFolder:
       unchanged: whether all starts on record had the same config and the same data.
     """
 
-    def __init__(self, path: Path, lock: Any = None, *, allow_change: bool = False):
-        self.path, self._lock, self._marks = path, lock, {}
+    def __init__(self, path: Path, lock: TextIO | None = None, *, allow_change: bool = False):
+        self.path, self._lock = path, lock
+        self._marks: dict[str, float] = {}
         self._heart = Heartbeat(path) if lock is not None else None
         self._marking = threading.Lock()
         self._allow_change = allow_change
@@ -196,7 +197,8 @@ class RunFolder:
     def release(self) -> None:
         """Gives the folder free, and notes nothing."""
         if self._lock is not None:
-            self._heart.stop()
+            if self._heart is not None:
+                self._heart.stop()
             self._lock.close()
             self._lock = None
 
@@ -252,6 +254,8 @@ class RunFolder:
 
     def _is_here(self) -> bool:
         """Whether the folder that is held is still the one at the path."""
+        if self._lock is None:
+            return False
         try:
             here, held = os.stat(self.path / LOCK), os.fstat(self._lock.fileno())
         except OSError:
@@ -351,7 +355,7 @@ def _worked(path: Path) -> bool:
     return any((path / name).exists() and (path / name).stat().st_size for name in ("metrics.jsonl", "results.csv"))
 
 
-def _locked(path: Path) -> Any:
+def _locked(path: Path) -> TextIO:
     """The lock file of a folder, which is made if it is not there; the kernel frees it, however the process ends."""
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,8 @@ import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from types import FrameType
 
 
 class StopFlag:
@@ -25,7 +27,7 @@ class StopFlag:
     def __init__(self, signals: tuple[str, ...] = ("SIGTERM", "SIGUSR1", "SIGINT")):
         self.reason: str | None = None
         self._signals = [getattr(signal, name) for name in signals if hasattr(signal, name)]
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Callable[[int, FrameType | None], object] | int | signal.Handlers | None] = {}
 
     @property
     def requested(self) -> bool:
@@ -40,12 +42,12 @@ class StopFlag:
             self._previous = {number: signal.signal(number, self._handle) for number in self._signals}
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
 
-    def _handle(self, number: int, frame) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-
-PyTree = Any
+from jaxtyping import PyTree
 
 
 @struct.dataclass

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.metrics import Metric
 from hyperlab.train import compiler, rngs
+from hyperlab.train.protocols import Stop
 from hyperlab.train.state import TrainState, trained, untrained
-
-PyTree = Any
 
 NONFINITE = "nonfinite"  # the metric that counts steps whose loss or updated parameters were not finite
 
@@ -118,7 +118,7 @@ def compile_step(step: Callable, *, steps_per_call: int = 1, shardings: PyTree =
             return step(state, batch, root_key)
         return jax.lax.scan(lambda carry, one: step(carry, one, root_key), state, batch, length=steps_per_call)
 
-    options = {"donate_argnums": 0, "compiler_options": compiler.options()}
+    options: dict[str, Any] = {"donate_argnums": 0, "compiler_options": compiler.options()}
     if shardings is not None:
         options["out_shardings"] = (shardings, None)
     return jax.jit(call, **options)
@@ -169,7 +169,7 @@ def accumulate(
     eval_step: Callable[[Any, PyTree], dict[str, Metric]],
     state: Any,
     batches: Iterable[PyTree],
-    stop: Any = None,
+    stop: Stop | None = None,
 ) -> dict[str, Metric] | None:
     """Adds the sums and counts of all batches, in float64 on the host, reading one batch late.
 
@@ -177,7 +177,7 @@ def accumulate(
       eval_step: `eval_step(state, batch) -> sums and counts`.
       state: what it is evaluated on.
       batches: the batches of one pass.
-      stop: an object with `.requested`, looked at before every batch.
+      stop: looked at before every batch.
 
     Returns:
       Sums and counts over the pass, or None when a stop was requested before its end.

@@ -19,7 +19,9 @@ class TensorBoard:
     """
 
     def __init__(self, folder: str | os.PathLike):
-        self.folder, self._writer, self._purge = os.fspath(folder), None, None
+        self.folder = os.fspath(folder)
+        self._writer: Any = None
+        self._purge: int | None = None
 
     def scalars(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary

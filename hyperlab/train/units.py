@@ -25,6 +25,7 @@ import numpy as np
 from hyperlab import files
 from hyperlab.errors import DamagedError, WorkdirError
 from hyperlab.train.basis import Basis
+from hyperlab.train.protocols import Folder, Stop
 
 Measurements = dict[str, np.ndarray]
 RECORD = "__unit__"  # the key of what is known of a unit beside what was measured
@@ -135,13 +136,14 @@ class UnitFiles:
         beside: Sequence[str] = (),
     ) -> None:
         """Keeps what was measured, in place of what there was of this name; see `measure`."""
-        record = {"name": name, "checksum": _checksum(result), "beside": {}}
+        record: dict[str, Any] = {"name": name, "checksum": _checksum(result), "beside": {}}
         record |= self.basis.record(further) if self.basis else {}
         for written in beside:
             content = files.read_bytes(self.folder.parent / written)
             record["beside"][written] = None if content is None else files.checksum(content)
         packed = io.BytesIO()
-        np.savez_compressed(packed, **{RECORD: np.array(json.dumps(record))}, **result)
+        arrays: dict[str, Any] = {RECORD: np.array(json.dumps(record)), **result}
+        np.savez_compressed(packed, **arrays)
         files.write_atomically(self.path(name), packed.getvalue())
 
     def stamp(self, further: Mapping[str, Any] | None = None) -> str:
@@ -150,7 +152,8 @@ class UnitFiles:
 
     def survey(self) -> str:
         """How many units are of use, in a sentence; empty where all of them are."""
-        reasons, total, other, damaged = {}, 0, 0, 0
+        reasons: dict[str, None] = {}
+        total = other = damaged = 0
         for path in sorted(self.folder.glob("*.npz")):
             total += 1
             try:
@@ -255,7 +258,7 @@ def memoize_method(method: Callable) -> Callable:
 kept = memoize_method  # its name of before
 
 
-def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers: int = 0, stop: Any) -> list[Any]:
+def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers: int = 0, stop: Stop) -> list[Any]:
     """Applies `measure` to every item, several at a time: one compiles or waits while another computes.
 
     Args:
@@ -286,7 +289,7 @@ class Counter:
       advance: told how many steps were done since it was last told.
     """
 
-    def __init__(self, folder: Any, advance: Callable[[int], None]):
+    def __init__(self, folder: Folder, advance: Callable[[int], None]):
         self._folder, self._advance, self._seen = folder, advance, 0
 
     def update(self, done: int, **shown: float) -> None:
@@ -295,6 +298,6 @@ class Counter:
         self._advance(done - self._seen)
         self._seen = done
 
-    def pause(self, name: str) -> contextlib.AbstractContextManager:
+    def pause(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Nothing is paused: other runs go on."""
         return contextlib.nullcontext()

@@ -8,18 +8,21 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TextIO
 
 import numpy as np
 
 from hyperlab import files
 from hyperlab.errors import DamagedError, WorkdirError
+from hyperlab.train.protocols import Writer
+
+MetricWriter = Writer  # its name until it moved beside the other protocols
 
 log = logging.getLogger(__name__)
 
 
-class MetricWriter(Protocol):
-    """What a loop or a study may ask of a writer; a view may ignore what it cannot show."""
+class NullWriter:
+    """Writes nothing: what a process that is not the first one uses."""
 
     def scalars(self, step: int, values: Mapping[str, float], split: str = "train") -> None: ...
     def images(self, step: int, values: Mapping[str, np.ndarray], split: str = "train") -> None: ...
@@ -28,18 +31,6 @@ class MetricWriter(Protocol):
     def truncate_after(self, step: int) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
-
-
-class NullWriter:
-    """Writes nothing: what a process that is not the first one uses."""
-
-    def scalars(self, step, values, split="train"): ...
-    def images(self, step, values, split="train"): ...
-    def histograms(self, step, values, split="train"): ...
-    def hparams(self, values, metrics=()): ...
-    def truncate_after(self, step): ...
-    def flush(self): ...
-    def close(self): ...
 
 
 class JsonLines(NullWriter):
@@ -60,7 +51,8 @@ class JsonLines(NullWriter):
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path, self._file = Path(path), None
+        self.path = Path(path)
+        self._file: TextIO | None = None
 
     def scalars(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
         row = {"step": int(step), "split": split, "time": round(time.time(), 3)}
@@ -117,31 +109,31 @@ class MultiWriter:
     first writer is the record, and its errors are raised.
     """
 
-    def __init__(self, writers: Sequence[MetricWriter]):
+    def __init__(self, writers: Sequence[Writer]):
         self._record, *self._views = writers
 
-    def scalars(self, step, values, split="train"):
+    def scalars(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
         self._all("scalars", step, values, split)
 
-    def images(self, step, values, split="train"):
+    def images(self, step: int, values: Mapping[str, np.ndarray], split: str = "train") -> None:
         self._all("images", step, values, split)
 
-    def histograms(self, step, values, split="train"):
+    def histograms(self, step: int, values: Mapping[str, np.ndarray], split: str = "train") -> None:
         self._all("histograms", step, values, split)
 
-    def hparams(self, values, metrics=()):
+    def hparams(self, values: Mapping[str, Any], metrics: Sequence[str] = ()) -> None:
         self._all("hparams", values, metrics)
 
-    def truncate_after(self, step):
+    def truncate_after(self, step: int) -> None:
         self._all("truncate_after", step)
 
-    def flush(self):
+    def flush(self) -> None:
         self._all("flush")
 
-    def close(self):
+    def close(self) -> None:
         self._all("close")
 
-    def _all(self, method: str, *arguments) -> None:
+    def _all(self, method: str, *arguments: Any) -> None:
         getattr(self._record, method)(*arguments)
         for view in list(self._views):
             try:
@@ -162,14 +154,14 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     if content is None:
         raise WorkdirError(f"{path} does not exist")
     lines = content.splitlines()
-    rows = [_parsed(line) for line in lines]
-    for number, row in enumerate(rows[:-1], 1):
+    parsed = [_parsed(line) for line in lines]
+    for number, row in enumerate(parsed[:-1], 1):
         if row is None:
             shown = lines[number - 1][:80].decode(errors="replace")
             raise DamagedError(
                 f"{path}, line {number} is damaged: {shown!r}; start the run again in its folder, which writes it again"
             )
-    rows = [row for row in rows if row is not None]
+    rows = [row for row in parsed if row is not None]
     return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 
 

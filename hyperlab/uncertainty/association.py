@@ -5,10 +5,12 @@ partial correlation takes the logarithm of the true area out of both. Images wit
 that says how well something was found: they are left out and counted.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import DataError
 from hyperlab.metrics.statistics import Interval
@@ -33,7 +35,7 @@ class Association(NamedTuple):
     excluded: int
 
 
-def association(scores: Any, quality: Any, areas: Any, *, seed: int = 0) -> Association:
+def association(scores: ArrayLike, quality: ArrayLike, areas: ArrayLike, *, seed: int = 0) -> Association:
     """Correlations between a score of each image and its quality.
 
     A correlation is NaN where one of both does not vary; below 10 images there are no intervals.
@@ -67,7 +69,9 @@ def association(scores: Any, quality: Any, areas: Any, *, seed: int = 0) -> Asso
     )
 
 
-def pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def pearson(
+    first: Float[np.ndarray, "*draws n"], second: Float[np.ndarray, "*draws n"]
+) -> Float[np.ndarray, "*draws"] | np.float64:
     """Pearson's correlation along the last axis; NaN where one does not vary.
 
     >>> float(pearson(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])).round(6))
@@ -79,7 +83,9 @@ def pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(flat, np.nan, np.clip((first * second).sum(-1) / np.where(flat, 1, spread), -1, 1))[()]
 
 
-def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def spearman(
+    first: Float[np.ndarray, "*draws n"], second: Float[np.ndarray, "*draws n"]
+) -> Float[np.ndarray, "*draws"] | np.float64:
     """Spearman's correlation along the last axis: Pearson's of the ranks, tied values at their mean rank.
 
     >>> float(spearman(np.array([1.0, 2.0, 30.0]), np.array([2.0, 4.0, 5.0])).round(6))
@@ -88,7 +94,9 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return pearson(*(scipy.stats.rankdata(values, axis=-1) for values in (first, second)))
 
 
-def partial_spearman(first: np.ndarray, second: np.ndarray, given: np.ndarray) -> np.ndarray:
+def partial_spearman(
+    first: Float[np.ndarray, "*draws n"], second: Float[np.ndarray, "*draws n"], given: Float[np.ndarray, "*draws n"]
+) -> Float[np.ndarray, "*draws"] | np.float64:
     """Spearman's correlation along the last axis with a third variable held fixed; NaN where that explains one fully.
 
     (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2) (1 - r_yz^2)) of the ranks.

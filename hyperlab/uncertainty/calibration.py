@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
 
 from hyperlab.uncertainty.reliability import (
     BINS,
@@ -31,7 +32,7 @@ from hyperlab.uncertainty.reliability import (
 )
 
 
-def expected_calibration_error(sums: Reliability) -> jax.Array:
+def expected_calibration_error(sums: Reliability) -> Float[Array, "..."]:
     """sum_k (n_k / n) |accuracy_k - confidence_k|, in 0..1; NaN without any value. Not of squares, as one peer has it.
 
     Args:
@@ -43,7 +44,7 @@ def expected_calibration_error(sums: Reliability) -> jax.Array:
     return _weighted(sums, jnp.abs(_gaps(sums)))
 
 
-def rms_calibration_error(sums: Reliability) -> jax.Array:
+def rms_calibration_error(sums: Reliability) -> Float[Array, "..."]:
     """The root of sum_k (n_k / n) (accuracy_k - confidence_k)^2; at least the expected error. See there.
 
     >>> rms_calibration_error(Reliability(jnp.array([2, 2]), jnp.array([1.0, 1.0]), jnp.array([2.0, 2.0])))
@@ -52,7 +53,7 @@ def rms_calibration_error(sums: Reliability) -> jax.Array:
     return jnp.sqrt(_weighted(sums, jnp.square(_gaps(sums))))
 
 
-def average_calibration_error(sums: Reliability) -> jax.Array:
+def average_calibration_error(sums: Reliability) -> Float[Array, "..."]:
     """The mean of |accuracy_k - confidence_k| over bins that hold a value, each with equal weight.
 
     >>> average_calibration_error(Reliability(jnp.array([1, 9, 0]), jnp.array([1.0, 9.0, 0]), jnp.array([0, 9.0, 0])))
@@ -62,7 +63,7 @@ def average_calibration_error(sums: Reliability) -> jax.Array:
     return jnp.where(filled, jnp.abs(_gaps(sums)), 0).sum(-1) / or_nan(filled.sum(-1))
 
 
-def maximum_calibration_error(sums: Reliability) -> jax.Array:
+def maximum_calibration_error(sums: Reliability) -> Float[Array, "..."]:
     """The largest |accuracy_k - confidence_k| of a bin that holds a value, however few they are.
 
     >>> maximum_calibration_error(Reliability(jnp.array([1, 9]), jnp.array([1.0, 9.0]), jnp.array([0.0, 9.0])))
@@ -72,7 +73,7 @@ def maximum_calibration_error(sums: Reliability) -> jax.Array:
     return jnp.where(count.sum(-1) > 0, jnp.abs(_gaps(sums)).max(-1), jnp.nan)
 
 
-def debiased_l2_calibration_error(sums: Reliability) -> jax.Array:
+def debiased_l2_calibration_error(sums: Reliability) -> Float[Array, "..."]:
     """The rms error, corrected for its upward bias in finite bins.
 
     The root of sum_k (n_k / n) [gap_k^2 - accuracy_k (1 - accuracy_k) / (n_k - 1)], gap_k = accuracy_k - confidence_k.
@@ -101,7 +102,7 @@ ERRORS = {
 
 
 @jax.jit
-def all_errors(sums: Reliability) -> dict[str, jax.Array]:
+def all_errors(sums: Reliability) -> dict[str, Float[Array, "..."]]:
     """Every error by its name in `ERRORS`, `[...]` each.
 
     >>> {name: float(value) for name, value in all_errors(Reliability(*jnp.array([[4.0], [3.0], [2.0]]))).items()}
@@ -111,7 +112,10 @@ def all_errors(sums: Reliability) -> dict[str, jax.Array]:
 
 
 def calibration_table(
-    probabilities: Any, labels: Any, regions: Mapping[str, Any], bins: int = BINS
+    probabilities: Float[Array | np.ndarray, "n *spatial C"],
+    labels: Shaped[Array | np.ndarray, " n *spatial"],
+    regions: Mapping[str, Bool[Array | np.ndarray, " n *spatial"] | None],
+    bins: int = BINS,
 ) -> list[dict[str, Any]]:
     """All errors of a set of images, one row for each question, region and kind of bin.
 

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.ndimage
+from jaxtyping import Array, Bool, Float, Shaped
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import ConfigError, DataError
 
@@ -72,7 +74,9 @@ class CertaintyTable(NamedTuple):
 # -- areas under curves -------------------------------------------------------------------------------------------
 
 
-def detection(scores: Any, positives: Any, mask: Any = None, *, exact: bool = False) -> Detection:
+def detection(
+    scores: ArrayLike, positives: ArrayLike, mask: ArrayLike | None = None, *, exact: bool = False
+) -> Detection:
     """Areas under the ROC and precision-recall curves of a score, through scikit-learn; ties count one half.
 
     Args:
@@ -112,7 +116,7 @@ def detection(scores: Any, positives: Any, mask: Any = None, *, exact: bool = Fa
     )
 
 
-def shift_detection(inside: Any, outside: Any) -> Detection:
+def shift_detection(inside: ArrayLike, outside: ArrayLike) -> Detection:
     """How well an image score tells shifted images from those of the training domain.
 
     Args:
@@ -128,7 +132,9 @@ def shift_detection(inside: Any, outside: Any) -> Detection:
     )
 
 
-def certainty_table(uncertainty: Any, errors: Any, threshold: float, mask: Any = None) -> CertaintyTable:
+def certainty_table(
+    uncertainty: ArrayLike, errors: ArrayLike, threshold: float, mask: ArrayLike | None = None
+) -> CertaintyTable:
     """How many pixels are accurate or not and certain or not at a threshold.
 
     Args:
@@ -151,7 +157,7 @@ def certainty_table(uncertainty: Any, errors: Any, threshold: float, mask: Any =
 # -- distance to the boundary -------------------------------------------------------------------------------------
 
 
-def distance_to_boundary(predictions: Any) -> np.ndarray:
+def distance_to_boundary(predictions: Shaped[Array | np.ndarray, " n *spatial"]) -> Float[np.ndarray, " n *spatial"]:
     """The distance of each pixel to the nearest pixel with another label, in pixels, centre to centre.
 
     It is 1 on both sides of a boundary. An image of one label has no boundary: its pixels have the length of the
@@ -179,7 +185,9 @@ def distance_to_boundary(predictions: Any) -> np.ndarray:
     return result
 
 
-def boundary_band(predictions: Any, width: float = 3) -> np.ndarray:
+def boundary_band(
+    predictions: Shaped[Array | np.ndarray, " n *spatial"], width: float = 3
+) -> Bool[np.ndarray, " n *spatial"]:
     """The pixels at most `width` from the predicted boundary, on both sides of it; none where there is no boundary.
 
     Args:

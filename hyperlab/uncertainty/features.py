@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import entr
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, DataError
@@ -34,17 +35,21 @@ class Independence(NamedTuple):
       pixels: how many the correlations are taken over; of N pixels, independent channels give about sqrt(2 / (pi N)).
     """
 
-    mean_absolute: jax.Array
-    above_half: jax.Array
-    effective_rank: jax.Array
-    live: jax.Array
+    mean_absolute: Float[Array, ""]
+    above_half: Float[Array, ""]
+    effective_rank: Float[Array, ""]
+    live: Int[Array, ""]
     channels: int
     pixels: int
 
 
 def capture(
-    module: nn.Module, variables: Any, images: jax.Array, layers: str | Sequence[str], **options: Any
-) -> dict[str, jax.Array]:
+    module: nn.Module,
+    variables: PyTree,
+    images: Float[Array, "n *spatial channel"],
+    layers: str | Sequence[str],
+    **options: Any,
+) -> dict[str, Float[Array, "n ..."]]:
     """The outputs of some submodules for a batch of images, by path.
 
     Args:
@@ -69,7 +74,7 @@ def capture(
     paths = _calls(module, variables, images, options)
     chosen = set(trees.select(paths, layers, "submodules"))
 
-    def wanted(called, method):
+    def wanted(called: nn.Module, method: str) -> bool:
         return method == "__call__" and "/".join(called.path) in chosen
 
     _, state = module.apply(variables, images, capture_intermediates=wanted, mutable=["intermediates"], **options)
@@ -82,7 +87,13 @@ def capture(
     return outputs
 
 
-def region_pixels(activations: Any, labels: Any, *, pixels: int = PIXELS, seed: int = 0) -> dict[str, np.ndarray]:
+def region_pixels(
+    activations: Float[Array | np.ndarray, "n *coarse C"],
+    labels: Shaped[Array | np.ndarray, " n *spatial"],
+    *,
+    pixels: int = PIXELS,
+    seed: int = 0,
+) -> dict[str, Float[np.ndarray, "N C"]]:
     """Activations at as many pixels of the foreground as of the background.
 
     Where the layer is coarser than the labels, a place of it stands for the block of labels under it, and only
@@ -120,7 +131,7 @@ def region_pixels(activations: Any, labels: Any, *, pixels: int = PIXELS, seed: 
     return {name: flat[random.choice(place, count, replace=False)] for name, place in places.items()}
 
 
-def correlation(activations: jax.Array) -> tuple[jax.Array, jax.Array]:
+def correlation(activations: Float[Array, "N C"]) -> tuple[Float[Array, "C C"], Bool[Array, " C"]]:
     """Pearson's correlations between channels over pixels, and which channels are alive; may be jitted.
 
     Args:
@@ -142,7 +153,7 @@ def correlation(activations: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.clip(r, -1, 1), live
 
 
-def independence(activations: jax.Array) -> Independence:
+def independence(activations: Float[Array, "N C"]) -> Independence:
     """How much channels repeat each other over some pixels; may be jitted.
 
     Args:
@@ -174,7 +185,7 @@ def independence(activations: jax.Array) -> Independence:
 
 def without_channels(
     module: nn.Module, layers: str | Sequence[str], share: float, **options: Any
-) -> Callable[[jax.Array, Any, jax.Array], jax.Array]:
+) -> Callable[[Array, Any, Array], Array]:
     """The forward pass with a share of the channels of some layers removed, drawn anew for each key.
 
     Exactly round(share * C) channels of each layer's output are 0, the same for the whole batch; the others are
@@ -202,11 +213,11 @@ def without_channels(
     if not 0 <= share < 1:
         raise ConfigError(f"share is {share}, expected 0 or more and less than 1")
 
-    def forward(key, variables, images):
+    def forward(key: jax.Array, variables: PyTree, images: jax.Array) -> jax.Array:
         paths = _calls(module, variables, images, options)
         places = {path: place for place, path in enumerate(trees.select(paths, layers, "submodules"))}
 
-        def intercept(call, args, kwargs, context):
+        def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
             output = call(*args, **kwargs)
             place = places.get("/".join(context.module.path))
             if context.method_name != "__call__" or place is None:
@@ -220,16 +231,17 @@ def without_channels(
             return output * kept.astype(output.dtype).reshape((1,) * (output.ndim - 1) + (-1,))
 
         with nn.intercept_methods(intercept):
-            return module.apply(variables, images, **options)
+            logits: Any = module.apply(variables, images, **options)
+        return logits
 
     return forward
 
 
-def _calls(module: nn.Module, variables: Any, images: Any, options: dict[str, Any]) -> list[str]:
+def _calls(module: nn.Module, variables: PyTree, images: Any, options: dict[str, Any]) -> list[str]:
     """Paths of the submodules that a forward pass calls, in the order of their calls, without computing anything."""
     paths: dict[str, None] = {}
 
-    def note(call, args, kwargs, context):
+    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         if context.method_name == "__call__" and context.module.path:
             paths["/".join(context.module.path)] = None
         return call(*args, **kwargs)

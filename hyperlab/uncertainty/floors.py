@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Integer, Shaped
 
 from hyperlab.data.splits import permutation
 from hyperlab.data.threshold import otsu_threshold
@@ -15,7 +16,7 @@ from hyperlab.errors import ConfigError, DataError
 SCALES = (1.0, 2.0, 4.0, 8.0)
 
 
-def otsu(images: np.ndarray, bright: bool = True) -> np.ndarray:
+def otsu(images: Float[np.ndarray, "n *spatial channel"], bright: bool = True) -> Bool[np.ndarray, " n *spatial"]:
     """Each image's pixels above its own threshold of Otsu, or the others: bool `[n, *spatial]`.
 
     Args:
@@ -33,7 +34,9 @@ def otsu(images: np.ndarray, bright: bool = True) -> np.ndarray:
     return above if bright else ~above
 
 
-def objects_are_bright(images: np.ndarray, labels: np.ndarray) -> bool:
+def objects_are_bright(
+    images: Float[np.ndarray, "n *spatial channel"], labels: Shaped[np.ndarray, " n *spatial"]
+) -> bool:
     """Whether the bright side of Otsu's threshold fits the objects of training images better, by its mean Dice.
 
     Args:
@@ -43,7 +46,7 @@ def objects_are_bright(images: np.ndarray, labels: np.ndarray) -> bool:
     truth, above = np.asarray(labels) > 0, otsu(images)
     axes = tuple(range(1, truth.ndim))
 
-    def dice(masks):
+    def dice(masks: np.ndarray) -> np.ndarray:
         return (2 * (masks & truth).sum(axes) / np.maximum(masks.sum(axes) + truth.sum(axes), 1)).mean()
 
     return bool(dice(above) >= dice(~above))
@@ -60,18 +63,18 @@ class PixelClassifier(NamedTuple):
       scales: of the features, in pixels.
     """
 
-    centre: np.ndarray
-    width: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray
+    centre: Float[np.ndarray, " features"]
+    width: Float[np.ndarray, " features"]
+    weights: Float[np.ndarray, "features classes"]
+    bias: Float[np.ndarray, " classes"]
     scales: tuple[float, ...]
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def logits(self, images: Float[np.ndarray, "n *spatial channel"]) -> Float[np.ndarray, "n *spatial classes"]:
         """float32 `[n, *spatial, classes]` of images `[n, *spatial, channel]`."""
         scaled = (features(images, self.scales) - self.centre) / self.width
         return (scaled @ self.weights + self.bias).astype(np.float32)
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
+    def probabilities(self, images: Float[np.ndarray, "n *spatial channel"]) -> Float[np.ndarray, "n *spatial classes"]:
         """float32 `[n, *spatial, classes]` of images `[n, *spatial, channel]`; they sum to 1."""
         from scipy.special import softmax
 
@@ -79,8 +82,8 @@ class PixelClassifier(NamedTuple):
 
 
 def fit_pixels(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Float[np.ndarray, "n *spatial channel"],
+    labels: Integer[np.ndarray, " n *spatial"],
     classes: int = 2,
     *,
     scales: Sequence[float] = SCALES,
@@ -134,7 +137,9 @@ def fit_pixels(
     return PixelClassifier(scaler.mean_, scaler.scale_, weights, bias, tuple(scales))
 
 
-def features(images: np.ndarray, scales: Sequence[float] = SCALES) -> np.ndarray:
+def features(
+    images: Float[np.ndarray, "n *spatial channel"], scales: Sequence[float] = SCALES
+) -> Float[np.ndarray, "n *spatial features"]:
     """What is known of each pixel: its values, and at each scale the smoothed value, its slope and its Laplacian.
 
     Slope and Laplacian are multiplied by the scale and its square, so that scales compare.

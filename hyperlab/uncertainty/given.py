@@ -6,13 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from hyperlab.errors import ConfigError, DataError
 
 _ROUNDING = 0.02  # of a sum of probabilities: bfloat16 has 8 bits
 
 
-def check_predictions(probabilities: Any, labels: Any, mask: Any = None) -> None:
+def check_predictions(
+    probabilities: Float[Array | np.ndarray, "..."],
+    labels: Shaped[Array | np.ndarray, "..."],
+    mask: Shaped[Array | np.ndarray, "..."] | None = None,
+) -> None:
     """Refuses predictions and labels that do not belong together.
 
     Args:
@@ -45,7 +50,9 @@ def check_predictions(probabilities: Any, labels: Any, mask: Any = None) -> None
         raise DataError(f"probabilities of a pixel sum to 1 only up to {apart:.3g}, expected 1 over the last axis")
 
 
-def check_labels(labels: Any, classes: int, mask: Any = None) -> None:
+def check_labels(
+    labels: Shaped[Array | np.ndarray, "..."], classes: int, mask: Shaped[Array | np.ndarray, "..."] | None = None
+) -> None:
     """Refuses labels that are no whole numbers in 0..classes-1 where they count.
 
     Raises:

@@ -6,9 +6,11 @@ foreground and no boundary: the mean over these is then the mean over all pixels
 `empty_predictions` says where.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.uncertainty.detection import boundary_band
@@ -16,13 +18,15 @@ from hyperlab.uncertainty.detection import boundary_band
 SCORES: dict[str, Any] = {}
 
 
-def _score(function):
+def _score(function: Callable[..., PyTree]) -> Callable[..., Any]:
     SCORES[function.__name__.removesuffix("_score")] = function
     return function
 
 
 @_score
-def image_mean_score(uncertainty: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def image_mean_score(
+    uncertainty: Float[np.ndarray, " n *spatial"], predictions: Shaped[np.ndarray, " n *spatial"]
+) -> Float[np.ndarray, " n"]:
     """The mean over all pixels.
 
     Args:
@@ -39,7 +43,9 @@ def image_mean_score(uncertainty: np.ndarray, predictions: np.ndarray) -> np.nda
 
 
 @_score
-def foreground_score(uncertainty: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def foreground_score(
+    uncertainty: Float[np.ndarray, " n *spatial"], predictions: Shaped[np.ndarray, " n *spatial"]
+) -> Float[np.ndarray, " n"]:
     """The mean over the predicted foreground; over all pixels where there is none.
 
     >>> foreground_score(np.array([[0.0, 0.5, 1.0]]), np.array([[0, 0, 1]]))
@@ -49,7 +55,9 @@ def foreground_score(uncertainty: np.ndarray, predictions: np.ndarray) -> np.nda
 
 
 @_score
-def band_score(uncertainty: np.ndarray, predictions: np.ndarray, width: float = 3) -> np.ndarray:
+def band_score(
+    uncertainty: Float[np.ndarray, " n *spatial"], predictions: Shaped[np.ndarray, " n *spatial"], width: float = 3
+) -> Float[np.ndarray, " n"]:
     """The mean over the pixels at most `width` from the predicted boundary; over all pixels where there is none.
 
     >>> band_score(np.array([[[0.0, 0.5, 1.0]]]), np.array([[[0, 0, 1]]]), width=1)
@@ -59,7 +67,9 @@ def band_score(uncertainty: np.ndarray, predictions: np.ndarray, width: float = 
 
 
 @_score
-def top_share_score(uncertainty: np.ndarray, predictions: np.ndarray, share: float = 0.05) -> np.ndarray:
+def top_share_score(
+    uncertainty: Float[np.ndarray, " n *spatial"], predictions: Shaped[np.ndarray, " n *spatial"], share: float = 0.05
+) -> Float[np.ndarray, " n"]:
     """The mean over the most uncertain `share` of the pixels, at least one.
 
     Raises:
@@ -76,7 +86,11 @@ def top_share_score(uncertainty: np.ndarray, predictions: np.ndarray, share: flo
 
 
 @_score
-def share_above_score(uncertainty: np.ndarray, predictions: np.ndarray, threshold: float = 0.1) -> np.ndarray:
+def share_above_score(
+    uncertainty: Float[np.ndarray, " n *spatial"],
+    predictions: Shaped[np.ndarray, " n *spatial"],
+    threshold: float = 0.1,
+) -> Float[np.ndarray, " n"]:
     """The share of pixels above a threshold, in the unit of the map (0.1 nats are a seventh of one bit's entropy).
 
     >>> share_above_score(np.array([[0.0, 0.5, 1.0, 0.5]]), np.array([[0, 0, 1, 0]]))
@@ -86,8 +100,13 @@ def share_above_score(uncertainty: np.ndarray, predictions: np.ndarray, threshol
 
 
 def image_scores(
-    uncertainty: Any, predictions: Any, *, width: float = 3, share: float = 0.05, threshold: float = 0.1
-) -> dict[str, np.ndarray]:
+    uncertainty: Float[Array | np.ndarray, " n *spatial"],
+    predictions: Shaped[Array | np.ndarray, " n *spatial"],
+    *,
+    width: float = 3,
+    share: float = 0.05,
+    threshold: float = 0.1,
+) -> dict[str, Float[np.ndarray, " n"]]:
     """All of `SCORES` of a set of images.
 
     Args:
@@ -115,14 +134,14 @@ def image_scores(
     return {name: score(uncertainty, predictions, **options.get(name, {})) for name, score in SCORES.items()}
 
 
-def empty_predictions(predictions: Any) -> np.ndarray:
+def empty_predictions(predictions: Shaped[Array | np.ndarray, " n *spatial"]) -> Bool[np.ndarray, " n"]:
     """Whether nothing but background was predicted: bool `[n]`.
 
     >>> empty_predictions(np.array([[0, 0], [0, 1]]))
     array([ True, False])
     """
     predictions = np.asarray(predictions)
-    return ~(predictions > 0).any(tuple(range(1, predictions.ndim)))
+    return np.asarray(~(predictions > 0).any(tuple(range(1, predictions.ndim))))
 
 
 def _mean(values: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ The covariance of the predicted class splits likewise, and the traces of both pa
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from hyperlab.uncertainty.moments import Moments, entropy
 
@@ -28,13 +28,13 @@ class Maps(NamedTuple):
       variation_ratio: the share of samples that do not vote for the class with most votes.
     """
 
-    mean: jax.Array
-    total: jax.Array
-    aleatoric: jax.Array
-    epistemic: jax.Array
-    variance: jax.Array
-    aleatoric_variance: jax.Array
-    variation_ratio: jax.Array
+    mean: Float[Array, "batch *spatial class"]
+    total: Float[Array, " batch *spatial"]
+    aleatoric: Float[Array, " batch *spatial"]
+    epistemic: Float[Array, " batch *spatial"]
+    variance: Float[Array, " batch *spatial"]
+    aleatoric_variance: Float[Array, " batch *spatial"]
+    variation_ratio: Float[Array, " batch *spatial"]
 
 
 def maps(moments: Moments) -> Maps:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from hyperlab.errors import DataError
 from hyperlab.uncertainty.given import check_temperature
@@ -26,14 +27,16 @@ class Moments(NamedTuple):
       votes: in how many samples a class is the most probable one, `[batch, *spatial, class]`; the first of equals.
     """
 
-    count: jax.Array
-    mean: jax.Array
-    deviations: jax.Array
-    entropy: jax.Array
-    votes: jax.Array
+    count: Float[Array, ""]  # type: ignore[assignment] # hides the method of tuples
+    mean: Float[Array, "batch *spatial class"]
+    deviations: Float[Array, "batch *spatial class"]
+    entropy: Float[Array, " batch *spatial"]
+    votes: Float[Array, "batch *spatial class"]
 
 
-def probabilities(logits: jax.Array, temperature: jax.Array | float | None = None) -> jax.Array:
+def probabilities(
+    logits: Float[Array, "*rest class"], temperature: Float[Array, "..."] | float | None = None
+) -> Float[Array, "*rest classes"]:
     """Class probabilities in float32: `[..., class]`, and `[..., 2]` of a single logit, that of class 1.
 
     Args:
@@ -55,7 +58,7 @@ def probabilities(logits: jax.Array, temperature: jax.Array | float | None = Non
     return jax.nn.softmax(logits)
 
 
-def entropy(probabilities: jax.Array) -> jax.Array:
+def entropy(probabilities: Float[Array, "*rest class"]) -> Float[Array, "*rest"]:
     """The entropy in nats of the last axis, 0 ln 0 being 0.
 
     >>> entropy(jnp.array([[0.5, 0.5], [1.0, 0.0]]))
@@ -77,7 +80,7 @@ def init(shape: Sequence[int]) -> Moments:
     return Moments(jnp.zeros(()), whole, whole, reduced, whole)
 
 
-def update(moments: Moments, sample: jax.Array) -> Moments:
+def update(moments: Moments, sample: Float[Array, "batch *spatial class"]) -> Moments:
     """The moments with one sample more.
 
     Args:
@@ -124,7 +127,7 @@ def merge(first: Moments, second: Moments) -> Moments:
     )
 
 
-def from_stacked(samples: jax.Array) -> Moments:
+def from_stacked(samples: Float[Array, "sample batch *spatial class"]) -> Moments:
     """The moments of samples that are all there.
 
     Args:

@@ -5,10 +5,12 @@ be sorted for a reader, and the errors of objects can be ranked by it (`selectiv
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.ndimage
+from jaxtyping import Array, Bool, Float, Int, Shaped
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import DataError
 
@@ -34,12 +36,12 @@ class ObjectMatch(NamedTuple):
       missed: how many true objects are not matched.
     """
 
-    error: np.ndarray
-    iou: np.ndarray
+    error: Bool[np.ndarray, " objects"]
+    iou: Float[np.ndarray, " objects"]
     missed: int
 
 
-def components(mask: Any) -> tuple[np.ndarray, int]:
+def components(mask: Shaped[Array | np.ndarray, "*spatial"]) -> tuple[Int[np.ndarray, "*spatial"], int]:
     """The connected components (over faces) of a mask as an int map, 1..objects, and how many there are.
 
     >>> components(np.array([[True, False, True]]))
@@ -51,7 +53,9 @@ def components(mask: Any) -> tuple[np.ndarray, int]:
     return scipy.ndimage.label(mask)
 
 
-def object_table(mask: Any, maps: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def object_table(
+    mask: Shaped[Array | np.ndarray, "*spatial"], maps: Mapping[str, ArrayLike]
+) -> dict[str, Shaped[np.ndarray, " objects"]]:
     """One row an object of one image.
 
     Args:
@@ -79,7 +83,7 @@ def object_table(mask: Any, maps: Mapping[str, Any]) -> dict[str, np.ndarray]:
     which = numbered[places]
     area = np.bincount(which, minlength=count + 1)[1:]
 
-    def mean(values):
+    def mean(values: ArrayLike) -> np.ndarray:
         return np.bincount(which, values, minlength=count + 1)[1:] / area
 
     last = np.array(numbered.shape) - 1
@@ -93,7 +97,9 @@ def object_table(mask: Any, maps: Mapping[str, Any]) -> dict[str, np.ndarray]:
     }
 
 
-def match_objects(mask: Any, truth: Any) -> ObjectMatch:
+def match_objects(
+    mask: Shaped[Array | np.ndarray, "*spatial"], truth: Shaped[Array | np.ndarray, "*spatial"]
+) -> ObjectMatch:
     """Which objects of a prediction overlap a true one with an intersection over union of more than one half.
 
     From one half on, each object can be matched by one other at most, so the matching is unique: found is
@@ -124,7 +130,7 @@ def match_objects(mask: Any, truth: Any) -> ObjectMatch:
     return ObjectMatch(iou <= 0.5, iou, true - int((iou > 0.5).sum()))
 
 
-def object_samples(masks: Any) -> dict[str, SampleInterval]:
+def object_samples(masks: Shaped[Array | np.ndarray, " T *spatial"]) -> dict[str, SampleInterval]:
     """Number of objects and foreground area over the samples of one image.
 
     Args:

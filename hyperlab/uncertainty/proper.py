@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
 
 from hyperlab.metrics import segmentation
 from hyperlab.metrics.metric import Metric
@@ -27,13 +28,17 @@ class Overlap(NamedTuple):
       recall: TP / (TP + FN); undefined where there is nothing to find.
     """
 
-    dice: jax.Array
-    iou: jax.Array
-    precision: jax.Array
-    recall: jax.Array
+    dice: Float[Array, "n C-1"]
+    iou: Float[Array, "n C-1"]
+    precision: Float[Array, "n C-1"]
+    recall: Float[Array, "n C-1"]
 
 
-def nll(probabilities: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Metric:
+def nll(
+    probabilities: Float[Array, "n *spatial C"],
+    labels: Shaped[Array, " n *spatial"],
+    mask: Bool[Array, " n *spatial"] | None = None,
+) -> Metric:
     """Negative log likelihood in nats, -ln max(p_label, 1e-7), summed over the pixels of each image.
 
     Args:
@@ -52,7 +57,11 @@ def nll(probabilities: jax.Array, labels: jax.Array, mask: jax.Array | None = No
     return _sums(-jnp.log(jnp.maximum(chosen, SMALLEST)), mask)
 
 
-def brier_over_classes(probabilities: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Metric:
+def brier_over_classes(
+    probabilities: Float[Array, "n *spatial C"],
+    labels: Shaped[Array, " n *spatial"],
+    mask: Bool[Array, " n *spatial"] | None = None,
+) -> Metric:
     """The Brier score over all classes, sum_c (p_c - [c = label])^2, from 0 to 2; the arguments are those of `nll`.
 
     >>> brier_over_classes(jnp.array([[[0.5, 0.5]]]), jnp.array([[0]])).finish()
@@ -65,7 +74,9 @@ def brier_over_classes(probabilities: jax.Array, labels: jax.Array, mask: jax.Ar
     return _sums(jnp.square(probabilities.astype(jnp.float32) - target).sum(-1), mask)
 
 
-def overlap(probabilities: jax.Array, labels: jax.Array, absent: float = float("nan")) -> Overlap:
+def overlap(
+    probabilities: Float[Array, "n *spatial C"], labels: Shaped[Array, " n *spatial"], absent: float = float("nan")
+) -> Overlap:
     """Dice, IoU, precision and recall of the most probable class.
 
     Args:

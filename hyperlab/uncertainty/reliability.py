@@ -8,11 +8,13 @@ host. Errors are made of the sums in `calibration`. A `mask` restricts any of th
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Integer, Real, Shaped
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.uncertainty.given import check_predictions
@@ -31,9 +33,9 @@ class Reliability(NamedTuple):
       correct: float32 `[..., bins]`, how many came true.
     """
 
-    count: Any
-    confidence: Any
-    correct: Any
+    count: Integer[Array | np.ndarray, "... bins"]  # type: ignore[assignment] # hides the method of tuples
+    confidence: Float[Array | np.ndarray, "... bins"]
+    correct: Float[Array | np.ndarray, "... bins"]
 
 
 class Diagram(NamedTuple):
@@ -45,15 +47,17 @@ class Diagram(NamedTuple):
       share: of all values that are in the bin.
     """
 
-    confidence: Any
-    accuracy: Any
-    share: Any
+    confidence: Float[Array | np.ndarray, "... bins"]
+    accuracy: Float[Array | np.ndarray, "... bins"]
+    share: Float[Array | np.ndarray, "... bins"]
 
 
 # -- what is asked ------------------------------------------------------------------------------------------------
 
 
-def top_label(probabilities: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+def top_label(
+    probabilities: Float[Array, "n *spatial C"], labels: Shaped[Array, " n *spatial"]
+) -> tuple[Float[Array, " n *spatial"], Bool[Array, " n *spatial"]]:
     """The largest probability of each pixel, and whether its class is the label.
 
     Args:
@@ -71,7 +75,9 @@ def top_label(probabilities: jax.Array, labels: jax.Array) -> tuple[jax.Array, j
     return confidence, (probabilities.argmax(-1) == labels) & ~jnp.isnan(confidence)
 
 
-def marginal(probabilities: jax.Array, labels: jax.Array, label: int) -> tuple[jax.Array, jax.Array]:
+def marginal(
+    probabilities: Float[Array, "n *spatial C"], labels: Shaped[Array, " n *spatial"], label: int
+) -> tuple[Float[Array, " n *spatial"], Bool[Array, " n *spatial"]]:
     """The probability of one class at each pixel, and whether the pixel has that label.
 
     Args:
@@ -95,7 +101,10 @@ def marginal(probabilities: jax.Array, labels: jax.Array, label: int) -> tuple[j
 
 
 def equal_width(
-    confidence: jax.Array, correct: jax.Array, mask: jax.Array | None = None, bins: int = BINS
+    confidence: Float[Array, " n *spatial"],
+    correct: Bool[Array, " n *spatial"],
+    mask: Bool[Array, " n *spatial"] | None = None,
+    bins: int = BINS,
 ) -> Reliability:
     """Sums of each image in bins of equal width; may be jitted with static `bins`.
 
@@ -128,7 +137,7 @@ def equal_width(
     row = jnp.arange(size)[None] // width + rows * jnp.arange(n)[:, None]
     place = (row * (bins + 1) + place.reshape(n, size)).ravel()
 
-    def total(values):
+    def total(values: jax.Array) -> jax.Array:
         sums = jax.ops.segment_sum(values.ravel(), place, n * rows * (bins + 1))
         return sums.reshape(n, rows, bins + 1)[..., :bins].sum(1)
 
@@ -139,7 +148,9 @@ def equal_width(
     )
 
 
-def equal_mass(confidence: Any, correct: Any, mask: Any = None, bins: int = BINS) -> Reliability:
+def equal_mass(
+    confidence: ArrayLike, correct: ArrayLike, mask: ArrayLike | None = None, bins: int = BINS
+) -> Reliability:
     """Sums in bins that hold as many values each, on the host ("adaptive" bins).
 
     The values are ordered by confidence and cut into groups whose sizes differ by one at most. Equal confidences
@@ -164,19 +175,19 @@ def equal_mass(confidence: Any, correct: Any, mask: Any = None, bins: int = BINS
     """
     if bins < 1:
         raise ConfigError(f"{bins} bins, expected at least 1")
-    confidence, correct = np.asarray(confidence, np.float32), np.asarray(correct)
-    if confidence.shape != correct.shape or correct.dtype != bool:
+    values, came_true = np.asarray(confidence, np.float32), np.asarray(correct)
+    if values.shape != came_true.shape or came_true.dtype != bool:
         raise DataError(
-            f"confidence has shape {confidence.shape}, correct {correct.shape} of {correct.dtype}; expected the same "
+            f"confidence has shape {values.shape}, correct {came_true.shape} of {came_true.dtype}; expected the same "
             f"shape and bool"
         )
     if mask is not None:
-        confidence, correct = confidence[np.asarray(mask)], correct[np.asarray(mask)]
-    if not (confidence >= 0).all():
-        raise DataError(f"{np.isnan(confidence).sum()} of {confidence.size} confidences are NaN, or some are negative")
+        values, came_true = values[np.asarray(mask)], came_true[np.asarray(mask)]
+    if not (values >= 0).all():
+        raise DataError(f"{np.isnan(values).sum()} of {values.size} confidences are NaN, or some are negative")
     # Floats from 0 on are ordered like their bits. With the outcome as a last bit, they are sorted together, which is
     # several times as fast as finding an order and applying it to both.
-    keys = np.sort((confidence.ravel() + np.float32(0)).view(np.uint32).astype(np.uint64) << 1 | correct.ravel())
+    keys = np.sort((values.ravel() + np.float32(0)).view(np.uint32).astype(np.uint64) << 1 | came_true.ravel())
     ranked, right = (keys >> 1).astype(np.uint32).view(np.float32), np.append(0, np.cumsum(keys & 1, dtype=np.int64))
     edges = np.arange(bins + 1) * ranked.size // bins
     inside = edges[edges < ranked.size]
@@ -210,11 +221,11 @@ def diagram(sums: Reliability) -> Diagram:
 # -- parts --------------------------------------------------------------------------------------------------------
 
 
-def shares(count: jax.Array) -> jax.Array:
+def shares(count: Real[Array | np.ndarray, "*rest bins"]) -> Float[Array, "*rest bins"]:
     """The share of all values that each bin holds, `[..., bins]`; NaN where there are none."""
-    return count / or_nan(count.sum(-1, keepdims=True))
+    return jnp.asarray(count / or_nan(count.sum(-1, keepdims=True)))
 
 
-def or_nan(count: jax.Array) -> jax.Array:
+def or_nan(count: Real[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
     """Counts to divide by: NaN in place of 0."""
     return jnp.where(count > 0, count, jnp.nan)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import DataError
 from hyperlab.metrics.statistics import FEWEST_UNITS_OF_A_BOOTSTRAP, Interval
@@ -17,8 +18,8 @@ MOST_AT_ONCE = 1 << 21  # numbers of a column in memory
 
 
 def interval(
-    statistic: Callable[..., np.ndarray],
-    *columns: Any,
+    statistic: Callable[..., Any],
+    *columns: ArrayLike,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -42,19 +43,17 @@ def interval(
     >>> interval(lambda values: values.mean(-1), np.arange(20.0))
     Interval(estimate=9.5, low=6.9, high=11.9, n=20)
     """
-    columns = [np.asarray(column) for column in columns]
-    n = len(columns[0])
-    if any(column.shape != (n,) for column in columns):
-        raise DataError(
-            f"columns have shapes {[column.shape for column in columns]}, expected one value a unit in each"
-        )
-    estimate = float(statistic(*(column[None] for column in columns))[0]) if n else np.nan
+    arrays = [np.asarray(column) for column in columns]
+    n = len(arrays[0])
+    if any(column.shape != (n,) for column in arrays):
+        raise DataError(f"columns have shapes {[column.shape for column in arrays]}, expected one value a unit in each")
+    estimate = float(statistic(*(column[None] for column in arrays))[0]) if n else np.nan
     if n < FEWEST_UNITS_OF_A_BOOTSTRAP or np.isnan(estimate):
         return Interval(estimate, np.nan, np.nan, n)
-    random, found = np.random.default_rng(seed), []
+    random, drawn = np.random.default_rng(seed), []
     for start in range(0, resamples, step := max(1, MOST_AT_ONCE // n)):
         draw = random.integers(0, n, (min(step, resamples - start), n))
-        found.append(statistic(*(column[draw] for column in columns)))
-    found = np.concatenate(found)
+        drawn.append(statistic(*(column[draw] for column in arrays)))
+    found = np.concatenate(drawn)
     low, high = np.quantile(found[~np.isnan(found)], [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(estimate, float(low), float(high), n)

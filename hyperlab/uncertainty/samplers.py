@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError
@@ -27,7 +28,12 @@ Sampler = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def dropout(
-    apply: Callable, variables: Variables, *, share_masks: bool = False, stream: str = "dropout", **options: Any
+    apply: Callable[..., PyTree],
+    variables: PyTree,
+    *,
+    share_masks: bool = False,
+    stream: str = "dropout",
+    **options: Any,
 ) -> Sampler:
     """Draws of a network that drops something.
 
@@ -58,7 +64,9 @@ def dropout(
     return draw
 
 
-def latent(apply: Callable, variables: Variables, prior: Callable[[jax.Array], Any], **options: Any) -> Sampler:
+def latent(
+    apply: Callable[..., PyTree], variables: PyTree, prior: Callable[[Array], PyTree], **options: Any
+) -> Sampler:
     """Draws of a Bayesian hypernetwork: other weights for every draw, the same ones for all images.
 
     Args:
@@ -77,7 +85,12 @@ def latent(apply: Callable, variables: Variables, prior: Callable[[jax.Array], A
 
 
 def noise(
-    apply: Callable, variables: Variables, support_images: jax.Array, support_labels: jax.Array, *, company: int = 1
+    apply: Callable[..., PyTree],
+    variables: PyTree,
+    support_images: Float[Array, "*batch support height width 1"],
+    support_labels: Float[Array, "*batch support height width 1"],
+    *,
+    company: int = 1,
 ) -> Sampler:
     """Draws of an in-context network with noise at its input: one candidate of `hyperlab.models.Tyche`.
 
@@ -126,7 +139,7 @@ class Ensemble:
     `sample` counts members off instead, so that no member is drawn twice.
     """
 
-    apply: Callable
+    apply: Callable[..., PyTree]
     stacked: Variables
     options: dict[str, Any]
 
@@ -135,16 +148,22 @@ class Ensemble:
         """How many members there are."""
         return jax.tree.leaves(self.stacked)[0].shape[0]
 
-    def member(self, index: Any, images: jax.Array) -> jax.Array:
+    def member(
+        self, index: Any, images: Float[Array, "batch *spatial channel"]
+    ) -> Float[Array, "batch *spatial class"]:
         """The logits of one member."""
         return self.apply(jax.tree.map(lambda leaf: leaf[index], self.stacked), images, **self.options)
 
-    def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
+    def __call__(
+        self, key: Key[Array, ""], images: Float[Array, "batch *spatial channel"]
+    ) -> Float[Array, "batch *spatial class"]:
         """The logits of a member at random."""
         return self.member(jax.random.randint(key, (), 0, self.size), images)
 
 
-def members(apply: Callable, stacked_variables: Variables, **options: Any) -> Ensemble:
+def members(
+    apply: Callable[..., PyTree], stacked_variables: PyTree[Shaped[Array, "member ..."]], **options: Any
+) -> Ensemble:
     """A deep ensemble as a sampler: in `sample`, draw t is member t.
 
     Args:
@@ -170,7 +189,7 @@ def members(apply: Callable, stacked_variables: Variables, **options: Any) -> En
     return Ensemble(apply, stacked_variables, options)
 
 
-def by_number(sampler: Sampler) -> tuple[Callable[[Any, jax.Array], jax.Array], Callable, int | None]:
+def by_number(sampler: Sampler) -> tuple[Callable[[Any, jax.Array], jax.Array], Callable[..., Any], int | None]:
     """How draws are numbered: `(draw, state, limit)`, where draw t is `draw(state(key, t), images)`.
 
     For a function of a key, the state is `fold_in(key, t)` and there is no limit; for an `Ensemble` it is t.
@@ -200,7 +219,7 @@ class Stochastic(NamedTuple):
     rate: float
 
 
-def stochastic_layers(module: nn.Module, variables: Variables, images: Any, **options: Any) -> list[Stochastic]:
+def stochastic_layers(module: nn.Module, variables: PyTree, images: Any, **options: Any) -> list[Stochastic]:
     """The dropout layers that a Linen module calls, in order; those of kind `none` are not among them.
 
     Args:
@@ -215,7 +234,7 @@ def stochastic_layers(module: nn.Module, variables: Variables, images: Any, **op
     [Stochastic(path='encoder_1_dropout', kind='spatial', rate=0.3)]
     """
 
-    def call(variables, images, key):
+    def call(variables: PyTree, images: Any, key: Any) -> Any:
         return module.apply(variables, images, rngs={"dropout": key}, **options)
 
     with _recorded() as called:
@@ -223,7 +242,7 @@ def stochastic_layers(module: nn.Module, variables: Variables, images: Any, **op
     return called.stochastic
 
 
-def check_draws(sampler: Sampler, key: jax.Array, images: jax.Array) -> None:
+def check_draws(sampler: Sampler, key: Key[Array, ""], images: Float[Array, "batch *spatial channel"]) -> None:
     """Refuses a sampler whose logits do not depend on its key; it is traced, not run.
 
     Args:
@@ -269,7 +288,7 @@ class _recorded:
     def __exit__(self, *error: Any) -> None:
         self._context.__exit__(*error)
 
-    def _see(self, call: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    def _see(self, call: Callable[..., PyTree], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         module = context.module
         if context.method_name == "__call__" and module.path and not isinstance(module.parent, Dropout):
             self.kinds[type(module).__name__] += 1

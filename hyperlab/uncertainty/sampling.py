@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
 
 from hyperlab.errors import ConfigError
 from hyperlab.uncertainty import moments as running
@@ -24,18 +25,18 @@ class Masks(NamedTuple):
       bits: uint8 `[batch, sample, bytes]`, of the pixels in C order, the last byte filled with zeros.
     """
 
-    bits: jax.Array
+    bits: UInt8[Array, "batch sample bytes"]
 
 
 def sample(
     sampler: Sampler,
-    key: jax.Array,
-    images: jax.Array,
+    key: Key[Array, ""],
+    images: Float[Array, "batch *spatial channel"],
     count: int,
     *,
     chunk: int = 1,
     at: Sequence[int] = (),
-    temperature: jax.Array | float | None = None,
+    temperature: Float[Array, ""] | float | None = None,
     masks: bool = False,
     fixed: bool = False,
     reuse: bool = False,
@@ -86,7 +87,7 @@ def sample(
     if not fixed:
         check_draws(sampler, key, images)
 
-    def draws(start: Any, size: int) -> tuple[jax.Array, jax.Array]:
+    def draws(start: Any, size: int) -> tuple[jax.Array, Any]:
         """Probabilities `[size, ...]` of the draws from number `start` on, and their masks."""
         # never zeroed; but the compiler cannot know, so that nothing is the same in all rounds of the loop
         seen = images if reuse else jnp.where(start < 0, jnp.zeros_like(images), images)
@@ -115,7 +116,8 @@ def sample(
         return jax.lax.scan(add, carry, found)[0], bits
 
     whole, rest = divmod(count, chunk)
-    carry, bits = (empty, rows), ()
+    carry: Any = (empty, rows)
+    bits: Any = ()
     if whole:
         carry, bits = jax.lax.scan(lambda carry, start: step(carry, start, chunk), carry, chunk * jnp.arange(whole))
         bits = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), bits)
@@ -123,10 +125,11 @@ def sample(
         carry, last = step(carry, whole * chunk, rest)
         bits = jax.tree.map(lambda *parts: jnp.concatenate(parts), bits, last) if whole else last
     moments, rows = carry
+    found: Any = moments
     if at:
         earlier = [jax.tree.map(operator.itemgetter(row), rows) for row in range(len(wanted) - 1)]
-        moments = dict(zip(wanted, [*earlier, moments], strict=True))
-    return (moments, Masks(bits.swapaxes(0, 1))) if masks else moments
+        found = dict(zip(wanted, [*earlier, moments], strict=True))
+    return (found, Masks(bits.swapaxes(0, 1))) if masks else found
 
 
 def _packed(probabilities: jax.Array) -> jax.Array:

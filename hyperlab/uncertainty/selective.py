@@ -11,6 +11,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from hyperlab.errors import ConfigError, DataError
 from hyperlab.metrics.statistics import Interval
@@ -27,15 +29,15 @@ class RiskCoverage(NamedTuple):
       risk: `[n]`, the mean error of those.
     """
 
-    coverage: np.ndarray
-    risk: np.ndarray
+    coverage: Float[np.ndarray, " n"]
+    risk: Float[np.ndarray, " n"]
 
 
 class DiceCoverage(NamedTuple):
     """Coverage and mean Dice of the images that are kept, `[images]` each."""
 
-    coverage: np.ndarray
-    mean_dice: np.ndarray
+    coverage: Float[np.ndarray, " images"]
+    mean_dice: Float[np.ndarray, " images"]
 
 
 class Threshold(NamedTuple):
@@ -85,7 +87,7 @@ class Acceptance(NamedTuple):
 # -- curves -------------------------------------------------------------------------------------------------------
 
 
-def risk_coverage(uncertainty: Any, errors: Any) -> RiskCoverage:
+def risk_coverage(uncertainty: ArrayLike, errors: ArrayLike) -> RiskCoverage:
     """The mean error of the k most certain units for every k, averaged over the orders of tied ones.
 
     Args:
@@ -112,7 +114,7 @@ def risk_coverage(uncertainty: Any, errors: Any) -> RiskCoverage:
     return RiskCoverage(kept / errors.size, np.cumsum(errors) / kept)
 
 
-def oracle(errors: Any) -> RiskCoverage:
+def oracle(errors: ArrayLike) -> RiskCoverage:
     """The curve of the best order there is: by the error itself.
 
     >>> oracle([1, 0]).risk.tolist()
@@ -123,7 +125,7 @@ def oracle(errors: Any) -> RiskCoverage:
     return RiskCoverage(kept / errors.size, np.cumsum(errors) / kept)
 
 
-def dice_coverage(uncertainty: Any, dice: Any) -> RiskCoverage:
+def dice_coverage(uncertainty: ArrayLike, dice: ArrayLike) -> DiceCoverage:
     """Mean Dice of the k most certain images for every k: 1 - risk, with an error of 1 - Dice.
 
     Args:
@@ -148,7 +150,7 @@ def aurc(curve: RiskCoverage) -> float:
     return float(curve.risk.mean())
 
 
-def excess_aurc(curve: RiskCoverage, errors: Any) -> float:
+def excess_aurc(curve: RiskCoverage, errors: ArrayLike) -> float:
     """What the area is more than that of the best order of the same errors, at least 0.
 
     For errors of 0 and 1 with rate r and many units, the best area is about r + (1 - r) ln(1 - r); here it is exact.
@@ -199,7 +201,7 @@ def risk_at_coverage(curve: RiskCoverage, coverage: float) -> float:
 # -- accepting images unseen --------------------------------------------------------------------------------------
 
 
-def choose_threshold(uncertainty: Any, dice: Any, target: float = 0.9) -> Threshold:
+def choose_threshold(uncertainty: ArrayLike, dice: ArrayLike, target: float = 0.9) -> Threshold:
     """The largest uncertainty up to which the mean Dice of validation images is at least `target`.
 
     Images of equal uncertainty are accepted together, as a threshold does. Without one that reaches the target,
@@ -223,7 +225,7 @@ def choose_threshold(uncertainty: Any, dice: Any, target: float = 0.9) -> Thresh
     return Threshold(float(ranked[last]), target, (last + 1) / dice.size, float(means[last]), dice.size)
 
 
-def accept(uncertainty: Any, dice: Any, threshold: Threshold, *, seed: int = 0) -> Acceptance:
+def accept(uncertainty: ArrayLike, dice: ArrayLike, threshold: Threshold, *, seed: int = 0) -> Acceptance:
     """What a threshold from validation data accepts among test images, with bootstrap intervals over images.
 
     The threshold stays as it is in every resample, so the intervals do not speak of its choice. The oracle and the

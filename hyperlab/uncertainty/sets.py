@@ -6,11 +6,11 @@ agree, and nothing has no spread.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
 
 from hyperlab.errors import DataError
 from hyperlab.metrics.candidates import overlap
@@ -26,13 +26,13 @@ class Structure(NamedTuple):
       area_variation: the standard deviation of the area (with 1/T) over its mean; 0 where all are the same.
     """
 
-    pairwise_dice: jax.Array
-    consensus_dice: jax.Array
-    iou: jax.Array
-    area_variation: jax.Array
+    pairwise_dice: Float[Array, " n"]
+    consensus_dice: Float[Array, " n"]
+    iou: Float[Array, " n"]
+    area_variation: Float[Array, " n"]
 
 
-def structure(masks: jax.Array, consensus: jax.Array | None = None) -> Structure:
+def structure(masks: Bool[Array, "n T *spatial"], consensus: Bool[Array, " n *spatial"] | None = None) -> Structure:
     """How much several masks of an image agree.
 
     Args:
@@ -77,7 +77,9 @@ def structure(masks: jax.Array, consensus: jax.Array | None = None) -> Structure
     )
 
 
-def unpack(bits: Any, spatial: Sequence[int]) -> Any:
+def unpack(
+    bits: UInt8[Array | np.ndarray, "n T bytes"], spatial: Sequence[int]
+) -> Bool[Array | np.ndarray, "n T *spatial"]:
     """Masks from one bit a pixel: bool `[n, T, *spatial]`.
 
     Args:

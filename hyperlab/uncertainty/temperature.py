@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
+from jaxtyping import Array, Float, Shaped
 
 from hyperlab.errors import DataError
 from hyperlab.uncertainty.given import check_labels, check_predictions, check_temperature
@@ -44,7 +45,14 @@ class Temperature(NamedTuple):
     at_edge: bool
 
 
-def fit_samples(logits: Any, labels: Any, mask: Any = None, *, pixels: int = PIXELS, seed: int = 0) -> Temperature:
+def fit_samples(
+    logits: Float[Array | np.ndarray, "T n *spatial C"],
+    labels: Shaped[Array | np.ndarray, " n *spatial"],
+    mask: Shaped[Array | np.ndarray, " n *spatial"] | None = None,
+    *,
+    pixels: int = PIXELS,
+    seed: int = 0,
+) -> Temperature:
     """The temperature of per-sample logits with the least mean NLL of validation data.
 
     Args:
@@ -73,7 +81,14 @@ def fit_samples(logits: Any, labels: Any, mask: Any = None, *, pixels: int = PIX
     return _fit("samples", _samples, jnp.asarray(chosen, jnp.float32), labels.ravel()[place])
 
 
-def fit_mean(probabilities: Any, labels: Any, mask: Any = None, *, pixels: int = PIXELS, seed: int = 0) -> Temperature:
+def fit_mean(
+    probabilities: Float[Array | np.ndarray, "n *spatial C"],
+    labels: Shaped[Array | np.ndarray, " n *spatial"],
+    mask: Shaped[Array | np.ndarray, " n *spatial"] | None = None,
+    *,
+    pixels: int = PIXELS,
+    seed: int = 0,
+) -> Temperature:
     """The temperature of the mean probability with the least mean NLL of validation data.
 
     Args:
@@ -97,7 +112,7 @@ def fit_mean(probabilities: Any, labels: Any, mask: Any = None, *, pixels: int =
     return _fit("mean", _mean, jnp.asarray(chosen, jnp.float32), labels.ravel()[place])
 
 
-def tempered_samples(logits: jax.Array, temperature: float) -> jax.Array:
+def tempered_samples(logits: Float[Array, "T *rest C"], temperature: float) -> Float[Array, "*rest classes"]:
     """mean_t softmax(z_t / T): `[T, ..., C]` logits to `[..., C]` probabilities; one channel becomes two classes.
 
     Args:
@@ -111,7 +126,7 @@ def tempered_samples(logits: jax.Array, temperature: float) -> jax.Array:
     return _samples(jnp.asarray(logits, jnp.float32), temperature)
 
 
-def tempered_mean(probabilities: jax.Array, temperature: float) -> jax.Array:
+def tempered_mean(probabilities: Float[Array | np.ndarray, "*rest C"], temperature: float) -> Float[Array, "*rest C"]:
     """softmax(ln(p) / T), with p at least 1e-7; the most probable class stays.
 
     Args:
@@ -143,11 +158,11 @@ def _drawn(labels: np.ndarray, mask: Any, pixels: int, seed: int) -> np.ndarray:
 
 
 def _fit(of: str, temper: Any, values: jax.Array, labels: np.ndarray) -> Temperature:
-    labels = jnp.asarray(labels)[:, None]
+    truth = jnp.asarray(labels)[:, None]
 
     @jax.jit
-    def nll(logarithm, values):
-        chosen = jnp.take_along_axis(temper(values, jnp.exp(logarithm)), labels, -1)
+    def nll(logarithm: jax.Array, values: jax.Array) -> jax.Array:
+        chosen = jnp.take_along_axis(temper(values, jnp.exp(logarithm)), truth, -1)
         return -jnp.log(jnp.maximum(chosen, SMALLEST)).mean()
 
     edges = np.log(LOWEST), np.log(HIGHEST)

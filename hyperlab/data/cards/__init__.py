@@ -51,7 +51,7 @@ class Card:
 
 _REQUIRED = ("title", "layout", "modality", "anatomy")  # texts that may not be empty
 _TEXTS = (*_REQUIRED, "subject", "licence", "url", "source", "arrange")
-_LISTS = {"channels": str, "planes": int, "window": (int, float)}
+_LISTS: dict[str, type | tuple[type, ...]] = {"channels": str, "planes": int, "window": (int, float)}
 
 
 def names() -> list[str]:

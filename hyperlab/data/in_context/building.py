@@ -163,7 +163,8 @@ def _end_with_parent() -> None:
     """Ends a worker whose parent was killed; it would wait for work for good."""
 
     def wait() -> None:
-        parent_process().join()
+        if (parent := parent_process()) is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -191,7 +192,7 @@ def _standardize_case(file: Path, name, read, entry, labels, kinds, settings, dt
 
 def _gathered(source, files, size, modality, axis, wanted, split_of, groups, recipe) -> Iterable[TaskData]:
     """The tasks of one channel and axis, each in the order of the cases."""
-    found = defaultdict(lambda: defaultdict(list))
+    found: dict[Any, dict[Any, list]] = defaultdict(lambda: defaultdict(list))
     for number, file in enumerate(files):
         if split_of[number] is None:
             continue

@@ -47,7 +47,7 @@ def build_synthetic(
     Settings.of(difficulty)
     jobs = []
     for task in range(tasks):
-        marker = [task_folder(out, size, _synthetic_name(task)[:3]) / ".finished" for size in settings.sizes]
+        marker = [task_folder(out, size, _synthetic_name(task)).parent / ".finished" for size in settings.sizes]
         if options.overwrite or not all(file.is_file() for file in marker):
             jobs.append((out, task, recipe, settings, options))
         else:
@@ -58,7 +58,7 @@ def build_synthetic(
         folder.parent
         for size in settings.sizes
         for task in range(tasks)
-        for folder in task_folder(out, size, _synthetic_name(task)[:3]).glob("*/zarr.json")
+        for folder in task_folder(out, size, _synthetic_name(task)).parent.glob("*/zarr.json")
     )
 
 
@@ -81,11 +81,11 @@ def _synthesize(out: Path, task: int, recipe: dict, settings: Standardization, o
                 _synthetic_name(task, label),
                 stored(np.stack([plane.image for plane in planes]), options.dtype),
                 stored(np.stack([plane.mask for plane in planes]), options.dtype),
-                subjects, tuple(split_of), tuple(f"subject_{i:04d}" for i in subjects),
+                subjects, tuple(str(part) for part in split_of), tuple(f"subject_{i:04d}" for i in subjects),
                 settings.labels == "binary", recipe,
             )  # fmt: skip
             twin = write_task(out, data, twin)
-        folder = task_folder(out, size, _synthetic_name(task)[:3])
+        folder = task_folder(out, size, _synthetic_name(task)).parent
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".finished").touch()
 

@@ -5,6 +5,8 @@ UniverSeg's, calling kornia 0.9), measured and written down anew; the numbers in
 Butoi et al. 2023, arXiv 2304.06131; Wong et al. 2024, arXiv 2312.07381.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -199,7 +201,8 @@ def _band(n: int, weights: jax.Array, border: str = "constant") -> jax.Array:
     if border == "constant":
         outside = (places < 0) | (places >= n)
     else:
-        places = np.pad(np.arange(n), half, mode=border)[places + half]
+        pad: Any = np.pad  # whose modes are literals
+        places = pad(np.arange(n), half, mode=border)[places + half]
         outside = np.zeros_like(places, bool)
     values = jnp.where(outside, 0, jnp.broadcast_to(weights[None, :], places.shape))
     rows = np.broadcast_to(np.arange(n)[:, None], places.shape)

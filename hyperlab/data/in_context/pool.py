@@ -1,7 +1,7 @@
 """Tasks held in memory, from which episodes are gathered inside a jitted step; or read from the store as they come."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -125,7 +125,8 @@ class StoreEpisodes:
     def __getitem__(self, step: int) -> Episode:
         indices = self.sampler.indices(int(step))
         rows = [self._one(*row) for row in zip(*indices, strict=True)]
-        return Episode(*(np.stack(column) for column in zip(*rows, strict=True)))
+        columns: Iterable[Any] = map(np.stack, zip(*rows, strict=True))  # of the host, where a pool has its own
+        return Episode(*columns)
 
     def _one(self, task, query, support, query_annotator, support_annotator):
         stored = self.sampler.tasks[task]

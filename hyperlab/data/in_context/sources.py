@@ -125,6 +125,7 @@ def chasedb1_patches(root: Path, name: str = "chasedb1_patches", tiles: int = 5)
     """The same vessels at a scale at which they stay visible: each image is cut into `tiles` x `tiles`."""
     whole = chasedb1(root, name)
     places = [(row, column) for row in range(tiles) for column in range(tiles)]
+    official = whole.official_test
     cut = [(image, place) for image in range(len(whole.names)) for place in places]
     return dataclasses.replace(
         whole,
@@ -132,7 +133,7 @@ def chasedb1_patches(root: Path, name: str = "chasedb1_patches", tiles: int = 5)
         read=_read_patch,
         names=tuple(f"{whole.names[image]}[{row},{column}]" for image, (row, column) in cut),
         subjects=tuple(whole.subjects[image] for image, _ in cut),
-        official_test=tuple(whole.official_test[image] for image, _ in cut),
+        official_test=None if official is None else tuple(official[image] for image, _ in cut),
     )
 
 
@@ -293,7 +294,8 @@ def _label_names(layout: Layout, cases: list[Case]) -> tuple[dict[int, str], boo
     found: set[int] = set()
     of_case: list[tuple[Case, set[int]]] = []
     for case in cases:
-        values = set(np.unique(read_label(case).values).tolist())
+        mask = read_label(case)
+        values = set() if mask is None else set(np.unique(mask.values).tolist())
         found |= values
         of_case.append((case, values))
         if len(found) > _MOST_LABELS:
@@ -306,6 +308,7 @@ def _read_case(entry) -> RawCase:
     case, instances = entry
     problems, image, mask = case_problems(case, None)
     refuse(case.images[0], problems)
+    assert image is not None and mask is not None  # else it were refused
     values = image.values
     if values.shape[-1] == 3 and (image.white or picture_white(image)):
         values = grey(values)

@@ -67,8 +67,8 @@ class Settings:
         dialled = ("spread_between", "subject_warp", "bias", "blur")
         ranges = {name: getattr(full, name) for name in dialled}
         ranges = {name: (low, low + (high - low) * difficulty) for name, (low, high) in ranges.items()}
-        spread = tuple(low + (high - low) * difficulty for low, high in ((0.01, 0.2), (0.1, 1.0)))
-        return replace(full, **ranges, spread_high=spread)
+        low, high = (low + (high - low) * difficulty for low, high in ((0.01, 0.2), (0.1, 1.0)))
+        return replace(full, **ranges, spread_high=(low, high))
 
 
 @dataclass(frozen=True, eq=False)

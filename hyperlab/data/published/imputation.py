@@ -5,6 +5,8 @@ an original accuracy is the accuracy *less* its change, the number of trials sta
 it, and a stated ratio old over new is used where nothing else gives the share that is kept.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -78,7 +80,7 @@ def with_changes(results: pd.DataFrame) -> pd.DataFrame:
     >>> with_changes(table)[["dTop1", "OrigTop1"]].round(3).to_numpy().tolist()
     [[-0.02, 0.72], [-0.01, 0.71]]
     """
-    columns = {}
+    columns: dict[str, Any] = {}
     for top in ("Top1", "Top5"):
         accuracy, original = results[top], results[f"Orig{top}"]
         change = (accuracy - original).fillna(results[f"d{top}"])
@@ -93,7 +95,7 @@ def with_ratios(results: pd.DataFrame) -> pd.DataFrame:
     The share is new over original where both are known, else as stated, else 1 less what is saved, else 1 over the
     stated ratio. A share of 0 or below has no ratio.
     """
-    columns = {}
+    columns: dict[str, Any] = {}
     for size, suffix, stated, ratio in (
         ("MParams", "Params", "old/new Nparam", "Compression"),
         ("GFLOPS", "FLOPS", "old/new FLOPS", "Speedup"),

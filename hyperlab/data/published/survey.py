@@ -5,7 +5,7 @@ Their sheets lie beside the code of ShrinkBench, under the MIT licence, and are 
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -74,7 +74,7 @@ def read_survey(root: str | Path) -> Survey:
             f"{root} does not hold the survey's sheets {' and '.join(map(repr, required))}"
             f"{f' (it has {found})' if found else ''}; {ORIGIN}"
         )
-    sheets = {key: _sheet(folder / name) for key, name in SHEETS.items()}
+    sheets: dict[str, Any] = {key: _sheet(folder / name) for key, name in SHEETS.items()}
     _check_columns(folder / SHEETS["results"], sheets["results"], RESULT_COLUMNS)
     _check_columns(folder / SHEETS["papers"], sheets["papers"], PAPER_COLUMNS)
     papers = sheets["papers"]["Name"]

@@ -49,7 +49,8 @@ def list_oasis(root: str | Path, dims: int = 2, labels: int = 4) -> Layout:
         raise DataError(f"neurite-OASIS has no {labels} labels in {dims} dimensions; expected {offered}")
     stem = "slice" if dims == 2 else "aligned"
     names = (f"{stem}_norm.nii.gz", f"{stem}_seg{labels}.nii.gz")
-    problems, cases = [], []
+    problems: list[Problem] = []
+    cases: list[Case] = []
     for folder in visible(root):
         match = _OASIS.match(folder.name)
         if match and _complete(folder, names, problems):
@@ -75,7 +76,8 @@ def list_camus(root: str | Path, views: tuple[str, ...] = ("2CH", "4CH"), instan
       DataError: no patient's folder is there.
     """
     root = Path(root)
-    problems, cases = [], []
+    problems: list[Problem] = []
+    cases: list[Case] = []
     for folder in visible(root):
         match = _CAMUS.match(folder.name)
         if not match or not folder.is_dir():

@@ -88,7 +88,7 @@ def list_folder(
     for name, folder in inside.items():
         image_folder = _image_folder(folder, found)
         mask_folders = paired[name] = _mask_folders(image_folder, masks) if image_folder else []
-        if mask_folders:
+        if image_folder and mask_folders:
             _pair_folders(image_folder, mask_folders, _PARTS[name], found)
         elif name:
             _pair_in_one_folder(folder, _PARTS[name], found)
@@ -199,15 +199,15 @@ def _pair_folders(image_folder: Path, mask_folders: Sequence[Path], part: str, f
     masks = found.one_of_each_name(filter(is_readable, files))
     beside = _masks_among(images, masks)
     images = [path for path in images if path not in beside]
-    pairs = choice.pair(images, [*masks, *beside], found.mask_suffix)
+    paired = choice.pair(images, [*masks, *beside], found.mask_suffix)
     found.tails |= {owner.tail for owner in choice.owned(images, [*masks, *beside])}
-    found.take(pairs, part)
+    found.take(paired, part)
     to_be_saved = choice.pair(images, files).masks if unread else {}
-    for image in (image for image in pairs.without if image not in to_be_saved):
+    for image in (image for image in paired.without if image not in to_be_saved):
         name = stem_of(image)
         found.problems.append(Problem(name, f"{image} has no mask in {mask_folder}",
                                       f"bring {name}.png (or another lossless file), or remove the image"))  # fmt: skip
-    for mask in pairs.over:
+    for mask in paired.over:
         found.problems.append(Problem(stem_of(mask), f"{mask} has no image in {image_folder}",
                                       "bring the image, or remove the mask"))  # fmt: skip
 

@@ -67,14 +67,14 @@ def find_file(folders: Sequence[str | Path], names: Sequence[str]) -> Path:
     Raises:
       DataError: none exists; the message lists the expected names and what the folder holds instead.
     """
-    folders = [Path(folder) for folder in folders]
-    for folder in folders:
+    places = [Path(folder) for folder in folders]
+    for folder in places:
         for name in names:
             for candidate in (folder / name, folder / f"{name}.gz"):
                 if candidate.is_file():
                     return candidate
     expected = " or ".join(f"{name}[.gz]" for name in names)
-    root = folders[0]
+    root = places[0]
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; expected one that holds {expected}")
     held = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())

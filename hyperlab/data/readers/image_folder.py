@@ -112,7 +112,8 @@ def random_view(side: int, draw: int) -> Callable:
     words = philox(draw, 0).random_raw(WORDS) / 2.0**64  # in [0, 1)
 
     def view(image) -> np.ndarray:
-        box = crop_box(*image.size, words[1:].reshape(TRIES, 4))
+        width, height = image.size
+        box = crop_box(width, height, words[1:].reshape(TRIES, 4))
         square = np.asarray(_resized(image, (side, side), box))
         return square[:, ::-1] if words[0] < 0.5 else square
 

@@ -84,7 +84,7 @@ def image_of(path: str | Path, raster: Raster) -> np.ndarray:
     """
     if raster.palette is None:
         return _real(path, raster.values)
-    indices = _indices(path, raster)
+    indices = _indices(path, raster, raster.palette)
     return raster.palette[indices][..., :1] if raster.grey_palette else raster.palette[indices]
 
 
@@ -97,7 +97,7 @@ def labels_of(path: str | Path, raster: Raster) -> np.ndarray:
     if raster.lossy:
         raise _lossy(path, raster.lossy)
     if raster.palette is not None:
-        return _palette_labels(path, raster)
+        return _palette_labels(path, raster, raster.palette)
     values = _real(path, raster.values)
     if not np.isfinite(values).all():
         raise DataError(f"{path} holds values that are not finite, so no labels; set them to the background's")
@@ -152,20 +152,20 @@ def _real(path: str | Path, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _indices(path: str | Path, raster: Raster) -> np.ndarray:
+def _indices(path: str | Path, raster: Raster, palette: np.ndarray) -> np.ndarray:
     indices = raster.values[..., 0]
-    if indices.max(initial=0) >= len(raster.palette):
-        raise DataError(f"{path} uses entry {indices.max()} of a palette of {len(raster.palette)}; export it again")
+    if indices.max(initial=0) >= len(palette):
+        raise DataError(f"{path} uses entry {indices.max()} of a palette of {len(palette)}; export it again")
     return indices
 
 
-def _palette_labels(path: str | Path, raster: Raster) -> np.ndarray:
-    indices = _indices(path, raster)
+def _palette_labels(path: str | Path, raster: Raster, palette: np.ndarray) -> np.ndarray:
+    indices = _indices(path, raster, palette)
     if raster.grey_palette:
-        return raster.palette[indices][..., 0]
-    if raster.palette[0].any():
+        return palette[indices][..., 0]
+    if palette[0].any():
         raise DataError(
-            f"{path} has a palette of colours that begins with {tuple(raster.palette[0].tolist())}, not with black, so "
+            f"{path} has a palette of colours that begins with {tuple(palette[0].tolist())}, not with black, so "
             "that its indices may stand in any order; map each colour to a whole number and save one channel"
         )
     return indices

@@ -124,8 +124,8 @@ def owned(images: Iterable[Path], masks: Iterable[Path]) -> list[Owned]:
         stem = _stem(mask)
         fit = (end for end in range(len(stem), 0, -1) if stem[:end] in by_stem and is_tail(stem[end:]))
         end = next(fit, 0)
-        same = [image for image in by_stem.get(stem[:end], ()) if _stem(image) == stem[:end]]
-        found += [Owned(mask, image, stem[end:]) for image in same or by_stem.get(stem[:end], ())]
+        same = [image for image in by_stem.get(stem[:end], []) if _stem(image) == stem[:end]]
+        found += [Owned(mask, image, stem[end:]) for image in same or by_stem.get(stem[:end], [])]
     return found
 
 

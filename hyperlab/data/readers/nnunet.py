@@ -244,7 +244,7 @@ def _numbered(images: Path, ending: str, problems: list[Problem]) -> dict[str, d
     for path in filter(is_readable, others):
         match = _NUMBERED.fullmatch(stem_of(path))
         twin = found.get(match[1], {}).get(int(match[2])) if match else None
-        if twin is not None:
+        if match and twin is not None:
             problems.append(_two_files(match[1], twin, path))
         else:
             problems.append(
@@ -311,4 +311,5 @@ def _spacing_files(case: Case, problems: list[Problem]) -> tuple[Path | None, Pa
             Problem(case.name, f"{next(filter(None, there))} gives a spacing, and {missing} gives none: nnU-Net "
                     "takes 1 for each axis there", "bring the file for image and mask, or for neither", fatal=False)
         )  # fmt: skip
-    return (*there, None)[:2]
+    image, mask, *_ = (*there, None)
+    return image, mask

@@ -175,6 +175,7 @@ def _read(path: Path, index: int | None, label: bool, stack: bool) -> Scan:
         return _picture(path, label, stack)
     if suffix == ".npz":
         images, labels = (archive_array(path, keys) for keys in (IMAGE_KEYS, LABEL_KEYS))
+        assert images is not None and labels is not None  # as of all archives that are taken for cases
         labels = archive_labels(images, labels)
         if label:
             return Scan(labels[index])

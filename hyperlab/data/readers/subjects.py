@@ -129,14 +129,14 @@ def _by_pattern(names: Sequence[str], pattern: str) -> list[str]:
         raise DataError(f"subjects {pattern!r} is no regular expression: {error}") from error
     if not compiled.groups:
         raise DataError(f"subjects {pattern!r} has no group; its first group names the subject, as in '(volume-\\d+)_'")
-    found = {name: compiled.search(name) for name in names}
-    unfit = [name for name, match in found.items() if match is None or match[1] is None]
+    found = {name: match[1] if (match := compiled.search(name)) else None for name in names}
+    unfit = [name for name, subject in found.items() if subject is None]
     if unfit:
         raise DataError(
             f"subjects {pattern!r} does not fit the names of {len(unfit)} of {len(found)} cases, for instance "
             f"{unfit[0]!r}; every case needs a subject"
         )
-    return [found[name][1] for name in names]
+    return [subject for name in names if (subject := found[name]) is not None]
 
 
 def _given(layout: Layout, subjects: Sequence[str]):
