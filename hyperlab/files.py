@@ -213,8 +213,9 @@ def seal(folder: Path, names: Iterator[str] | list[str], **more: Any) -> None:
 
 def unseal(folder: Path, suffixes: tuple[str, ...]) -> None:
     """Forgets the checksums of a folder's files of some suffixes, which are about to be written again."""
-    if known := seals(folder):
-        kept = {name: value for name, value in known.get("files", {}).items() if not name.endswith(suffixes)}
+    known = seals(folder)
+    kept = {name: value for name, value in known.get("files", {}).items() if not name.endswith(suffixes)}
+    if kept != known.get("files", {}):
         write_json(folder / SEALS, {**known, "files": kept}, sealed=True)
 
 

@@ -12,9 +12,10 @@ from hyperlab.data.problems import grouped
 from hyperlab.data.readers.archives import list_npz
 from hyperlab.data.readers.cases import Case, Layout, Problem, printable, visible
 from hyperlab.data.readers.cohorts import is_camus, is_oasis, list_camus, list_oasis
+from hyperlab.data.readers.decathlon import is_decathlon, list_decathlon
 from hyperlab.data.readers.folders import list_folder
 from hyperlab.data.readers.images import LOSSY, SUFFIXES, depth_of, mixture
-from hyperlab.data.readers.nnunet import is_decathlon, list_decathlon, list_nnunet
+from hyperlab.data.readers.nnunet import list_nnunet
 from hyperlab.data.readers.scan import Scan, read_labels, read_scan, suffix_of
 from hyperlab.data.readers.spacings import read_spacing, spaces_volumes
 from hyperlab.data.readers.subjects import with_subjects

@@ -19,7 +19,7 @@ def write_json(folder: Any, name: str, content: Any) -> None:
 
 @contextlib.contextmanager
 def sealing(path: Path) -> Iterator[None]:
-    """Notes the checksums of what a report read and wrote in a run folder, so that damage to it is seen.
+    """Notes the checksums of what a report read and wrote in a run folder, and of the record, so that damage is seen.
 
     Args:
       path: the run folder.
@@ -27,7 +27,10 @@ def sealing(path: Path) -> Iterator[None]:
     files.unseal(path, (".csv", ".html"))  # while they are written again, the checksums of before say nothing
     yield
     apart = ("run.json", "config.json", files.SEALS)
+    sealed = files.seals(path).get("files", {})
     found = [*path.glob("*.csv"), *path.glob("*.html"), *path.glob("*.json")]
+    # The record is written by the run alone, which forgets its seal then: one that is there still holds.
+    found += [one for one in path.glob("*.jsonl") if one.name not in sealed]
     files.seal(path, sorted(one.name for one in found if one.name not in apart))
 
 

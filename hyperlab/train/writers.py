@@ -13,10 +13,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from hyperlab import files
-from hyperlab.errors import DamagedError, WorkdirError
+from hyperlab.errors import WorkdirError
 from hyperlab.train.protocols import Writer
 
 MetricWriter = Writer  # its name until it moved beside the other protocols
+AGAIN = "start the run again in its folder, which writes it again"
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class JsonLines(NullWriter):
     """One JSON object a line, `{"step", "split", "time", metric: value, ...}`: the primary record of scalars.
 
     What is not finite is written as null, which every JSON reader knows. The file is opened at the first
-    row, so that a run that is refused leaves it alone.
+    row, so that a run that is refused leaves it alone. A checksum of it that `files.seal` noted is forgotten then.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
@@ -59,6 +60,7 @@ class JsonLines(NullWriter):
         row |= {name: _number(value) for name, value in values.items()}
         with self._named():
             if self._file is None:
+                self._unseal()
                 self._end_last_line()
                 self._file = self.path.open("a")
             self._file.write(json.dumps(row, allow_nan=False) + "\n")
@@ -69,6 +71,7 @@ class JsonLines(NullWriter):
         Where other lines are damaged, the file is set aside with them, and the rows that can be read are kept.
         """
         self.close()
+        self._unseal()
         lines = (files.read_bytes(self.path) or b"").splitlines(keepends=True)
         rows = [_parsed(line) for line in lines]
         kept = [line for line, row in zip(lines, rows, strict=True) if row is not None and row["step"] <= step]
@@ -95,6 +98,9 @@ class JsonLines(NullWriter):
             yield
         except OSError as error:
             raise WorkdirError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+    def _unseal(self) -> None:
+        files.unseal(self.path.parent, (self.path.name,))  # of a record that was finished once
 
     def _end_last_line(self) -> None:
         # A kill can leave half a line; the next row must not be glued to it.
@@ -144,23 +150,25 @@ class MultiWriter:
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines record; null becomes NaN, and a last line that was cut off is left out.
+    """The rows of a JSON-lines record; null becomes NaN.
+
+    The record of a finished study has a checksum beside it, and is read as it was written or not at all. Of another one
+    the last line may be cut off, and is left out; a damaged line before it is left out with a warning.
 
     Raises:
-      WorkdirError: the file is missing, or a line before the last is damaged.
+      WorkdirError: the file is missing.
+      DamagedError: it was changed since it was sealed.
     """
     path = Path(path)
+    files.check_seal(path, AGAIN)
     content = files.read_bytes(path)
     if content is None:
         raise WorkdirError(f"{path} does not exist")
     lines = content.splitlines()
     parsed = [_parsed(line) for line in lines]
-    for number, row in enumerate(parsed[:-1], 1):
-        if row is None:
-            shown = lines[number - 1][:80].decode(errors="replace")
-            raise DamagedError(
-                f"{path}, line {number} is damaged: {shown!r}; start the run again in its folder, which writes it again"
-            )
+    for number in [number for number, row in enumerate(parsed[:-1]) if row is None]:
+        shown = lines[number][:80].decode(errors="replace")
+        log.warning("%s, line %s is damaged and left out: %r; %s", path, number + 1, shown, AGAIN)
     rows = [row for row in parsed if row is not None]
     return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
 

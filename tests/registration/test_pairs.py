@@ -217,3 +217,13 @@ def test_names_of_before_are_known_with_a_warning():
             assert getattr(registration, old) is new
     with pytest.raises(AttributeError):
         _ = registration.Studies
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:-30] + bytes(30), lambda b: b"PK\x03\x04"])
+def test_damaged_brain_slices_are_named_and_no_file_stays_open(damage, tmp_path):
+    write_brain(tmp_path)
+    path = tmp_path / "slices.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match="slices.npz is truncated or damaged"):
+        load(given_settings(name="brain_t1_ptbp", root=str(tmp_path), task="subjects", size=(8, 6)))
+    assert not [link for link in Path("/proc/self/fd").iterdir() if link.exists() and link.resolve() == path]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hyperlab.errors import WorkdirError
+from hyperlab.errors import DamagedError, WorkdirError
+from hyperlab.studies.record import sealing
 from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.writers import JsonLines, MultiWriter, NullWriter, read_rows
@@ -178,13 +179,36 @@ def test_truncation_drops_later_rows_only(tmp_path):
     assert [(row["step"], row["loss"]) for row in read_rows(path)] == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 2.0)]
 
 
-def test_damage_inside_the_record_is_named(tmp_path):
+def test_a_damaged_line_of_a_record_is_named_and_left_out(tmp_path, caplog):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 0}\nrubbish\n{"step": 1}\n')
-    with pytest.raises(WorkdirError, match="line 2"):
-        read_rows(path)
+    path.write_text('{"step": 0}\nrubbish\n{"step": 1}\n{"step": 2')
+    assert [row["step"] for row in read_rows(path)] == [0, 1]
+    assert "metrics.jsonl, line 2 is damaged and left out: 'rubbish'" in caplog.text
     with pytest.raises(WorkdirError, match="does not exist"):
         read_rows(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b.replace(b"0.5", b"0.7"), lambda b: b[:-9], lambda b: b[:-1] + b"\0",
+                                    lambda b: b""])  # fmt: skip
+def test_a_record_that_was_sealed_is_read_as_it_was_written_or_not_at_all(tmp_path, damage):
+    path = tmp_path / "metrics.jsonl"
+    writer = JsonLines(path)
+    for step in range(3):
+        writer.scalars(step, {"loss": 0.5})
+    writer.close()
+    with sealing(tmp_path):
+        pass
+    assert [row["loss"] for row in read_rows(path)] == [0.5] * 3
+    path.write_bytes(damage(path.read_bytes()))
+    for _ in range(2):
+        with pytest.raises(DamagedError, match="changed since it was written.*start the run again"):
+            read_rows(path)
+        with sealing(tmp_path):  # as `hyperlab report` does
+            pass
+    writer.truncate_after(-1)  # the run again
+    writer.scalars(0, {"loss": 0.25})
+    writer.close()
+    assert [row["loss"] for row in read_rows(path)] == [0.25]
 
 
 def test_a_view_that_fails_is_dropped_and_the_record_goes_on(tmp_path, caplog):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hyperlab.data.readers import images as pictures
+from hyperlab.data.readers import mask_words as words
 from hyperlab.data.readers import masks as choice
 from hyperlab.data.readers.cases import Case, Layout, Problem, subject_of, visible
 from hyperlab.data.readers.scan import is_readable, stem_of, suffix_of
@@ -218,7 +219,7 @@ def _masks_among(images: list[Path], masks: list[Path]) -> list[Path]:
     stems = {stem_of(image) for image in images}
     return [
         path for path in images
-        if stem_of(path) not in own and any(map(choice.says_mask, _tails(stem_of(path), stems)))
+        if stem_of(path) not in own and any(map(words.says_mask, _tails(stem_of(path), stems)))
     ]  # fmt: skip
 
 
@@ -253,13 +254,13 @@ def _masks_of_other_names(by_stem: dict[str, list[Path]], found: _Listing) -> li
     problem.
     """
     owners = []
-    for mask, alike in choice.kin(by_stem).items():
+    for mask, alike in words.kin(by_stem).items():
         masks, images = by_stem[mask], [by_stem[stem][0] for stem in alike if stem in by_stem]
         if len(alike) > 1:
             found.problems.append(choice.which_image(masks[0], images))
             found.aside += [*masks, *images]
-        elif choice.says_image(alike[0]):
-            tail = mask[len(choice.before_mask(mask)) :]
+        elif words.says_image(alike[0]):
+            tail = mask[len(words.before_mask(mask)) :]
             owners += [choice.Owned(path, images[0], tail) for path in found.one_of_each_name(masks)]
         else:
             continue
@@ -267,7 +268,7 @@ def _masks_of_other_names(by_stem: dict[str, list[Path]], found: _Listing) -> li
         taken = alike if len(alike) > 1 else ()
         for stem in taken:
             by_stem.pop(stem, None)
-    for mask, image in choice.by_first_word(by_stem).items():
+    for mask, image in words.by_first_word(by_stem).items():
         owners += [choice.Owned(path, by_stem[image][0], "") for path in found.one_of_each_name(by_stem.pop(mask))]
     for owner in owners:
         by_stem.pop(stem_of(owner.image), None)
@@ -277,13 +278,13 @@ def _masks_of_other_names(by_stem: dict[str, list[Path]], found: _Listing) -> li
 def _images_and_masks(by_stem: dict[str, list[Path]], found: _Listing):
     """Which files of one folder are images, and whose masks the others are."""
     pairs_of_one_name = any(len(same) > 1 for same in by_stem.values())
-    with_masks = {stem[: -len(tail)] for stem in by_stem for tail in _tails(stem, by_stem) if choice.says_mask(tail)}
+    with_masks = {stem[: -len(tail)] for stem in by_stem for tail in _tails(stem, by_stem) if words.says_mask(tail)}
     images: dict[str, Path] = {}
     owners: list[choice.Owned] = []
     for stem, same in sorted(by_stem.items(), key=lambda item: (len(item[0]), item[0])):
         tail = next(iter(_tails(stem, images)), "")
         plain = not pairs_of_one_name and found.mask_suffix is None and stem not in with_masks  # any word is a tail
-        if tail and (plain or choice.says_mask(tail) or tail == found.mask_suffix):
+        if tail and (plain or words.says_mask(tail) or tail == found.mask_suffix):
             owner = images[stem[: -len(tail)]]
             owners += [choice.Owned(path, owner, tail) for path in found.one_of_each_name(same)]
             continue
@@ -300,7 +301,7 @@ def _images_and_masks(by_stem: dict[str, list[Path]], found: _Listing):
 def _tails(stem: str, stems: Iterable[str]) -> list[str]:
     """The tails of a name after those names that it begins with, the shortest tail first."""
     ends = range(len(stem) - 1, 0, -1)
-    return [stem[end:] for end in ends if stem[:end] in stems and choice.is_tail(stem[end:])]
+    return [stem[end:] for end in ends if stem[:end] in stems and words.is_tail(stem[end:])]
 
 
 def _pair_in_subfolders(root: Path, found: _Listing) -> None:
