@@ -22,7 +22,7 @@ from hyperlab.studies.uncertainty.schema import check
 from hyperlab.studies.uncertainty.sources.base import Problem, Source
 from hyperlab.train import durations
 from hyperlab.train.phases import REPORT, TUNE
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 from hyperlab.train.writers import MultiWriter
 
 MEMBER = 1000  # between the seeds of an ensemble's members
@@ -149,7 +149,7 @@ class Uncertainty(Study[Cell]):
         """The cell whose networks a cell uses."""
         return cell._replace(arm=find(cell.arm).learner or cell.arm)
 
-    @kept
+    @memoize_method
     def rows(self, share: float) -> np.ndarray:
         """Training images: a smaller share is part of a larger one."""
         count = max(1, round(share * len(self.images)))
