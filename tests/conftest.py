@@ -45,8 +45,10 @@ jax.config.update("jax_platforms", "cpu")
 
 
 def pytest_configure(config):
-    """Workers take files in the order of collection, not those with the most tests first."""
+    """Workers take files in the order of collection, not those with the most tests first; what is slow is not fast."""
     config.option.loadscopereorder = False
+    if config.option.markexpr == "fast":  # a mark of a whole file, in which one test may be slow
+        config.option.markexpr = "fast and not slow"
 
 
 def pytest_collection_modifyitems(items):

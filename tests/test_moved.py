@@ -34,6 +34,7 @@ def test_names_of_today_are_searched_for_by_python_alone():
     assert not {*moved.MODULES} & {*moved.MODULES.values()}
 
 
+@pytest.mark.slow
 def test_a_room_that_is_gone_gives_its_names():
     code = "from hyperlab.few_shot import training; from hyperlab.replicas.arms import Arm; print(Arm, training)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -41,6 +42,7 @@ def test_a_room_that_is_gone_gives_its_names():
     assert done.stderr.count("FutureWarning") == 4 and "<string>:1: FutureWarning: hyperlab.few_shot is" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_of_the_docs_of_before_still_runs():
     done = subprocess.run([sys.executable, "-m", "hyperlab.replicas.spawn"], capture_output=True, text=True)
     assert done.returncode == 2 and "python -m hyperlab.studies.local_sgd.spawn" in done.stderr

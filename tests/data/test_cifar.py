@@ -132,6 +132,7 @@ def test_binary_files_that_are_refused(tmp_path, batches):
         read_cifar10(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_real_subset():
     root = Path(os.environ.get("HYPERLAB_DATA", "no-data")) / "cifar10"
     if not root.is_dir():

@@ -27,6 +27,7 @@ def test_without_torch_the_extra_is_named(monkeypatch, tmp_path):
         read_torch(tmp_path / "weights.pt")
 
 
+@pytest.mark.slow
 def test_tensors_of_nested_containers_become_arrays(tmp_path):
     torch = pytest.importorskip("torch")
     kernel = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))

@@ -68,6 +68,7 @@ def test_a_broken_heartbeat_is_none(tmp_path, content):
     assert not is_alive(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_stale_at_once(tmp_path):
     script = (
         "import sys\nfrom hyperlab.train.run_folder import RunFolder\n"

@@ -35,7 +35,6 @@ def test_inputs_that_make_no_sense_end_in_errors_of_our_own(faults, name):
     assert len(trials) >= 15 and amiss.empty, amiss.to_dict("records")
 
 
-@pytest.mark.fast
 def test_every_study_is_shortened_by_keys_that_it_has(faults):
     from hyperlab import launch
     from hyperlab.studies import studies

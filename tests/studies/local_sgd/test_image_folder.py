@@ -86,7 +86,6 @@ def test_the_study_trains_on_files_too(folder, tmp_path):
         LocalSGD.load(config, tmp_path)
 
 
-@pytest.mark.fast
 def test_what_a_step_sees_is_a_function_of_seed_and_step(folder):
     task = load(small(folder), folder)
     assert task.sizes == {"train": 18, "validation": 6, "test": 10} and task.architecture == "cifar_resnet-8 x0.25"
@@ -107,7 +106,6 @@ def test_what_a_step_sees_is_a_function_of_seed_and_step(folder):
     assert (still.place(indices)[0] == still.place(task.indices(0, 3))[0]).all()
 
 
-@pytest.mark.fast
 def test_the_validation_split_is_a_share_of_each_class_and_the_fingerprint_one_of_names(folder, tmp_path):
     task = load(small(folder), folder)
     assert np.bincount(task.parts["validation"].labels).tolist() == [2, 2, 2]
@@ -138,7 +136,6 @@ def test_views_are_where_they_should_be():
     assert mirrored == {(0, 1), (1, 0)}
 
 
-@pytest.mark.fast
 def test_broken_files_and_folders_are_named(folder, tmp_path):
     broken = tmp_path / "broken"
     paint(broken, "train", 4)

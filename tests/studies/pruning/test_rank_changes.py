@@ -52,6 +52,7 @@ def test_two_copies_of_a_method_are_not_separable():
     )
 
 
+@pytest.mark.slow
 def test_noise_alone_rarely_separates_any_point_of_a_curve():
     """The intervals hold together: at 95 %, about 1 curve in 20 has any point that separates; 100 curves."""
     false = sum(

@@ -23,6 +23,7 @@ def store(tmp_path_factory):
         return TaskStore(families.embedded(tmp_path_factory.mktemp("tasks"), 32, 0))
 
 
+@pytest.mark.slow
 def test_a_store_of_an_older_version_is_used_as_it_is_and_a_damaged_one_is_made_again(tmp_path, store):
     copy = shutil.copytree(store.path, tmp_path / "store")
     (copy / ".finished").write_bytes(b"")  # all that older versions noted
