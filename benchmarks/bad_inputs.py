@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import hyperlab as hl
 from hyperlab import interop, launch, pruning, uncertainty
@@ -51,8 +52,8 @@ def settings() -> Iterator[Input]:
         defaults = launch.load_study(study).get_config()
         for key, default in configs.flat(defaults).items():
             for value in WORST:
-                if type(value) is type(default) and value == default:
-                    continue
+                if type(value) is type(default) and value == default or value == {} and isinstance(default, ConfigDict):
+                    continue  # the default itself, or an empty group where one may be empty
 
                 def call(study=study, key=key, value=value):
                     config = launch.load_study(study).get_config()
