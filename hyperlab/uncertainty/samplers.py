@@ -148,15 +148,11 @@ class Ensemble:
         """How many members there are."""
         return jax.tree.leaves(self.stacked)[0].shape[0]
 
-    def member(
-        self, index: Any, images: Float[Array, "batch *spatial channel"]
-    ) -> Float[Array, "batch *spatial class"]:
+    def member(self, index: Any, images: Float[Array, "..."]) -> Float[Array, "..."]:
         """The logits of one member."""
         return self.apply(jax.tree.map(lambda leaf: leaf[index], self.stacked), images, **self.options)
 
-    def __call__(
-        self, key: Key[Array, ""], images: Float[Array, "batch *spatial channel"]
-    ) -> Float[Array, "batch *spatial class"]:
+    def __call__(self, key: Key[Array, ""], images: Float[Array, "..."]) -> Float[Array, "..."]:
         """The logits of a member at random."""
         return self.member(jax.random.randint(key, (), 0, self.size), images)
 
