@@ -66,15 +66,15 @@ class Study:
 
     def subjects(self, arm: str, measure: str, task: str) -> np.ndarray:
         """`[seeds, numbers of candidates, subjects]`: the mean over each subject's queries."""
-        return mean_of_groups(self.queries(arm, measure, task), self.cases[f"groups/{task}"])
+        return _of_subjects(self.queries(arm, measure, task), self.cases[f"groups/{task}"])
 
     def best_possible(self, measure: str, task: str) -> np.ndarray:
         """What draws from a known truth have: `[numbers of candidates]`, mean over subjects."""
-        return mean_defined(mean_of_groups(self.optimum[f"{measure}/{task}"], self.cases[f"groups/{task}"]), -1)
+        return _mean(_of_subjects(self.optimum[f"{measure}/{task}"], self.cases[f"groups/{task}"]), -1)
 
     def by_seed(self, arm: str, measure: str, task: str) -> np.ndarray:
         """`[seeds]`: mean over subjects, with the most candidates."""
-        return mean_defined(self.subjects(arm, measure, task)[:, -1], 1)
+        return _mean(self.subjects(arm, measure, task)[:, -1], 1)
 
 
 def read(folder: Path) -> Study:
@@ -92,13 +92,23 @@ def read(folder: Path) -> Study:
     return Study(config, choices, runs, known(OPTIMUM), known(CASES))
 
 
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean of what is defined, in the precision of what was measured."""
+    return mean_defined(values, axis).astype(values.dtype)
+
+
+def _of_subjects(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Means over the queries of each subject, likewise."""
+    return mean_of_groups(values, groups).astype(values.dtype)
+
+
 def results(study: Study) -> pd.DataFrame:
     """Tidy: one row for each arm, seed, task and number of candidates; all measures are means over subjects."""
     rows = []
     for arm in study.config.arms:
         for task in study.tasks:
-            values = {m: mean_defined(study.subjects(arm, m, task), -1) for m in study.measures(task)}
-            matched = mean_defined(study.subjects(arm, "hungarian", task), -1)
+            values = {m: _mean(study.subjects(arm, m, task), -1) for m in study.measures(task)}
+            matched = _mean(study.subjects(arm, "hungarian", task), -1)
             for place, seed in enumerate(study.seeds(arm)):
                 for index, count in enumerate(study.counts):
                     row = {"arm": arm, "seed": int(seed["seed"]), "task": task, "candidates": count}
@@ -120,9 +130,9 @@ def interval(study: Study, arm: str, measure: str, task: str, less: str | None =
     Returns:
       None with fewer than ten subjects, where such intervals are too short.
     """
-    values = mean_defined(study.subjects(arm, measure, task)[:, -1], 0)
+    values = _mean(study.subjects(arm, measure, task)[:, -1], 0)
     if less is not None:
-        values = values - mean_defined(study.subjects(less, measure, task)[:, -1], 0)
+        values = values - _mean(study.subjects(less, measure, task)[:, -1], 0)
     return statistics.mean_over_subjects(values)
 
 
