@@ -97,7 +97,7 @@ def measure(folder: Path, families: Sequence[Between]) -> list["Compared"]:
 
 
 def _measured(folder: Path, one: Between) -> dict[str, Contrast]:
-    frame = choose(results(folder, cache=False), where=one.where)
+    frame = choose(results(folder), where=one.where)
     first, *others = one.names
     table = compare(frame, one.metric, first, others, column="run", by=one.by, over=one.over, better=one.better)
     rows = table[["mean", "low", "high", "p", "n", "verdict", "label"]].itertuples(index=False)
