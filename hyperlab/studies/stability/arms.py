@@ -126,6 +126,9 @@ class Arm:
 
 _MIP = {"encoding": "cos_sin", "parametrization": "additive"}
 
+# What pages call the arm that files and configs call "default": the default of the library is another one, MIP.
+SHOWN = {"default": "ordinary"}
+
 ARMS: dict[str, Arm] = {
     # the comparison
     "plain": Arm("no hypernetwork", hypernetwork=False, initializers=("own",)),

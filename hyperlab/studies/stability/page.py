@@ -50,8 +50,8 @@ def _page(
     )
     page.findings(_findings(config, wording, arms, compared))
     page.paragraph(
-        f"The arms: with h the hypernetwork and gamma {wording.gamma}, default is theta = h(gamma); encoding only is "
-        "theta = h(E(gamma)) with E = cos|sin, of constant norm; additive only is theta = theta0 + h(gamma), where "
+        f"The arms: with h the hypernetwork and gamma {wording.gamma}, ordinary (in configs: default) is theta = "
+        "h(gamma); encoding only is theta = h(E(gamma)) with E = cos|sin, of constant norm; additive only is theta = theta0 + h(gamma), where "
         "theta0 starts as the network's own initialisation; MIP is theta = theta0 + h(E(gamma)). Controls and the "
         "complete definitions are below.",
         "note",
@@ -115,13 +115,13 @@ def _findings(config, wording: Wording, arms: Arms, compared: Compared) -> list[
 
 
 def _about_norms(arms: dict[str, ArmResult]) -> list[str]:
-    default, mip = arms.get("default"), arms.get("mip")
-    if default is None or mip is None:
+    ordinary, mip = arms.get("default"), arms.get("mip")
+    if ordinary is None or mip is None:
         return []
     return [
-        f"Before training the norm of the generated weights grows {default.growth(0):#.3g}-fold along "
-        f"gamma in the default hypernetwork and {mip.growth(0):#.3g}-fold with MIP; after training "
-        f"{default.growth(-1):#.3g}-fold and {mip.growth(-1):#.3g}-fold."
+        f"Before training the norm of the generated weights grows {ordinary.growth(0):#.3g}-fold along "
+        f"gamma in the ordinary hypernetwork and {mip.growth(0):#.3g}-fold with MIP; after training "
+        f"{ordinary.growth(-1):#.3g}-fold and {mip.growth(-1):#.3g}-fold."
     ]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from hyperlab.hypernet import probes
 from hyperlab.metrics import statistics
 from hyperlab.report.finished import Finished
-from hyperlab.studies.stability.arms import Cell, cells_of, chosen_setting
+from hyperlab.studies.stability.arms import SHOWN, Cell, cells_of, chosen_setting
 from hyperlab.studies.stability.tasks import Wording
 from hyperlab.train.phases import REPORT, report_seeds
 
@@ -38,7 +38,7 @@ class ArmResult:
     @property
     def label(self) -> str:
         """What the report calls it."""
-        return self.choice["label"]
+        return SHOWN.get(self.choice["label"], self.choice["label"])
 
     @property
     def score(self) -> np.ndarray:
