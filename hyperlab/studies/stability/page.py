@@ -51,9 +51,9 @@ def _page(
     page.findings(_findings(config, wording, arms, compared))
     page.paragraph(
         f"The arms: with h the hypernetwork and gamma {wording.gamma}, ordinary (in configs: default) is theta = "
-        "h(gamma); encoding only is theta = h(E(gamma)) with E = cos|sin, of constant norm; additive only is theta = theta0 + h(gamma), where "
-        "theta0 starts as the network's own initialisation; MIP is theta = theta0 + h(E(gamma)). Controls and the "
-        "complete definitions are below.",
+        "h(gamma); encoding only is theta = h(E(gamma)) with E = cos|sin, of constant norm; additive only is theta = "
+        "theta0 + h(gamma), where theta0 starts as the network's own initialisation; MIP is theta = theta0 + "
+        "h(E(gamma)). Controls and the complete definitions are below.",
         "note",
     )
     for optimizer in config["optimizers"]:
