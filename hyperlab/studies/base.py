@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import jax
 
@@ -21,7 +21,8 @@ from hyperlab.train import basis, loop, rngs
 from hyperlab.train import config as configs
 from hyperlab.train.phases import CHOICES, FIRST_REPORT_SEED, MADE_BY, REPORT, TUNE, report_seeds
 from hyperlab.train.progress import Progress
-from hyperlab.train.units import Counter, Measurements, UnitFiles, in_parallel
+from hyperlab.train.protocols import Folder, Stop
+from hyperlab.train.units import Counter, Item, Measurements, Result, UnitFiles, in_parallel
 from hyperlab.train.writers import MultiWriter
 
 Chosen = dict[str, Any]  # what `choices.json` holds
@@ -41,7 +42,7 @@ class Cell(Protocol):
 CellT = TypeVar("CellT", bound=Cell)
 
 
-def run_study(study: "type[Study]", config: Any, folder: Any, stop: Any) -> None:
+def run_study(study: "type[Study]", config: Any, folder: Folder, stop: Stop) -> None:
     """Reads a study's data and runs it in its folder; a stopped study continues.
 
     Args:
@@ -74,7 +75,7 @@ class Study(Generic[CellT]):
     version: ClassVar[int] = 1
     counted: ClassVar[str] = "step"
 
-    def __init__(self, config: Any, data: Any, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Any, folder: Folder, stop: Stop):
         self.config, self.data, self.folder, self.stop = config, data, folder, stop
         self.progress: Progress | None = None  # while the study runs
         self.files = UnitFiles(folder.path / "units")
@@ -166,7 +167,7 @@ class Study(Generic[CellT]):
                     files.seal(self.folder.path, [], **{MADE_BY: configs.digest(self.config)})
                     complete = self.report(chosen, writer)
             self.folder.note(test_reads=self.test_reads)
-            if complete:
+            if chosen is not None and complete:
                 with sealing(self.folder.path):
                     self.finish(chosen, writer)
                     self.write_page(self.folder.path)
@@ -174,7 +175,9 @@ class Study(Generic[CellT]):
     def tune(self) -> Chosen | None:
         """What is chosen for each key on tuning seeds and validation data, for `choices.json`; None after a stop."""
         choices = self.choose({cell.key: self.grid(cell.key) for cell in self.tuned()}, self._mean_score)
-        return choices and {key: {**self.describe(key), **choice.record()} for key, choice in choices.items()}
+        if choices is None:
+            return None
+        return {key: {**self.describe(key), **choice.record()} for key, choice in choices.items()}
 
     def choose(
         self, grids: Mapping[Any, Sequence[float]], score: Callable[[Any, float, int], float | None]
@@ -214,7 +217,9 @@ class Study(Generic[CellT]):
 
     def _mean_score(self, key: str, rate: float, seed: int) -> float | None:
         results = [self.train(cell, rate, seed, TUNE) for cell in self.tuned() if cell.key == key]
-        return None if None in results else sum(map(self.score, results)) / len(results)
+        if None in results:
+            return None
+        return sum(map(self.score, cast("list[Measurements]", results))) / len(results)
 
     # -- units -------------------------------------------------------------------------------------------------
 
@@ -318,7 +323,7 @@ class Study(Generic[CellT]):
         """A random key, a function of the study's seed, of what it is for, and of the run's seed."""
         return jax.random.fold_in(rngs.stream(self.root, stream), seed)
 
-    def in_parallel(self, measure: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    def in_parallel(self, measure: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Applies `measure` to every item, several trainings at a time."""
         return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
 

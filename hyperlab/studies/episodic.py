@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import flax.linen as nn
 import jax
@@ -12,10 +12,11 @@ from hyperlab.data import batch_indices
 from hyperlab.data.in_context import in_task_steps, task_steps
 from hyperlab.in_context.benchmark import Benchmark, Episodes
 from hyperlab.in_context.programs import Examples, Programs
-from hyperlab.studies.base import CellT, Study
+from hyperlab.studies.base import Cell, Study
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, kept
 
 _STRIP = 3  # support images of each task in the gallery
@@ -40,8 +41,18 @@ class Learner(Protocol):
     def rate_factor(self) -> float: ...
 
 
-class EpisodicStudy(Study[CellT]):
-    """The base of the studies over tasks; its cells have a `network_file(seed)` too.
+class EpisodicCell(Cell, Protocol):
+    """What is trained and reported; its networks may be kept."""
+
+    def network_file(self, seed: int) -> str:
+        """Where the network of a seed is kept, from the run folder."""
+
+
+EpisodicCellT = TypeVar("EpisodicCellT", bound=EpisodicCell)
+
+
+class EpisodicStudy(Study[EpisodicCellT]):
+    """The base of the studies over tasks.
 
     Attributes:
       chosen_by: what a training is chosen by: measurements `<chosen_by>/<task>...` and its curve, larger is better.
@@ -51,53 +62,53 @@ class EpisodicStudy(Study[CellT]):
     chosen_by: ClassVar[str]
     data: Benchmark
 
-    def __init__(self, config: Any, data: Benchmark, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Benchmark, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.targets = {TUNE: data.development, REPORT: data.test}
 
     # -- what a study over tasks says --------------------------------------------------------------------------
 
-    def learner(self, cell: CellT) -> Learner:
+    def learner(self, cell: EpisodicCellT) -> Learner:
         """What is trained for a cell."""
         raise NotImplementedError
 
-    def networks_a_task(self, cell: CellT, phase: str) -> int:
+    def networks_a_task(self, cell: EpisodicCellT, phase: str) -> int:
         """How many networks are trained for each task under one seed, of a cell that is not trained across tasks."""
         raise NotImplementedError
 
-    def depends_on(self, cell: CellT, seed: int, phase: str) -> Mapping[str, Any] | None:
+    def depends_on(self, cell: EpisodicCellT, seed: int, phase: str) -> Mapping[str, Any] | None:
         """What the numbers of a training depend on, apart from the config, its cell and its rate; None after a stop."""
         return {}
 
     def train_across_tasks(
-        self, cell: CellT, rate: float, seed: int, phase: str, given: Mapping[str, Any]
+        self, cell: EpisodicCellT, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """Trains a cell across tasks and measures it; `given` is what it `depends_on`."""
         raise NotImplementedError
 
     def train_task_by_task(
-        self, cell: CellT, rate: float, seed: int, phase: str, given: Mapping[str, Any]
+        self, cell: EpisodicCellT, rate: float, seed: int, phase: str, given: Mapping[str, Any]
     ) -> Measurements | None:
         """The same of a cell whose networks are trained for one task each."""
         raise NotImplementedError
 
     # -- trainings as units ------------------------------------------------------------------------------------
 
-    def steps(self, cell: CellT, phase: str) -> int:
+    def steps(self, cell: EpisodicCellT, phase: str) -> int:
         """Training steps of all networks of a cell under one seed."""
         each = self.steps_of_one(cell, phase)
         if self.learner(cell).across_tasks:
             return each
         return each * len(self.targets[phase]) * self.networks_a_task(cell, phase)
 
-    def steps_of_one(self, cell: CellT, phase: str) -> int:
+    def steps_of_one(self, cell: EpisodicCellT, phase: str) -> int:
         """Training steps of one network; while tuning, networks across tasks may be trained for less."""
         config, across = self.config, self.learner(cell).across_tasks
         tried = (config.tuning_length or config.train_length) if phase == TUNE else config.train_length
         examples = sum(map(len, self.data.tasks)) if across else 1
         return durations.steps(tried if across else config.task_length, batch_size=config.batch_size, examples=examples)
 
-    def train(self, cell: CellT, setting: float, seed: int, phase: str) -> Measurements | None:
+    def train(self, cell: EpisodicCellT, setting: float, seed: int, phase: str) -> Measurements | None:
         """Trains a cell's networks and measures them, or reads what is known; with `seed` and `learning_rate`."""
         given = self.depends_on(cell, seed, phase)
         if given is None:
@@ -107,14 +118,14 @@ class EpisodicStudy(Study[CellT]):
         name, steps = cell.unit_name(phase, setting, seed), self.steps(cell, phase)
         return self.unit(name, steps, compute, further={"rate": setting, **given}, beside=beside)
 
-    def _train(self, cell: CellT, rate: float, seed: int, phase: str, given: Mapping) -> Measurements | None:
+    def _train(self, cell: EpisodicCellT, rate: float, seed: int, phase: str, given: Mapping) -> Measurements | None:
         rate = rate * (self.learner(cell).rate_factor if phase == REPORT else 1.0)
         self.reads_test(phase)
         train = self.train_across_tasks if self.learner(cell).across_tasks else self.train_task_by_task
         measured = train(cell, rate, seed, phase, given)
         return None if measured is None else {"seed": np.array(seed), "learning_rate": np.array(rate), **measured}
 
-    def keeps_network(self, cell: CellT, seed: int, phase: str) -> bool:
+    def keeps_network(self, cell: EpisodicCellT, seed: int, phase: str) -> bool:
         """Whether the network of a training is kept: one across tasks, of the first report seeds."""
         return self.keeps(seed, phase) and self.learner(cell).across_tasks
 
@@ -126,7 +137,7 @@ class EpisodicStudy(Study[CellT]):
 
     def fit_across_tasks(
         self,
-        cell: CellT,
+        cell: EpisodicCellT,
         programs: Programs,
         rate: float,
         seed: int,
@@ -252,7 +263,7 @@ class EpisodicStudy(Study[CellT]):
           parts: attributes of a target of which these queries are shown.
           whole: attributes that are kept for all queries.
         """
-        result = {}
+        result: Measurements = {}
         for target in self.data.test:
             images, labels = target.support(size, 0)
             known = {"groups": target.groups, "query": target.queries[:shown]}

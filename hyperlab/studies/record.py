@@ -7,11 +7,12 @@ from typing import Any
 
 from hyperlab import files
 from hyperlab.train import config as configs
+from hyperlab.train.protocols import Folder
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.writers import JsonLines, MultiWriter
 
 
-def write_json(folder: Any, name: str, content: Any) -> None:
+def write_json(folder: Folder, name: str, content: Any) -> None:
     """Writes what the report has to know as a file of the run's folder, and notes its checksum."""
     files.write_json(folder.path / name, content)
     files.seal(folder.path, [name])
@@ -34,7 +35,7 @@ def sealing(path: Path) -> Iterator[None]:
     files.seal(path, sorted(one.name for one in found if one.name not in apart))
 
 
-def open_record(folder: Any, config: Any) -> MultiWriter:
+def open_record(folder: Folder, config: Any) -> MultiWriter:
     """The record of a study: `metrics.jsonl`, and a view of it for TensorBoard.
 
     It is empty at every start: rows of finished units are written again, from their files.
@@ -50,7 +51,7 @@ def open_record(folder: Any, config: Any) -> MultiWriter:
 
 
 @contextlib.contextmanager
-def recording(folder: Any, config: Any) -> Iterator[MultiWriter]:
+def recording(folder: Folder, config: Any) -> Iterator[MultiWriter]:
     """The record inside the block; where an error ended it, one of closing the record does not take its place."""
     writer = open_record(folder, config)
     try:

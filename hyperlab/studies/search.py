@@ -8,7 +8,7 @@ trials, and differ in what they do with them alone.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -135,7 +135,7 @@ def choose(
         scores = [measure(index, seed) for seed in seeds]
         if None in scores:
             return None
-        mean = float(np.mean(scores))
+        mean = float(np.mean(cast("list[float]", scores)))
         trials.append(Trial(dict(numbers), mean if np.isfinite(mean) else -math.inf))
     best = max(range(len(trials)), key=lambda index: trials[index].score)
     numbers = trials[best].numbers

@@ -44,7 +44,7 @@ class Choice(NamedTuple):
         Args:
           initializers: what the variants differ in, where there are several.
         """
-        result = {"learning_rate": self.rate, "trials": self.trials, "at_edge": self.at_edge}
+        result: dict[str, Any] = {"learning_rate": self.rate, "trials": self.trials, "at_edge": self.at_edge}
         if initializers:
             result |= {"variant": self.variant, "initializer": initializers[self.variant]}
         named = [{"initializer": initializers[one.variant]} if initializers else {} for one in self.scores]

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -28,6 +28,8 @@ from hyperlab.train.basis import Basis
 from hyperlab.train.protocols import Folder, Stop
 
 Measurements = dict[str, np.ndarray]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 RECORD = "__unit__"  # the key of what is known of a unit beside what was measured
 
 log = logging.getLogger(__name__)
@@ -258,7 +260,9 @@ def memoize_method(method: Callable) -> Callable:
 kept = memoize_method  # its name of before
 
 
-def in_parallel(measure: Callable[[Any], Any], items: Iterable[Any], *, workers: int = 0, stop: Stop) -> list[Any]:
+def in_parallel(
+    measure: Callable[[Item], Result], items: Iterable[Item], *, workers: int = 0, stop: Stop
+) -> list[Result]:
     """Applies `measure` to every item, several at a time: one compiles or waits while another computes.
 
     Args:

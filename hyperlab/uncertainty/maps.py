@@ -8,6 +8,7 @@ The covariance of the predicted class splits likewise, and the traces of both pa
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hyperlab.uncertainty.moments import Moments, entropy
@@ -28,13 +29,13 @@ class Maps(NamedTuple):
       variation_ratio: the share of samples that do not vote for the class with most votes.
     """
 
-    mean: Float[Array, "batch *spatial class"]
-    total: Float[Array, " batch *spatial"]
-    aleatoric: Float[Array, " batch *spatial"]
-    epistemic: Float[Array, " batch *spatial"]
-    variance: Float[Array, " batch *spatial"]
-    aleatoric_variance: Float[Array, " batch *spatial"]
-    variation_ratio: Float[Array, " batch *spatial"]
+    mean: Float[Array | np.ndarray, "batch *spatial class"]
+    total: Float[Array | np.ndarray, " batch *spatial"]
+    aleatoric: Float[Array | np.ndarray, " batch *spatial"]
+    epistemic: Float[Array | np.ndarray, " batch *spatial"]
+    variance: Float[Array | np.ndarray, " batch *spatial"]
+    aleatoric_variance: Float[Array | np.ndarray, " batch *spatial"]
+    variation_ratio: Float[Array | np.ndarray, " batch *spatial"]
 
 
 def maps(moments: Moments) -> Maps:

@@ -49,8 +49,8 @@ def _support(study):
 
 def _ensembles(study):
     sizes = np.array(study.config.ensembles)
-    known = {arm: measured.ensembles(study, arm) for arm in study.config.arms}
-    known = {arm: runs for arm, runs in known.items() if runs is not None}
+    found = {arm: measured.ensembles(study, arm) for arm in study.config.arms}
+    known = {arm: runs for arm, runs in found.items() if runs is not None}
     if len(sizes) < 2 or not known:
         return None
     figure, (axes,) = figures.grid(width=5.0)

@@ -62,10 +62,9 @@ def _findings(study: measured.Study, compared) -> list[str]:
     sentences = []
     for task in study.tasks:
         scores = {
-            name: float(mean_defined(study.subjects(name, task, study.largest), 1).mean())
-            for name in (*study.config.arms, *BASELINES)
+            name: float(mean_defined(study.compared(name, task), 1).mean()) for name in (*study.config.arms, *BASELINES)
         }
-        best = max(scores, key=scores.get)
+        best = max(scores, key=scores.__getitem__)
         listed = "; ".join(f"{study.label(name)} {score:.3f}" for name, score in scores.items())
         sentences.append(f"{task}: {listed}. Highest: {study.label(best)}.")
     for named in compared.values():
@@ -80,17 +79,17 @@ def _table(study: measured.Study) -> pd.DataFrame:
     for arm in study.config.arms:
         for task in study.tasks:
             found = measured.gains(study, arm, task)
-            values = study.subjects(arm, task, study.largest)
+            values = study.compared(arm, task)
             row = {"arm": study.label(arm), "task": task, "Dice": _text(found.pop("dice"), values.mean(1), "")}
             for other, interval in found.items():
-                theirs = mean_defined(study.subjects(other, task, study.largest), 1)
+                theirs = mean_defined(study.compared(other, task), 1)
                 own = mean_defined(values, 1)
                 column = f"less {study.label(other)}"
                 row[column] = "-" if other == arm else _text(interval, own - theirs.mean(), "+")
             rows.append(row)
     for baseline in BASELINES:
         for task in study.tasks:
-            values = mean_defined(study.subjects(baseline, task, study.largest), 1)
+            values = mean_defined(study.compared(baseline, task), 1)
             rows.append({"arm": baseline, "task": task, "Dice": f"{values[0]:.3f}"})
     return pd.DataFrame(rows).fillna("-")
 

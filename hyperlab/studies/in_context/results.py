@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ml_collections
 import numpy as np
@@ -67,10 +67,15 @@ class Study:
             return None
         return mean_of_groups(values, self.cases[f"groups/{task}"])
 
+    def compared(self, arm: str, task: str) -> np.ndarray:
+        """The same at the largest support size, at which every arm was measured."""
+        return cast("np.ndarray", self.subjects(arm, task, self.largest))
+
     def by_seed(self, arm: str, size: int | None = None) -> np.ndarray:
         """Dice `[seeds]`: mean over subjects, then over tasks; at the largest support size by default."""
         size = self.largest if size is None else size
-        return mean_defined(np.stack([mean_defined(self.subjects(arm, task, size), 1) for task in self.tasks]), 0)
+        found = [cast("np.ndarray", self.subjects(arm, task, size)) for task in self.tasks]
+        return mean_defined(np.stack([mean_defined(one, 1) for one in found]), 0)
 
 
 def read(folder: Path) -> Study:
@@ -108,11 +113,11 @@ def gains(study: Study, arm: str, task: str) -> dict[str, statistics.Interval | 
     Seeds are averaged first. The keys are `dice`, and of `COMPARED` what is in the study; an interval is None with
     fewer than ten subjects.
     """
-    own = mean_defined(study.subjects(arm, task, study.largest), 0)
+    own = mean_defined(study.compared(arm, task), 0)
     result = {"dice": statistics.mean_over_subjects(own)}
     for other in COMPARED:
         if other in BASELINES or other in study.runs:
-            less = mean_defined(study.subjects(other, task, study.largest), 0)
+            less = mean_defined(study.compared(other, task), 0)
             result[other] = statistics.mean_over_subjects(own - less)
     return result
 

@@ -235,7 +235,8 @@ def cells_of(config: Any) -> list[Cell]:
 def space(arm: str, config: Any) -> dict[str, Axis]:
     """What an arm is tuned in."""
     own = {name: Axis(*ends) for name, ends in find(arm).space.items()}
-    return {"rate": Axis(*config.rates, log=True)} | own
+    rates: tuple[float, float] = config.rates
+    return {"rate": Axis(*rates, log=True)} | own
 
 
 def drawn(arm: str, config: Any) -> list[dict[str, float]]:

@@ -130,10 +130,10 @@ def _drift(path: Path, study: measured.Study) -> tuple[Path, str]:
             found = None if cell is None else study.drift(cell, name)
             if found is not None and np.isfinite(found[1]).any():
                 figures.band(one, *found, _colour(study, arm), study.label(arm))
-        ends = [c for c in study.of(arm, replicas) if study.drift(c, "distance_mean") is not None]
+        ends = [(c, far) for c in study.of(arm, replicas) if (far := study.drift(c, "distance_mean")) is not None]
         if ends:
-            last = [study.drift(c, "distance_mean")[1].mean() for c in ends]
-            axes[2].plot([c.period for c in ends], last, marker=_marker(study, arm), color=_colour(study, arm))
+            last = [values.mean() for _, (_, values) in ends]
+            axes[2].plot([c.period for c, _ in ends], last, marker=_marker(study, arm), color=_colour(study, arm))
     axes[0].set_ylabel("distance to the mean / its norm")
     axes[1].set_ylabel("cosine of two replicas' moves")
     axes[2].set_ylabel("distance, mean over the training")
@@ -163,8 +163,8 @@ def _scale(path: Path, study: measured.Study) -> tuple[Path, str]:
                 rows["replicas"], rows["gap"], rows["sd"], marker=_marker(study, arm), color=colour, capsize=2,
                 label=study.label(arm),
             )  # fmt: skip
-    scores = [study.cell("synchronous", 1, count) for count in study.config.replicas]
-    scores = [(cell.replicas, study.score(cell)) for cell in scores if cell is not None]
+    cells = [study.cell("synchronous", 1, count) for count in study.config.replicas]
+    scores = [(cell.replicas, study.score(cell)) for cell in cells if cell is not None]
     if scores:
         spread = [s.std(ddof=1) if len(s) > 1 else np.nan for _, s in scores]
         axes[1].errorbar([count for count, _ in scores], [s.mean() for _, s in scores], spread, marker="o")

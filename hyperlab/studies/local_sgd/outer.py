@@ -60,14 +60,14 @@ def adjustable(form: str) -> optax.GradientTransformationExtraArgs:
 
     def init(params: PyTree) -> OuterState:
         # one array each: a state is donated, and no buffer can be given away twice
-        numbers = [jnp.asarray(value, jnp.float32) for value in (1.0, 0.0, 0.0)]
-        return OuterState(*numbers, jax.tree.map(jnp.zeros_like, params))
+        rate, momentum, inner_rate = (jnp.asarray(value, jnp.float32) for value in (1.0, 0.0, 0.0))
+        return OuterState(rate, momentum, inner_rate, jax.tree.map(jnp.zeros_like, params))
 
     def update(delta: PyTree, state: OuterState, params: PyTree = None, *, learning_rate: Any = None, **_: Any):
         momentum = 0.0 if form == "average" else state.momentum
         outer = local_sgd.outer_optimizer(KINDS[form], state.rate, momentum)
         # What the library's optimizer remembers is the buffer, or nothing.
-        memory = jax.tree.structure(jax.eval_shape(outer.init, delta))
+        memory: Any = jax.tree.structure(jax.eval_shape(outer.init, delta))
         remembered = jax.tree.leaves(state.buffer) if memory.num_leaves else []
         gamma = state.inner_rate * (1.0 if learning_rate is None else learning_rate)
         updates, after = outer.update(delta, memory.unflatten(remembered), params, learning_rate=gamma)

@@ -19,8 +19,9 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import jax
 import numpy as np
@@ -28,6 +29,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from hyperlab import local_sgd
 from hyperlab.errors import ConfigError, HyperlabError
+from hyperlab.local_sgd.packing import AXIS
 from hyperlab.studies.local_sgd import schedules
 from hyperlab.studies.local_sgd.arms import find
 from hyperlab.studies.local_sgd.outer import with_numbers
@@ -35,7 +37,7 @@ from hyperlab.studies.local_sgd.programs import STREAMS, Programs
 from hyperlab.studies.local_sgd.watch import Watch
 from hyperlab.tasks import Task, load
 from hyperlab.train import compiler, distributed, durations, optimizers, rngs, state
-from hyperlab.train.checkpoints import Checkpoints
+from hyperlab.train.checkpoints import Checkpoints, Restored
 from hyperlab.train.loop import fit
 from hyperlab.train.mesh import make_mesh
 from hyperlab.train.progress import Progress
@@ -152,7 +154,7 @@ class _Run:
 
         def loss(params, collections, batch, keys):
             # a task that reads its examples is given them as what it asked for, another one as all that there are
-            seen = (batch, np.arange(len(batch[0]))) if self.examples else ((), batch)
+            seen: tuple[Any, Any] = (batch, np.arange(len(batch[0]))) if self.examples else ((), batch)
             value, changed = self.task.loss(params, collections, *seen, keys)
             return value, Aux({}, changed or None)
 
@@ -177,7 +179,7 @@ class _Run:
     def _read(self, path: Path, replicas: int) -> Segments:
         """The segments of the newest checkpoint; one of another number of replicas is turned into one of ours."""
         self.segments = [[0, replicas]]  # for shapes alone
-        mesh, self.mesh = self.mesh, make_mesh({local_sgd.state.AXIS: 1, "data": jax.device_count()})
+        mesh, self.mesh = self.mesh, make_mesh({AXIS: 1, "data": jax.device_count()})
         programs = self._programs(replicas)
         self.method_config = programs.config(self.arm, self.period, self.period)
         accumulated = self.period if self.arm.accumulate else 1
@@ -187,7 +189,7 @@ class _Run:
         whole = NamedSharding(self.mesh, PartitionSpec())
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), abstract)
         with Checkpoints(path) as checkpoints:
-            restored = checkpoints.restore(like)
+            restored = cast("Restored", checkpoints.restore(like))
         self.mesh = mesh
         segments = [list(map(int, one)) for one in restored.meta["segments"]]
         if replicas == self.replicas:
@@ -246,14 +248,17 @@ class _Run:
 
         A process reads the examples of its own devices, and no others.
         """
-        where = NamedSharding(self.mesh, PartitionSpec(local_sgd.state.AXIS, "data"))
+        where = NamedSharding(self.mesh, PartitionSpec(AXIS, "data"))
         shape = jax.tree.leaves(rows)[0].shape
-        mine = {_span(index): index for index in where.addressable_devices_indices_map(shape).values()}
+        indices = cast("Iterable[tuple[slice, ...]]", where.addressable_devices_indices_map(shape).values())
+        mine = {_span(index): index for index in indices}
         read = {span: self._read_examples(rows, index) for span, index in mine.items()}
         first = next(iter(read.values()))
         return tuple(
             jax.make_array_from_callback(
-                (*shape, *leaf.shape[2:]), where, lambda index, at=at: read[_span(index[:2])][at]
+                (*shape, *leaf.shape[2:]),
+                where,
+                lambda index, at=at: read[_span(index[:2])][at],  # type: ignore[misc]  # none is inferred with a default
             )
             for at, leaf in enumerate(first)
         )

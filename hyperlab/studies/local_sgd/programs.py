@@ -251,8 +251,8 @@ class Programs:
     @memoize_method
     def _compiled(self, shape: Form, updates: int, accumulated: int) -> Compiled:
         tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)
-        stepping = self._steps(shape._replace(outer="average"), updates, accumulated)
-        method = local_sgd.build(config, lambda optimizer: None, tx)
+        stepping: tuple[Callable, Callable] = self._steps(shape._replace(outer="average"), updates, accumulated)
+        method = local_sgd.build(config, lambda optimizer: None, tx)  # type: ignore[arg-type, return-value]  # unused here
         jitted = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
         groups = functools.cache(lambda size: jitted(lambda current: method.group_step(current, size)))
         outer = functools.cache(lambda fragments: jitted(lambda current: method.outer_step(current, fragments)))
@@ -260,7 +260,7 @@ class Programs:
         return Compiled(jax.jit(lambda variables: _created(variables, created, config)), *stepping, groups, outer)
 
     @memoize_method
-    def _steps(self, shape: Form, updates: int, accumulated: int) -> tuple:
+    def _steps(self, shape: Form, updates: int, accumulated: int) -> tuple[Callable, Callable]:
         """The two compiled steps, which do not depend on the outer optimizer."""
         tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)
 
@@ -284,7 +284,7 @@ class Programs:
             else:
                 for index in range(self.replicas):
                     moving, metrics = alone(moving, examples, rows, key, np.int32(index))
-            return whole(moving), metrics
+            return whole(moving), metrics  # type: ignore[possibly-undefined]  # one replica at least
 
         synchronous = compiled(
             lambda current, examples, rows, key: method(examples).synchronous_step(current, rows, key)

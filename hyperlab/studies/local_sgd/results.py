@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ml_collections
 import numpy as np
@@ -148,10 +148,10 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     period, replicas = study.largest
     found = {}
     for family, names in (("arms", study.config.contrasts), ("parts of the gap", study.config.parts)):
-        pairs = {
-            name: tuple(study.score(study.cell(arm, period, replicas)) for arm in statistics.names_of(name))
-            for name in names
-        }
+        pairs = {}
+        for name in names:
+            first, second = (cast("Cell", study.cell(arm, period, replicas)) for arm in statistics.names_of(name))
+            pairs[name] = (study.score(first), study.score(second))
         if pairs:
             found[f"{family}/{study.metric}"] = statistics.contrasts(pairs)
     return found

@@ -105,7 +105,8 @@ def check(config: Any) -> None:
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
     settings.check_contrasts("parts", config.parts, config.arms)
-    search.draw({"rate": search.Axis(*config.rates, log=True)}, config.trials, config.seed)
+    rates: tuple[float, float] = config.rates
+    search.draw({"rate": search.Axis(*rates, log=True)}, config.trials, config.seed)
     schedules.of(config).factor(1)
     period, replicas = max(config.periods), max(config.replicas)
     for name in config.arms:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -91,12 +91,14 @@ class LocalSGD(Study[Cell]):
         results = dict(zip(jobs, self.in_parallel(lambda job: self.train(*job, TUNE), jobs), strict=True))
         if None in results.values():
             return None
-        scores = {job: float(self.score(measured)) for job, measured in results.items()}
+        known = cast("dict[tuple[Cell, int, int], Measurements]", results)
+        scores = {job: float(self.score(measured)) for job, measured in known.items()}
         return {cell.key: self._choice(cell, scores) for cell in self.cells()}
 
     def _choice(self, cell: Cell, scores: Mapping[tuple[Cell, int, int], float]) -> dict[str, Any]:
         arm, own, numbers = find(cell.arm), space(cell.arm, self.config), drawn(cell.arm, self.config)
-        choice = search.choose(own, numbers, self.tuning_seeds, lambda trial, seed: scores[cell, trial, seed])
+        score = lambda trial, seed: scores[cell, trial, seed]  # noqa: E731
+        choice = cast("search.Choice", search.choose(own, numbers, self.tuning_seeds, score))
         outer_rate, outer_momentum = arm.outer_numbers(choice.numbers)
         return {
             **cell._asdict(),
@@ -149,7 +151,7 @@ class LocalSGD(Study[Cell]):
             few = jax.tree.map(lambda *leaves: dealing.rounds(np.stack(leaves), 1), *rows)
             return {"seconds": np.array(self.programs(1).step_seconds(few))}
 
-        return float(self.files.measure(COMPUTE, measure)["seconds"])
+        return float(cast("Measurements", self.files.measure(COMPUTE, measure))["seconds"])
 
     # -- training ----------------------------------------------------------------------------------------------
 

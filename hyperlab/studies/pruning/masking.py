@@ -4,7 +4,7 @@ Scores look at training examples alone, through the network as it is used: no dr
 and never written.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -48,17 +48,18 @@ def make(
     pruned = task.pruned(variables["params"])
     if method.masks == "none" or compression == 1:
         return pruning.dense(pruned)
+    target: float | None = compression
     options: dict[str, Any] = {"prunable": task.prunable, "exclude": task.exclude, "masks": current}
     own, others = jax.random.split(key)
     if method.like:
         masks = make(METHODS[method.like], programs, variables, compression, seed=seed, key=others, task=task)
         if method.shuffled:
             return pruning.shuffle(masks, own)
-        options["distribution"], compression = pruning.fractions_of(masks), None
+        options["distribution"], target = pruning.fractions_of(masks), None
     if method.masks == "synflow":
-        return _synflow(task, pruned, compression, options)
+        return _synflow(task, pruned, target, options)
     evidence = _evidence(pruning.STRATEGIES[method.masks].score, programs, task, variables, seed, own)
-    return pruning.masks(method.masks, pruned, compression, evidence=evidence, **options)
+    return pruning.masks(method.masks, pruned, target, evidence=evidence, **options)
 
 
 def gradients(programs: Programs, task: Task, variables: Any, seed: int) -> Any:
@@ -77,7 +78,8 @@ def _evidence(
         return pruning.Evidence(key=key)
     if score == "grasp":
         params, collections = _parts(variables)
-        if jax.tree.structure(params) != jax.tree.structure(task.pruned(params)):
+        structure: Any = jax.tree.structure(params)
+        if structure != jax.tree.structure(task.pruned(params)):
             raise ConfigError(
                 f"GraSP needs the Hessian of what is pruned, which {task.architecture} makes from its parameters; take "
                 "a method that looks at magnitudes or gradients"
@@ -95,7 +97,7 @@ def _synflow(task: Task, params: Any, compression: float | None, options: dict[s
     return pruning.schedules.in_rounds(
         "synflow",
         params,
-        pruning.schedules.exponential(params, compression, ROUNDS, **where),
+        pruning.schedules.exponential(params, cast("float", compression), ROUNDS, **where),
         lambda left: pruning.Evidence(flow=pruning.evidence.flow(function, left, *shapes)),
         **options,
     )

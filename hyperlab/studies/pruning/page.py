@@ -193,7 +193,7 @@ def _orders(study: measured.Study) -> list[str]:
     sentences = []
     for track in study.tracks:
         names = [study.label(name) for name in study.of_track(track)]
-        named = [tuple(map(study.label, names_of(contrast))) for contrast in study.config.contrasts]
+        named = [(study.label(a), study.label(b)) for a, b in map(names_of, study.config.contrasts)]
         table = _tidy(study, track)
         for change in rank_changes.rank_changes(table, [pair for pair in named if set(pair) <= set(names)]):
             sentences.append(f"{change.sentence}.")

@@ -3,6 +3,7 @@
 Masks are in the optimizer's state. Between steps, on the host, they may be replaced, see `plan`; the step is the same.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -57,7 +58,7 @@ class Programs:
 
     @memoize_method
     def _compiled(self, steps: int) -> tuple[optax.GradientTransformation, Callable]:
-        def loss(params, collections, batch, keys):
+        def loss(params: Any, collections: Any, batch: tuple[Any, Any], keys: Any) -> tuple[jax.Array, Aux]:
             value, changed = self.task.loss(params, collections, *batch, keys)
             return value, Aux({}, changed or None)
 
@@ -79,4 +80,4 @@ class Programs:
 def with_masks(current: state.TrainState, masks: Any) -> state.TrainState:
     """A state under other masks: pruned entries become zero, and moments of regrown ones start at zero."""
     params = pruning.apply(current.params, masks)
-    return current.replace(params=params, opt_state=pruning.set_masks(current.opt_state, masks))
+    return dataclasses.replace(current, params=params, opt_state=pruning.set_masks(current.opt_state, masks))

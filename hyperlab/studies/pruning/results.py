@@ -168,11 +168,14 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     At equal compression, means over the compared compressions; at equal speedup, over speedups that both reach.
     """
     found = {}
-    pairs = {name: tuple(map(study.compared, statistics.names_of(name))) for name in study.config.contrasts}
+    pairs = {}
+    for name in study.config.contrasts:
+        first, second = statistics.names_of(name)
+        pairs[name] = (study.compared(first), study.compared(second))
     if pairs:
         found[f"equal compression/{study.metric}"] = statistics.contrasts(pairs)
-    pairs = {name: at_equal_speedup(study, *statistics.names_of(name)) for name in study.config.speedup_contrasts}
-    pairs = {name: pair for name, pair in pairs.items() if pair is not None}
+    reached = {name: at_equal_speedup(study, *statistics.names_of(name)) for name in study.config.speedup_contrasts}
+    pairs = {name: pair for name, pair in reached.items() if pair is not None}
     if pairs:
         found[f"equal speedup/{study.metric}"] = statistics.contrasts(pairs)
     return found
@@ -193,7 +196,8 @@ def at_equal_speedup(study: Study, first: str, second: str) -> tuple[np.ndarray,
     reached = speedups(study, first, second)
     if reached is None:
         return None
-    grid = np.linspace(*np.log2(reached), GRID)
+    low, high = np.log2(reached)
+    grid = np.linspace(low, high, GRID)
     values = []
     for name in (first, second):
         x, scores = study.curve(name, "speedup")

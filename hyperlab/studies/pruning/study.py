@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ class Pruning(Study[Cell]):
         self.variables = jax.eval_shape(data.init, jax.random.key(0))  # shapes
         self.parent_steps = self._steps(config.parent_length)
         self.tuning_steps = self._steps(config.tuning_length)
-        self.parent_rate: float | None = None  # once it was chosen
+        self.parent_rate: float = None  # type: ignore[assignment]  # until it is chosen
 
     def _steps(self, length: Any) -> int:
         return durations.steps(length, batch_size=self.config.batch_size, examples=self.task.sizes["train"])
@@ -209,7 +209,7 @@ class Pruning(Study[Cell]):
             networks.append(self._prune_one(task, cell, rate, seed, phase, parent))
         if None in networks:
             return None
-        return joined(networks) if per_point else networks[0]
+        return joined(cast("list[Measurements]", networks)) if per_point else networks[0]
 
     def _prune_one(
         self, task: Task, cell: Cell, rate: float, seed: int, phase: str, parent: Measurements

@@ -8,7 +8,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -148,14 +148,18 @@ def tidy(suite: Suite) -> pd.DataFrame:
     for network, runs in suite.networks.items():
         for run in runs:
             study = run.study
-            common = {"network": network, "data": study.task["data"], "architecture": study.task["architecture"]}
+            common: dict[str, Any] = {
+                "network": network,
+                "data": study.task["data"],
+                "architecture": study.task["architecture"],
+            }
             common |= {"run": run.name, "metric": study.metric}
             for name, points in study.runs.items():
                 start = study.at_one(name)
                 for compression, seeds in points.items():
                     scores = study.score(name, compression)
                     for one, score, change in zip(seeds, scores, scores - start, strict=True):
-                        row = {"method": suite.label(network, run, name), "track": find(name).track}
+                        row: dict[str, Any] = {"method": suite.label(network, run, name), "track": find(name).track}
                         row |= {"compression": compression, "seed": int(one["seed"]), "parent": str(one["parent"])}
                         for field in ("compression_ratio", "theoretical_speedup", LATENCY, DEVICE):
                             if f"size/{field}" in one:

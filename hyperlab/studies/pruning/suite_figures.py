@@ -1,13 +1,16 @@
 """Figures of several pruning studies on one page: a row a network and track, a colour a method, on all of them."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from hyperlab.report import figures
 from hyperlab.studies.pruning import results as measured
 from hyperlab.studies.pruning.arms import TRACKS, control_of, find
+
+if TYPE_CHECKING:
+    from hyperlab.studies.pruning.suite import Suite
 
 WATERMARK = "DIFFERENT PARENTS"
 _NAMES = {
@@ -17,7 +20,7 @@ _NAMES = {
 _LINES = ("-", "--", ":", "-.")  # of the runs of one network
 
 
-def curves(path: Path, suite: Any) -> tuple[Path, str]:
+def curves(path: Path, suite: "Suite") -> tuple[Path, str]:
     """Test scores against compression and against theoretical speedup; see the caption.
 
     Args:

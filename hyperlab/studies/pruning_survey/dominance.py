@@ -5,7 +5,7 @@ they are higher. Unlike the survey's program, a point is dominated by a single o
 and slopes of the hull are those of the points that are left on it.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -107,7 +107,7 @@ def _outcome(point: np.ndarray, curve: np.ndarray) -> int:
 
 def _dominates(points: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Which of the points are as good as `point` in both axes and better in one; bool `[points]`."""
-    return (points >= point).all(1) & (points > point).any(1)
+    return cast("np.ndarray", (points >= point).all(1) & (points > point).any(1))
 
 
 def _slope(left: np.ndarray, right: np.ndarray) -> float:

@@ -126,7 +126,7 @@ class Arm:
         return ", ".join(parts)
 
 
-_MIP = {"encoding": "cos_sin", "parametrization": "additive", "initializers": ("fan_out",)}
+_MIP: dict[str, Any] = {"encoding": "cos_sin", "parametrization": "additive", "initializers": ("fan_out",)}
 
 ARMS: dict[str, Arm] = {
     "separate": Arm("separate VoxelMorphs", hypernetwork=False, initializers=("own",)),

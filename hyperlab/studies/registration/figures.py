@@ -112,7 +112,12 @@ def _example(config, data, arms):
             shades = error.imshow(moved - first["fixed"], cmap="RdBu", vmin=-0.5, vmax=0.5)
             _grid(error, arm.example["displacement"][at])
             error.set_title(f"weight {weight:g}" if not column else "", fontsize=8)
-    figure.colorbar(shades, ax=axes[:, -1].tolist(), shrink=0.5, label="moved minus fixed")
+    figure.colorbar(
+        shades,  # type: ignore[possibly-undefined]  # there are arms and weights
+        ax=axes[:, -1].tolist(),
+        shrink=0.5,
+        label="moved minus fixed",
+    )
     return figure
 
 

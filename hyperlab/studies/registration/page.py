@@ -1,6 +1,7 @@
 """The report of the registration study, made from its run folder alone: tables, figures, `report.html`."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -142,7 +143,8 @@ def _by_weight(config, arms: dict[str, ArmResult]) -> pd.DataFrame:
                 row[f"folding, {arm.label}"] = f"{100 * arm.at(arm.folding, weight).mean():.2g} %"
         if arms["identity"].endpoint_error is not None:
             for arm in arms.values():
-                row[f"end-point error, {arm.label}"] = f"{arm.at(arm.endpoint_error, weight).mean():.2f}"
+                error = arm.at(cast("np.ndarray", arm.endpoint_error), weight)  # of all arms, or of none
+                row[f"end-point error, {arm.label}"] = f"{error.mean():.2f}"
         rows.append(row)
     # One row a measurement, one column a weight: it stays readable with many arms.
     return pd.DataFrame(rows).set_index("weight").T.reset_index().rename(columns={"index": "at weight"})

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from hyperlab.studies.registration.programs import Programs, architecture_of
 from hyperlab.studies.registration.schema import check, check_lengths
 from hyperlab.train import durations
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
-from hyperlab.train.units import Measurements
+from hyperlab.train.units import Item, Measurements, Result
 from hyperlab.train.writers import MultiWriter
 
 
@@ -83,7 +83,7 @@ class Registration(Study[Cell]):
 
     def score(self, measured: Measurements) -> float:
         """What training minimises, as a share of where it started: one scale for all weights."""
-        return -relative_objective(measured, self.identity(TUNE)).mean()
+        return -relative_objective(measured, cast("Measurements", self.identity(TUNE))).mean()
 
     def tune(self) -> Chosen | None:
         """What is said of the data, and what is chosen for each arm and for the optimisation of pairs."""
@@ -95,7 +95,7 @@ class Registration(Study[Cell]):
         """What was chosen for a network."""
         return chosen_setting(cell, chosen["arms"][cell.arm], self.config)
 
-    def in_parallel(self, measure: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    def in_parallel(self, measure: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """One after the other: the seconds of a training are among what is compared."""
         return [measure(item) for item in items]
 

@@ -4,7 +4,7 @@ A network is scored by the loss on the validation split over that of the identit
 training minimises, on one scale. The weight of an arm is that of its best validation Dice, what a user would take.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def tune(study: Any) -> dict[str, dict] | None:
         else:
             # A network of its own for each weight, tuned as the one HyperMorph is.
             single = [_network(study, cell) for cell in cells]
-            chosen[name] = None if None in single else _together(arm, single)
+            chosen[name] = None if None in single else _together(arm, cast("list[dict]", single))
         if chosen[name] is None:
             return None
         chosen[name] |= _weight_of(study.config.weights, chosen[name]["validation_dice"])

@@ -122,7 +122,7 @@ def _findings(folder: Path, study: measured.Study, compared) -> list[str]:
     arms = [arm for arm in config.arms if ARMS[arm].trains != "widths"]
     for factor in config.factors:
         scores = {arm: study.scores(arm, factor).mean() for arm in arms}
-        best = max(scores, key=scores.get)
+        best = max(scores, key=scores.__getitem__)
         listed = "; ".join(f"{study.label(arm)} {score:.3f}" for arm, score in scores.items())
         relative = study.macs(factor) / study.macs(study.reference)
         sentences.append(
@@ -156,9 +156,7 @@ def _findings(folder: Path, study: measured.Study, compared) -> list[str]:
     ]
     if verdicts:
         sentences.append(f"Mean over the compared factors, paired by seed, 95 % together: {'; '.join(verdicts)}.")
-    selection = folder / "selection.json"
-    if selection.exists():
-        chosen = read_object(selection, AGAIN)
+    if (chosen := read_object(folder / "selection.json", AGAIN)) is not None:
         sentences.append(
             f"Chosen on validation, the cheapest within {chosen['tolerance']:g} Dice of the best: "
             f"{chosen['sentence']}; exported to network/."

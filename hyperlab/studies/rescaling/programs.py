@@ -114,8 +114,7 @@ class Programs:
 
     def step_program(self, where: Bucket | float, *example: Any) -> Callable:
         """The compiled step of a bucket, or of one factor in the exact form."""
-        exact = isinstance(where, float)
-        canvases, sizes = (None, self.sizes(where)) if exact else (where.canvases, None)
+        canvases, sizes = (None, self.sizes(where)) if isinstance(where, float) else (where.canvases, None)
 
         def call(current, examples, batch, key):
             return self._update(current, (examples, batch), key, sizes, canvases)
@@ -200,7 +199,7 @@ class Programs:
 def pooled(counts: segmentation.Counts, groups: np.ndarray) -> segmentation.Counts:
     """Counts of images summed by subject, in the order of the subjects' numbers."""
     subjects, where = np.unique(groups, return_inverse=True)
-    table = []
+    table: list[Any] = []
     for column in counts:
         total = np.zeros((len(subjects), column.shape[1]), np.int64)
         np.add.at(total, where, column)

@@ -124,7 +124,7 @@ class Arm:
         return ", ".join(parts)
 
 
-_MIP = {"encoding": "cos_sin", "parametrization": "additive"}
+_MIP: dict[str, Any] = {"encoding": "cos_sin", "parametrization": "additive"}
 
 # What pages call the arm that files and configs call "default": the default of the library is another one, MIP.
 SHOWN = {"default": "ordinary"}

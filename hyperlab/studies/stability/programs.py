@@ -10,10 +10,11 @@ was recorded of a run rides in its state, so a restart loses nothing.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from hyperlab.hypernet import HyperModel, probes
@@ -53,7 +54,7 @@ class Batches(NamedTuple):
       gammas: `[evaluations, steps, d]`, or `[evaluations, steps, batch, d]` with one for each sample.
     """
 
-    indices: jax.Array
+    indices: jax.Array | np.ndarray
     gammas: Gammas
 
 
@@ -178,7 +179,7 @@ class Programs:
 
     def probe_one(self, state: State, own: PyTree, data: Data) -> dict[str, jax.Array]:
         """M1, M2 and M3 at this state, against gamma, at a fixed batch; all in one pass over the gammas."""
-        model, variables, task = self.model, self._variables(state), self.task
+        model, variables, task = cast("HyperModel", self.model), self._variables(state), self.task
         batch = task.take(data.train, jnp.arange(min(task.probe_examples, task.sizes["train"])))
 
         def measurements(gammas):
@@ -228,7 +229,8 @@ class Programs:
         def norms(theta, omega):
             return {"gradient_theta": theta, "gradient_omega": omega}
 
-        if self.model is None:
+        model = self.model
+        if model is None:
 
             def loss(params):
                 own = {"params": params, **state.collections}
@@ -239,9 +241,9 @@ class Programs:
             return value, gradient, norms(norm, norm), state.collections
         if gammas.values.ndim == 1:
             value, gradient, of_theta = loss_and_gradients(
-                self.model, state.params, state.collections, gammas.values, lambda f: self._loss(f, batch, gammas)
+                model, state.params, state.collections, gammas.values, lambda f: self._loss(f, batch, gammas)
             )
-            omega = omega_norm(self.model, self._variables(state), gammas.values, gradient, of_theta)
+            omega = omega_norm(model, self._variables(state), gammas.values, gradient, of_theta)
             return value, gradient, norms(global_norm(of_theta), omega), state.collections
 
         mutable = list(state.collections)
@@ -251,9 +253,9 @@ class Programs:
         def objective(params):
             given, updated = ({"params": params, **state.collections}, gammas.values, *inputs), state.collections
             if mutable:
-                outputs, updated = self.model.apply_per_sample(*given, mutable=mutable, **options)
+                outputs, updated = model.apply_per_sample(*given, mutable=mutable, **options)
             else:
-                outputs = self.model.apply_per_sample(*given, **options)
+                outputs = model.apply_per_sample(*given, **options)
             return self.task.loss(outputs, batch, gammas.values), updated
 
         (value, collections), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -262,15 +264,15 @@ class Programs:
 
     def _predictions(self, state: State, data: Data) -> PyTree:
         """The task's predictions on the held-out examples at each of the fixed gammas, `[samples, ...]`."""
-        variables = self._variables(state)
-        if self.model is None:
+        variables, model = self._variables(state), self.model
+        if model is None:
             return self._without_gamma(variables, data)
         # All thetas from one product with the head, which is the large array; the primary then runs one by one.
-        thetas = self.model.theta(variables, self.model.delta(variables, data.gammas.values))
+        thetas = model.theta(variables, model.delta(variables, data.gammas.values))
 
         def predictions(each):
             theta, aux_inputs = each
-            return self._predict(self.model.assemble(variables, theta), aux_inputs, data)
+            return self._predict(model.assemble(variables, theta), aux_inputs, data)
 
         return jax.lax.map(predictions, (thetas, data.gammas.aux_inputs))
 

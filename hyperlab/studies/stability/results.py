@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,7 @@ def results(wording: Wording, arms: Arms) -> pd.DataFrame:
             for time, when in ((0, "initial"), (-1, "final")):
                 if f"probe/{probe}" in arm.runs:
                     values[f"{probe}_mean_over_gamma_{when}"] = arm.runs[f"probe/{probe}"][:, time].mean(-1)
-                    values[f"{probe}_variation_over_gamma_{when}"] = arm.over_gamma(probe, time)
+                    values[f"{probe}_variation_over_gamma_{when}"] = cast("np.ndarray", arm.over_gamma(probe, time))
         values = {metric.replace("score", name_of_score): v for metric, v in values.items()}
         for index, seed in enumerate(arm.runs["seed"]):
             common = {

@@ -88,7 +88,7 @@ class Stability(Study[Cell]):
         """How the report speaks of the task."""
         write_json(self.folder, "task.json", self.task.wording._asdict())
 
-    def score(self, measured: Measurements) -> np.ndarray:
+    def score(self, measured: Measurements) -> np.ndarray:  # type: ignore[override]  # a unit holds several runs
         """`[runs]`, mean score along the run: it rewards speed as well as the end, and every run has one."""
         return measured["curve/score"].mean(1)
 

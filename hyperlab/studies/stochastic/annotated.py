@@ -1,7 +1,7 @@
 """Tasks to measure on with all their annotators, and where it is known with the distribution of their masks."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -69,7 +69,8 @@ def targets_of(store: TaskStore, datasets: Sequence[str], split: str, queries: i
         task = store[name]
         labels = task.labels[:] > 0.5
         labels = labels if labels.ndim == 5 else labels[:, None]
-        asked, pool = queries_and_pool(task, labels.any((1, 2, 3, 4)), split, queries)
+        marked = cast("np.ndarray", labels.any((1, 2, 3, 4)))
+        asked, pool = queries_and_pool(task, marked, split, queries)
         images, truth = task.images[:], families.truth(task.recipe)
         modes = np.zeros((len(labels), 0, *images.shape[1:3]), bool) if truth is None else truth.modes
         probabilities = np.zeros((len(labels), 0), np.float32) if truth is None else truth.probabilities

@@ -112,9 +112,10 @@ def _program(module: Any, answers: str, count: int) -> Callable:
         if answers == "dropout":
             drawn = module.apply({"params": params}, jnp.repeat(queries, count, 0), rngs={"dropout": key})
             return drawn.reshape(len(queries), count, *drawn.shape[1:])
+        images, labels = sets
         predict = functools.partial(module.apply, {"params": params})
         where = {"augmented": "both", "augmented_target": "target", "augmented_context": "context"}[answers]
-        return augmented_candidates(key, predict, queries, *sets, count, where=where)
+        return augmented_candidates(key, predict, queries, images, labels, count, where=where)
 
     return jax.jit(lambda *inputs: logits(*inputs)[..., 0] > 0, compiler_options=compiler.options())
 

@@ -62,8 +62,8 @@ class Family:
         """
         if self.stretch not in STRETCHES:
             raise ConfigError(f"unknown stretch {self.stretch!r}; {nearest(self.stretch, STRETCHES)}")
-        rendered = tuple(round(factor * self.size) for factor in STRETCHES[self.stretch])
-        made = ambiguous_shapes(self.count, rendered, self.annotators, self.difficulty, self.seed)
+        height, width = (round(factor * self.size) for factor in STRETCHES[self.stretch])
+        made = ambiguous_shapes(self.count, (height, width), self.annotators, self.difficulty, self.seed)
         square = (self.size, self.size)
         images = np.stack([resample_image(image, square) for image in made.images])
         modes = np.moveaxis(np.stack([resample_labels(np.moveaxis(m, 0, -1), square) for m in made.modes]), -1, 1)

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -229,7 +229,8 @@ class Stochastic(EpisodicStudy[Cell]):
         def drawn(count: int) -> np.ndarray:
             one = jax.random.fold_in(key, count)
             if arm.answers == "noise":
-                return noise_masks(one, programs.predict(networks[0], target.queries, *support(0)), count, *fitted)
+                probabilities = programs.predict(networks[0], target.queries, *support(0))
+                return noise_masks(one, probabilities, count, *cast("noise.Noise", fitted))
             params = networks if arm.answers == "networks" else networks[0]
             return masks(arm.answers, programs, params, one, target.queries, support, count)
 

@@ -26,7 +26,8 @@ def measure(data: Benchmark, rules: scoring.ScoringRules) -> Measurements:
     train, classes = data.splits.train, len(data.splits.classes)
     bright = floors.objects_are_bright(train.images, train.labels)
     pixels = floors.fit_pixels(train.images, train.labels, classes)
-    result, temperature = {}, 1.0
+    result: Measurements = {}
+    temperature = 1.0
     for name, split in data.evaluated.items():
         masks = floors.otsu(split.images, bright)
         # one foreground: with more classes its mask is of all of them

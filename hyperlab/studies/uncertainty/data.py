@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -113,4 +113,5 @@ def _test(data: Any, **scene: Any) -> EvalSplit:
 def _shifted(data: Any, test: EvalSplit, shift: str, severity: int) -> EvalSplit:
     if data.name == GENERATED:
         return _test(data, shift=shift, severity=severity)
-    return EvalSplit(*shifted(test.images, shift, severity, data.split_seed, test.labels))
+    images, labels = shifted(test.images, shift, severity, data.split_seed, test.labels)
+    return EvalSplit(images, cast("np.ndarray", labels))  # given labels, it returns labels

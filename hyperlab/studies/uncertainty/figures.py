@@ -1,6 +1,7 @@
 """Figures of the uncertainty study: which there are, and maps beside images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def maps(path: Path, study: Study, arm: str) -> tuple[Path, str]:
     top = {name: max(float(run[f"shown/{name}"].max()), 1e-6) for name in ("epistemic", "aleatoric")}
     for row in range(count):
         wrong = run["shown/predicted"][row] != labels[row]
-        columns = (
+        columns: tuple[tuple[str, np.ndarray, dict[str, Any]], ...] = (
             ("image", _as_picture(images[row]), {"cmap": "gray"}),
             ("truth", labels[row], {"cmap": "gray", "vmin": 0}),
             ("mean probability", run["shown/foreground"][row], {"cmap": "gray", "vmin": 0, "vmax": 1}),

@@ -64,7 +64,7 @@ def _save_network(study: Any, chosen: choosing.Chosen) -> None:
     cells = [choosing.best(chosen, arm) for arm in arms]
     found = ((cell, study.source(cell).exported(cell)) for cell in cells)
     cell, module = next((one for one in found if one[1] is not None), (None, None))
-    if cell is None:
+    if cell is None or module is None:
         return
     rate, splits = study.setting(chosen, cell).learning_rate, study.data.splits
     saved.save(

@@ -188,8 +188,8 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     """The contrasts that the config names, in one family: paired by seed, Holm's correction over all of them."""
     pairs = {}
     for contrast in study.config.contrasts:
-        metric, *arms = compared(contrast)
-        pairs[contrast] = tuple(study.metric(study.chosen(arm), metric) for arm in arms)
+        metric, first, second = compared(contrast)
+        pairs[contrast] = (study.metric(study.chosen(first), metric), study.metric(study.chosen(second), metric))
     result: dict[str, dict[str, statistics.Contrast]] = {}
     for contrast, one in statistics.contrasts(pairs).items():
         metric, first, second = compared(contrast)

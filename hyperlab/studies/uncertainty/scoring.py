@@ -4,6 +4,7 @@ Every map is scored on the errors of the mask that it comes with, beside scores 
 one pass without dropout, and minus the distance to the predicted boundary.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from hyperlab.uncertainty import temperature as tempering
 
 MAPS = ("epistemic", "aleatoric", "total", "variance")
 
+Array = np.ndarray | jax.Array
 Measured = dict[str, np.ndarray]
 
 
@@ -44,7 +46,7 @@ class ScoringRules(NamedTuple):
     shown: int = 4
 
 
-def score(probabilities: np.ndarray, split: EvalSplit) -> Measured:
+def score(probabilities: Array, split: EvalSplit) -> Measured:
     """`nll` and `dice` of probabilities: what choices are made by.
 
     A network that diverged has the likelihood of one that is sure and wrong everywhere.
@@ -57,7 +59,7 @@ def score(probabilities: np.ndarray, split: EvalSplit) -> Measured:
     }
 
 
-def temperature(probabilities: np.ndarray, split: EvalSplit) -> float:
+def temperature(probabilities: Array, split: EvalSplit) -> float:
     """The temperature of the mean probability with the best likelihood; 1 of a network that diverged."""
     if not np.isfinite(probabilities).all():
         return 1.0
@@ -76,7 +78,7 @@ def finite(maps: uncertainty.Maps) -> uncertainty.Maps:
 def measures(
     maps: uncertainty.Maps,
     split: EvalSplit,
-    one_pass: np.ndarray,
+    one_pass: Array,
     rules: ScoringRules,
     *,
     masks: np.ndarray | None = None,
@@ -109,7 +111,7 @@ def measures(
     foreground = (labels > 0) | (predicted > 0)
     nll, overlap = _quality(probabilities, labels)
     tempered = np.asarray(tempering.tempered_mean(probabilities, temperature))
-    result = {name: mean_defined(np.asarray(values)) for name, values in overlap._asdict().items()}
+    result: dict[str, Any] = {name: mean_defined(np.asarray(values)) for name, values in overlap._asdict().items()}
     result |= {
         "nll": np.mean(nll.finish()),
         "brier": np.mean(_brier(probabilities, labels).finish()),
@@ -128,7 +130,7 @@ def measures(
         "predicted_area": (predicted > 0).sum((1, 2)),
         "intensity": split.images.mean((1, 2, 3)),
     }
-    scored = {name: getattr(maps, name) for name in MAPS} | {"one_pass": one_pass}
+    scored: dict[str, Array] = {name: getattr(maps, name) for name in MAPS} | {"one_pass": one_pass}
     of_image = image_scores.SCORES[rules.score]
     result |= {f"score/{name}": of_image(values, predicted) for name, values in scored.items()}
     if errors or whole:
@@ -142,10 +144,11 @@ def measures(
 
 
 def _error_detection(
-    predicted: np.ndarray, labels: np.ndarray, scored: Measured, rules: ScoringRules
+    predicted: Array, labels: np.ndarray, scored: dict[str, Array], rules: ScoringRules
 ) -> dict[str, Any]:
     """How well maps and minus the distance to the boundary find wrong pixels, over the image and in the band."""
-    errors, result = predicted != labels, {}
+    result: dict[str, Any] = {}
+    errors = predicted != labels
     distance = detection.distance_to_boundary(predicted)
     band = detection.boundary_band(predicted, rules.band)
     for region, inside in (("image", None), ("band", band)):
@@ -156,7 +159,11 @@ def _error_detection(
 
 
 def _within_domain(
-    maps: uncertainty.Maps, split: EvalSplit, scored: Measured, measured: Measured, rules: ScoringRules
+    maps: uncertainty.Maps,
+    split: EvalSplit,
+    scored: dict[str, Array],
+    measured: Mapping[str, Any],
+    rules: ScoringRules,
 ) -> dict[str, Any]:
     """Further measures of the domain.
 
@@ -196,7 +203,7 @@ def _within_domain(
     return result | {"objects": len(object_errors), "object_errors": object_errors.sum()}
 
 
-def _areas(unit: str, name: str, scores: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+def _areas(unit: str, name: str, scores: Array, errors: Array) -> dict[str, float]:
     if not errors.size:
         return {f"aurc/{unit}/{name}": np.nan, f"excess_aurc/{unit}/{name}": np.nan}
     curve = selective.risk_coverage(scores, errors)
@@ -221,8 +228,8 @@ def _quality(probabilities, labels):
 
 
 _brier = jax.jit(proper.brier_over_classes)
-_top_label = jax.jit(binned.top_label)
-_marginal = jax.jit(binned.marginal, static_argnums=2)
+_top_label: Callable[..., tuple[jax.Array, jax.Array]] = jax.jit(binned.top_label)
+_marginal: Callable[..., tuple[jax.Array, jax.Array]] = jax.jit(binned.marginal, static_argnums=2)
 _equal_width = jax.jit(binned.equal_width, static_argnames="bins")
 
 

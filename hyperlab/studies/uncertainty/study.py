@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +111,7 @@ class Uncertainty(Study[Cell]):
             cell: [self.train(cell, Setting(choice.rate), seed, TUNE) for seed in self.tuning_seeds]
             for cell, choice in choices.items()
         }
-        return choosing.chosen(self.config, choices, known)
+        return choosing.chosen(self.config, choices, cast("dict[Cell, list[Measurements]]", known))
 
     def setting(self, chosen: Chosen, cell: Cell) -> Setting:
         """Shifted images are for the chosen dropout rate alone."""
@@ -226,7 +226,7 @@ class Uncertainty(Study[Cell]):
             further |= {"shifted": setting.shifted, "like": setting.listed_like}
             measure = self._measure
         name = cell.unit_name(phase, setting.learning_rate, seed)
-        params = [self.params(cell, one) for one in networks]
+        params = [self.params(cell, one) for one in cast("list[Measurements]", networks)]
         return self.files.measure(name, lambda: measure(cell, setting, params, seed), further=further)
 
     def answer_names(self, cell: Cell) -> list[str]:
@@ -285,7 +285,8 @@ class Uncertainty(Study[Cell]):
 
     def probe(self, source: Source, params: Any, seed: int) -> Measurements:
         """`probe/<measure>` of feature maps, where those of a U-Net are there, and of how far networks differ."""
-        split, found = self.data.evaluated[TEST], {}
+        split = self.data.evaluated[TEST]
+        found: Measurements = {}
         if source.feature_maps:
             unet = source.unet(params, self.key("pass", seed))
             found |= feature_maps.measures(self.programs.unet.network, unet, split, self.rules.removed, seed)

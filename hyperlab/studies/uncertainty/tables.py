@@ -1,6 +1,7 @@
 """Questions that the uncertainty study answers, as tables of numbers: gains, accepted images, shifts, kinds of map."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def gains(study: Study) -> pd.DataFrame:
             for over in ("one_pass", "distance") if where != "object" else ("one_pass",):
                 first, second = (study.value(cell, TEST, f"auroc/{where}/{name}") for name in (own, over))
                 known = ~np.isnan(first) & ~np.isnan(second)
-                row = {"arm": arm, "where": where, "over": over, "seeds": int(known.sum())}
+                row: dict[str, Any] = {"arm": arm, "where": where, "over": over, "seeds": int(known.sum())}
                 row |= {"auroc": float(mean_defined(first)), "auroc_of_trivial": float(mean_defined(second))}
                 if known.any():
                     c = statistics.paired_contrast(first[known], second[known])
@@ -44,7 +45,7 @@ def acceptance(study: Study) -> pd.DataFrame:
     for arm in study.arms:
         cell, score = study.chosen(arm), f"score/{study.map(arm)}"
         validation, test = (
-            list(zip(*(study.each(cell, part, name) for name in (score, "dice")), strict=True))
+            list(zip(study.each(cell, part, score), study.each(cell, part, "dice"), strict=True))
             for part in (VALIDATION, TEST)
         )
         found = [

@@ -18,6 +18,7 @@ from hyperlab.data import load as load_splits
 from hyperlab.data.datasets import check_source
 from hyperlab.data.splits import Splits, stratified_subset
 from hyperlab.errors import ConfigError, nearest
+from hyperlab.metrics import Metric
 from hyperlab.metrics import classification as metrics
 from hyperlab.studies.stability.tasks.task import Examples, Gammas, Task, Wording
 from hyperlab.train import rngs
@@ -91,7 +92,7 @@ class Classification(Task):
         self.gamma_range = None if gamma.prior == "normal" else (gamma.low, gamma.high)
         self.guess = 1.0 / len(splits.classes)
         self.root = jax.random.key(config.seed)
-        limits = (
+        limits: tuple[str, ...] = (
             "Nothing but the loss keeps gamma in use: the predictions are those of an implicit ensemble, not of a "
             "posterior. Disagreement between latents and the accuracy without delta are in results.csv.",
         )
@@ -161,7 +162,7 @@ class Classification(Task):
     def final(self, predictions: jax.Array, held_out: Examples) -> dict[str, jax.Array]:
         """Likelihood, calibration, and what the latents contribute."""
         mean, labels = metrics.predictive(predictions), held_out.labels
-        measured = {
+        measured: dict[str, Metric | metrics.Calibration] = {
             "nll": metrics.nll(mean, labels),
             "brier": metrics.brier(mean, labels),
             "ece": metrics.ece(mean, labels),

@@ -70,7 +70,7 @@ class Registration(Task):
         pairs = self.data.train
         return {"images": jnp.asarray(pairs.images), "pairs": jnp.asarray(pairs.pairs)}
 
-    def take(self, examples: Pairs, indices: jax.Array) -> Pairs:
+    def take(self, examples: Pairs, indices: jax.Array | np.ndarray) -> Pairs:
         """The images of some pairs."""
         moving, fixed = examples["pairs"][indices].T
         return {"moving": examples["images"][moving], "fixed": examples["images"][fixed]}

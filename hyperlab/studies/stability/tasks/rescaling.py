@@ -39,6 +39,7 @@ class Rescaling(Task):
       ConfigError: gamma is not one uniform number, or its range is not within 0..1.
     """
 
+    gamma_range: tuple[float, float]
     standardized = True
     per_sample = False  # the sizes of a batch are those of one factor
     probe_examples = 16

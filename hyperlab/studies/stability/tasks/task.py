@@ -120,7 +120,7 @@ class Task(abc.ABC):
 
     # -- pure functions ---------------------------------------------------------------------------------------
 
-    def take(self, examples: PyTree, indices: jax.Array) -> PyTree:
+    def take(self, examples: PyTree, indices: jax.Array | np.ndarray) -> PyTree:
         """A batch of what `train` returned."""
         return jax.tree.map(lambda array: array[indices], examples)
 

@@ -83,9 +83,10 @@ class Bayesian(Source):
         variables = {"params": params}
         latents = jax.vmap(self.prior)(jax.random.split(key, LATENTS))
         thetas = [self.network.generate(variables, one) for one in latents]
-        logits = jnp.stack([self.primary.apply(theta, images) for theta in thetas])
+        outputs: list[Any] = [self.primary.apply(theta, images) for theta in thetas]
+        logits = jnp.stack(outputs)
         flat = jnp.stack([jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(theta)]) for theta in thetas])
-        base = self.primary.apply(self.network.base(variables), images)
+        base: Any = self.primary.apply(self.network.base(variables), images)
         return {
             "theta_spread": _relative_deviation(flat),
             "logit_spread": _relative_deviation(logits),

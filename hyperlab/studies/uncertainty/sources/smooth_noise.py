@@ -1,6 +1,6 @@
 """The uninformative baseline: smooth noise on the logit of one pass, as diverse as another arm's draws."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ from hyperlab.studies.uncertainty.cells import VALIDATION, Cell, Setting
 from hyperlab.studies.uncertainty.sources.base import Problem, check_one_foreground
 from hyperlab.studies.uncertainty.sources.unet import OnePass
 from hyperlab.train.phases import REPORT
-from hyperlab.train.units import Measurements
 from hyperlab.uncertainty.samplers import Sampler
 
 LOUDEST = 1000.0  # scale of noise beside which no logit counts
@@ -46,7 +45,7 @@ class SmoothNoise(OnePass):
         """The logit of the foreground plus the scale times noise of variance 1."""
 
         def draw(key: jax.Array, images: jax.Array) -> jax.Array:
-            logits = self.network.apply({"params": params}, images)
+            logits: Any = self.network.apply({"params": params}, images)
             noise = smooth_noise(key, images.shape[:-1], self.problem.config.noise.smoothness)
             return (logits[..., 1] - logits[..., 0] + aux_inputs * noise)[..., None]
 
@@ -54,9 +53,9 @@ class SmoothNoise(OnePass):
 
     def aux_inputs(self, study: Any, cell: Cell, setting: Setting, params: Any, seed: int) -> np.ndarray:
         """The scale at which noise is as diverse on the validation split as the draws of the arm that it is like."""
-        other, rate = setting.like
+        other, rate = cast("tuple[Cell, float]", setting.like)
 
-        def compute() -> Measurements:
+        def compute() -> dict[str, np.float32]:
             images, draws = study.data.evaluated[VALIDATION].images, study.config.draws[-1]
             theirs = study.params(other, study.network(other, rate, seed, REPORT))
             masks = study.answers(other, Setting(rate), [theirs], images, seed, (draws,))[1]

@@ -71,7 +71,7 @@ class Tyche(Source):
         labels = labels.reshape(images.shape).astype(images.dtype)
         target = jnp.repeat(images[:, :1], options.candidates, 1)
         noise = jax.random.normal(noise_key, target.shape)
-        logits = self.network.apply({"params": params}, target, noise, images[:, 1:], labels[:, 1:])
+        logits: Any = self.network.apply({"params": params}, target, noise, images[:, 1:], labels[:, 1:])
         return losses.best_candidate_dice(logits, labels[:, 0], smooth=SMOOTH)
 
     def examples(self, key: jax.Array, rows: jax.Array, pool: jax.Array) -> jax.Array:

@@ -32,12 +32,13 @@ class OnePass(Source):
     def loss(self, params: Any, key: jax.Array, take: Take, rows: jax.Array, aux_inputs: Any) -> jax.Array:
         """Dice and cross-entropy, at the dropout rates that are given."""
         images, labels = take(rows)
-        logits = self.network.apply({"params": params, RATES: aux_inputs}, images, rngs={"dropout": key})
+        logits: Any = self.network.apply({"params": params, RATES: aux_inputs}, images, rngs={"dropout": key})
         return losses.dice_cross_entropy(logits, labels)
 
     def one_pass(self, params: Any, key: jax.Array, images: jax.Array, aux_inputs: Any) -> jax.Array:
         """Nothing is dropped."""
-        return self.network.apply({"params": params}, images)
+        logits: Any = self.network.apply({"params": params}, images)
+        return logits
 
     def rates(self, cell: Cell) -> Any:
         """What is dropped, as values."""
