@@ -49,7 +49,7 @@ def run_study(study: "type[Study]", config: Any, folder: Folder, stop: Stop) -> 
       study: its class.
       config: of it, checked.
       folder: the run's folder.
-      stop: an object with `.requested`.
+      stop: asked between two steps whether to go on.
     """
     study(config, study.load(config, folder.path), folder, stop).run()
 
@@ -68,7 +68,7 @@ class Study(Generic[CellT]):
       config: the study's config, with `seed`.
       data: what `load` read, with `name` and `fingerprint`.
       folder: the run's folder.
-      stop: an object with `.requested`.
+      stop: asked between two steps whether to go on.
     """
 
     lists: ClassVar[Sequence[str]] = ()

@@ -19,6 +19,7 @@ from hyperlab.studies.episodic import EpisodicStudy
 from hyperlab.studies.in_context.arms import ARMS, BASELINE_SCORES, CASES, Arm, Cell
 from hyperlab.studies.in_context.schema import check
 from hyperlab.train.phases import REPORT
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, kept
 from hyperlab.train.writers import MultiWriter
 
@@ -36,7 +37,7 @@ class InContext(EpisodicStudy[Cell]):
 
     chosen_by = "dice"
 
-    def __init__(self, config: Any, data: Benchmark, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Benchmark, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.sizes = tuple(sorted(config.support_sizes))
 

@@ -19,6 +19,7 @@ from hyperlab.studies.record import write_json
 from hyperlab.tasks import Task, load
 from hyperlab.train import durations
 from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
 
 
@@ -32,7 +33,7 @@ class LocalSGD(Study[Cell]):
              "cost", "single", "tasks.store", "folder.threads")  # fmt: skip
     data: Task
 
-    def __init__(self, config: Any, data: Task, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Task, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.task = data
 

@@ -4,7 +4,7 @@ Scores look at training examples alone, through the network as it is used: no dr
 and never written.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import jax
 
@@ -57,7 +57,7 @@ def make(
             return pruning.shuffle(masks, own)
         options["distribution"], target = pruning.fractions_of(masks), None
     if method.masks == "synflow":
-        return _synflow(task, pruned, target, options)
+        return _synflow(task, pruned, compression, options)
     evidence = _evidence(pruning.STRATEGIES[method.masks].score, programs, task, variables, seed, own)
     return pruning.masks(method.masks, pruned, target, evidence=evidence, **options)
 
@@ -90,14 +90,14 @@ def _evidence(
     return pruning.Evidence(grads=gradients(programs, task, variables, seed), key=key)
 
 
-def _synflow(task: Task, params: Any, compression: float | None, options: dict[str, Any]) -> Any:
+def _synflow(task: Task, params: Any, compression: float, options: dict[str, Any]) -> Any:
     """Scored anew in every round, as entries go: one round would empty whole layers."""
     function, shapes = task.example()
     where = {"prunable": task.prunable, "exclude": task.exclude}
     return pruning.schedules.in_rounds(
         "synflow",
         params,
-        pruning.schedules.exponential(params, cast("float", compression), ROUNDS, **where),
+        pruning.schedules.exponential(params, compression, ROUNDS, **where),
         lambda left: pruning.Evidence(flow=pruning.evidence.flow(function, left, *shapes)),
         **options,
     )

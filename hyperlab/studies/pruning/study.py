@@ -22,6 +22,7 @@ from hyperlab.studies.record import write_json
 from hyperlab.tasks import Task, load
 from hyperlab.train import durations, state
 from hyperlab.train.phases import REPORT
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements
 from hyperlab.train.writers import MultiWriter
 
@@ -33,7 +34,7 @@ class Pruning(Study[Cell]):
              "tuning_seeds", "tuning_compression", "widenings", "report_seeds", "tasks.store")  # fmt: skip
     data: Task
 
-    def __init__(self, config: Any, data: Task, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Task, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.task = data
         self.programs = Programs(data, config.optimizer)

@@ -29,6 +29,7 @@ from hyperlab.studies.registration.programs import Programs, architecture_of
 from hyperlab.studies.registration.schema import check, check_lengths
 from hyperlab.train import durations
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Item, Measurements, Result
 from hyperlab.train.writers import MultiWriter
 
@@ -40,7 +41,7 @@ class Registration(Study[Cell]):
              "curve_weights")  # fmt: skip
     data: PairDataset
 
-    def __init__(self, config: Any, data: PairDataset, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: PairDataset, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.length = length_of(config, data)
         self.programs = Programs(config, data)

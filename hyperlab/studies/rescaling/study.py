@@ -26,6 +26,7 @@ from hyperlab.studies.rescaling.schema import check, check_levels
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, kept
 from hyperlab.train.writers import MultiWriter
 
@@ -36,7 +37,7 @@ class Rescaling(Study[Cell]):
     lists = ("arms", "widths", "rates", "tuning_seeds", "widenings", "report_seeds", "margin", "tolerance")
     data: Splits
 
-    def __init__(self, config: Any, data: Splits, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Splits, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
         self.shape = data.image_shape[:-1]

@@ -24,6 +24,7 @@ from hyperlab.studies.stability.tasks import Task
 from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, kept
 
 
@@ -35,7 +36,7 @@ class Stability(Study[Cell]):
     counted = "run-step"
     data: Task
 
-    def __init__(self, config: Any, data: Task, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Task, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.task = task = data
         self.length = length_of(config, task)

@@ -21,6 +21,7 @@ from hyperlab.studies.stochastic.candidates import CandidatePrograms, DropoutPro
 from hyperlab.studies.stochastic.schema import check
 from hyperlab.train import rngs
 from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, kept
 from hyperlab.train.writers import MultiWriter
 
@@ -41,7 +42,7 @@ class Stochastic(EpisodicStudy[Cell]):
     chosen_by = "score"
     chosen: Chosen  # while the study reports
 
-    def __init__(self, config: Any, data: Benchmark, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Benchmark, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         self.counts = tuple(sorted(config.candidates))
         self.most = self.counts[-1]

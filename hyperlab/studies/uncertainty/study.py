@@ -22,6 +22,7 @@ from hyperlab.studies.uncertainty.schema import check
 from hyperlab.studies.uncertainty.sources.base import Problem, Source
 from hyperlab.train import durations
 from hyperlab.train.phases import REPORT, TUNE
+from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
 from hyperlab.train.writers import MultiWriter
 
@@ -34,7 +35,7 @@ class Uncertainty(Study[Cell]):
     lists = ("arms", "dropout_rates", "train_shares", "rates", "tuning_seeds", "widenings", "report_seeds")
     data: Benchmark
 
-    def __init__(self, config: Any, data: Benchmark, folder: Any, stop: Any):
+    def __init__(self, config: Any, data: Benchmark, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         train = data.splits.train
         self.images, self.labels = jnp.asarray(train.images), jnp.asarray(train.labels)
