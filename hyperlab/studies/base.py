@@ -171,6 +171,7 @@ class Study(Generic[CellT]):
                 with sealing(self.folder.path):
                     self.finish(chosen, writer)
                     self.write_page(self.folder.path)
+                    writer.flush()  # what is not in the file yet would not be in its checksum
 
     def tune(self) -> Chosen | None:
         """What is chosen for each key on tuning seeds and validation data, for `choices.json`; None after a stop."""

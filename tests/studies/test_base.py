@@ -10,8 +10,10 @@ import ml_collections
 import numpy as np
 import pytest
 
+from hyperlab import files
 from hyperlab.studies.base import Study
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
+from hyperlab.train.writers import read_rows
 
 pytestmark = pytest.mark.fast
 
@@ -155,7 +157,8 @@ def test_choices_are_on_disk_before_the_report_phase_and_a_complete_study_is_wri
     }
     # mean over the two networks of an arm, then over the two tuning seeds: (0 - 10) / 2 + 1 / 2
     assert chosen["slow"]["tuning"][0] == {"learning_rate": 0.1, "score": -4.5}
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert "metrics.jsonl" in files.seals(tmp_path)["files"]
+    rows = read_rows(tmp_path / "metrics.jsonl")  # whose checksum is that of all its rows
     assert {row["step"] for row in rows} == {FIRST_REPORT_SEED, FIRST_REPORT_SEED + 1}
     assert study.planned() == 4 * 2 * 2 * 10 + 4 * 2 * 100  # cells, rates, tuning seeds, steps; cells, seeds, steps
 
