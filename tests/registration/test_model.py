@@ -34,7 +34,7 @@ def pairs():
 @functools.cache
 def model():
     images = jnp.zeros((1, 16, 16, 1))
-    built = ARMS["mip"].build(NETWORK, images, images, hidden=(4,), activation="leaky_relu")
+    built = networks.build(ARMS["mip"], NETWORK, images, images, hidden=(4,), activation="leaky_relu")
     return built, built.init(jax.random.key(0))
 
 
