@@ -18,7 +18,7 @@ from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.in_context.embedded import SYNTHETIC, embedded, generated
 from hyperlab.in_context.targets import Target, check
-from hyperlab.train.units import kept
+from hyperlab.train.units import memoize_method
 
 PATCHES = "_patches"  # what the name of a set ends with that shows another's images in parts
 
@@ -78,7 +78,7 @@ class Episodes:
         """Task, query and support set of each episode of a step: a function of seed and step alone."""
         return self._sampler(seed).indices(step)
 
-    @kept
+    @memoize_method
     def _sampler(self, seed: int) -> Sampler:
         return Sampler(self.tasks, self.sampling, seed)
 

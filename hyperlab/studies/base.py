@@ -6,6 +6,7 @@ so whatever stops a study, another start goes on from there.
 """
 
 import collections
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,6 +64,7 @@ class Study(Generic[CellT]):
         `further`. All other keys count, see `train.basis`.
       version: of the code that computes the study's units; a change of it that changes numbers raises it by one.
       counted: the unit of the progress.
+      page: the module whose `write(folder)` writes the page; it is imported when it is written.
 
     Args:
       config: the study's config, with `seed`.
@@ -74,12 +76,14 @@ class Study(Generic[CellT]):
     lists: ClassVar[Sequence[str]] = ()
     version: ClassVar[int] = 1
     counted: ClassVar[str] = "step"
+    page: ClassVar[str] = ""
 
     def __init__(self, config: Any, data: Any, folder: Folder, stop: Stop):
         self.config, self.data, self.folder, self.stop = config, data, folder, stop
         self.progress: Progress | None = None  # while the study runs
         self.files = UnitFiles(folder.path / "units")
         self.root = jax.random.key(config.seed)
+        self.chosen: Chosen = {}  # until all is tuned
         self.done = 0  # training steps, of all units
         self.test_reads = 0  # networks that this start measured on what is held out
         self._lock = threading.Lock()  # units may be computed in several threads
@@ -93,9 +97,10 @@ class Study(Generic[CellT]):
         """The data of a config; what the two cannot give each other is refused before anything is compiled."""
         raise NotImplementedError
 
-    @staticmethod
-    def write_page(folder: Path) -> Path | None:
+    @classmethod
+    def write_page(cls, folder: Path) -> Path | None:
         """Writes the tables, the figures and the page of a complete run, from its folder alone."""
+        return importlib.import_module(cls.page).write(folder) if cls.page else None
 
     @property
     def fingerprint(self) -> tuple[str, str]:
@@ -163,6 +168,7 @@ class Study(Generic[CellT]):
                 self.prepare()
                 chosen, complete = self.tune(), False
                 if chosen is not None:
+                    self.chosen = chosen
                     write_json(self.folder, CHOICES, chosen)
                     files.seal(self.folder.path, [], **{MADE_BY: configs.digest(self.config)})
                     complete = self.report(chosen, writer)

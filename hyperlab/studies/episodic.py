@@ -17,7 +17,7 @@ from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 
 _STRIP = 3  # support images of each task in the gallery
 
@@ -222,7 +222,7 @@ class EpisodicStudy(Study[EpisodicCellT]):
         state = self.fit(programs.start(key, rate), step, batch, steps=steps, key=jax.random.clone(key), **options)
         return None if state is None else state.params
 
-    @kept
+    @memoize_method
     def episodes(self, synthetic: bool) -> Episodes:
         """Batches of the tasks to train on, with or without the synthetic ones."""
         return Episodes(self.data.training(synthetic=synthetic), self.config.batch_size, self.config.train_support)

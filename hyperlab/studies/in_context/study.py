@@ -20,7 +20,7 @@ from hyperlab.studies.in_context.arms import ARMS, BASELINE_SCORES, CASES, Arm, 
 from hyperlab.studies.in_context.schema import check
 from hyperlab.train.phases import REPORT
 from hyperlab.train.protocols import Folder, Stop
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 from hyperlab.train.writers import MultiWriter
 
 SHOWN = 3  # queries of each task in the gallery
@@ -35,6 +35,7 @@ class InContext(EpisodicStudy[Cell]):
     largest alone.
     """
 
+    page = "hyperlab.studies.in_context.page"
     chosen_by = "dice"
 
     def __init__(self, config: Any, data: Benchmark, folder: Folder, stop: Stop):
@@ -49,13 +50,6 @@ class InContext(EpisodicStudy[Cell]):
         for arm in config.arms:
             data.training(synthetic=ARMS[arm].synthetic)
         return data
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.in_context import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
@@ -165,7 +159,7 @@ class InContext(EpisodicStudy[Cell]):
         """The programs of an arm's network; arms that differ in draws, rates or tasks alone share them."""
         return self._programs(arm.network, arm.task_augmentation and arm.across_tasks, arm.in_task_augmentation)
 
-    @kept
+    @memoize_method
     def _programs(self, name: str, task: bool, in_task: bool) -> Programs:
         module = network(name, self.config.network)
         return self.make_programs(Programs, module, in_context=name != "unet", in_task=in_task, task=task)

@@ -29,6 +29,7 @@ class LocalSGD(Study[Cell]):
     Every cell is tuned by random search, so that what is chosen, its setting, is a trial: an index of `drawn`.
     """
 
+    page = "hyperlab.studies.local_sgd.page"
     lists = ("arms", "periods", "replicas", "parts", "trials", "rates", "tuning_seeds", "report_seeds", "target",
              "cost", "single", "tasks.store", "folder.threads")  # fmt: skip
     data: Task
@@ -48,13 +49,6 @@ class LocalSGD(Study[Cell]):
             for replicas in config.replicas:
                 dealing.shares(config, task, replicas)
         return task
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.local_sgd import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 

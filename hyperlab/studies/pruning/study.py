@@ -30,6 +30,7 @@ from hyperlab.train.writers import MultiWriter
 class Pruning(Study[Cell]):
     """Trains the networks of the study; the data are a task: a network on its examples."""
 
+    page = "hyperlab.studies.pruning.page"
     lists = ("arms", "controls", "compressions", "compared", "speedup_contrasts", "published", "parent_rates", "rates",
              "tuning_seeds", "tuning_compression", "widenings", "report_seeds", "tasks.store")  # fmt: skip
     data: Task
@@ -54,13 +55,6 @@ class Pruning(Study[Cell]):
         task = load(config, folder)
         described.check_task(config, task)
         return task
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.pruning import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from hyperlab.studies.registration import networks
 from hyperlab.studies.registration.arms import INITIALIZERS, Arm
 from hyperlab.train import compiler, optimizers, state
 from hyperlab.train.step import compile_step, train_step
-from hyperlab.train.units import kept
+from hyperlab.train.units import memoize_method
 
 
 class Programs:
@@ -47,7 +47,7 @@ class Programs:
         start = state.create(variables, self._optimizer(variables["params"]))
         return optimizers.with_learning_rate(start, rate * variant.rate_factor)
 
-    @kept
+    @memoize_method
     def training(self, architecture: Arm) -> tuple[Callable, float]:
         """The compiled training steps, and the seconds that their compilation took."""
         abstract = jax.eval_shape(self.initial(architecture), jax.random.key(0))
@@ -58,7 +58,7 @@ class Programs:
         program = compile_step(step, steps_per_call=self.config.steps_per_call)
         return compiler.timed_compile(program, start, batch, jax.random.key(0))
 
-    @kept
+    @memoize_method
     def initial(self, variant: Arm) -> Callable:
         """`key -> variables`; what a VoxelMorph of its own starts from is the same under a key in every arm."""
         model = self._model(dataclasses.replace(variant, label="", stream=0, rate_factor=1.0, length_factor=1))
@@ -66,7 +66,7 @@ class Programs:
             return jax.jit(lambda key: own_start(self.network, key, *self._example_images()))
         return jax.jit(model.init)
 
-    @kept
+    @memoize_method
     def theta(self, architecture: Arm) -> Callable:
         """`(params, weight) -> the VoxelMorph's own variables`."""
         model = self._model(architecture)
@@ -107,7 +107,7 @@ class Programs:
 
         return batches
 
-    @kept
+    @memoize_method
     def _model(self, variant: Arm):
         hypernet = self.config.hypernet
         options = {"hidden": tuple(hypernet.hidden), "activation": hypernet.activation}

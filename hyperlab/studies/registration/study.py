@@ -37,6 +37,7 @@ from hyperlab.train.writers import MultiWriter
 class Registration(Study[Cell]):
     """Trains and measures the networks of the study; the data are pairs of images with labels."""
 
+    page = "hyperlab.studies.registration.page"
     lists = ("arms", "initializers", "rates", "pairwise.rates", "tuning_seeds", "widenings", "report_seeds", "weights",
              "curve_weights")  # fmt: skip
     data: PairDataset
@@ -53,13 +54,6 @@ class Registration(Study[Cell]):
         data = registration.load(config.data)
         check_lengths(config, length_of(config, data))
         return data
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.registration import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 

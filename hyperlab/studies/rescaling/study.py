@@ -27,13 +27,14 @@ from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 from hyperlab.train.writers import MultiWriter
 
 
 class Rescaling(Study[Cell]):
     """Trains the networks of the study; the data are images with a label for every pixel."""
 
+    page = "hyperlab.studies.rescaling.page"
     lists = ("arms", "widths", "rates", "tuning_seeds", "widenings", "report_seeds", "margin", "tolerance")
     data: Splits
 
@@ -61,13 +62,6 @@ class Rescaling(Study[Cell]):
         splits = load_segmented(config.data)
         check_levels(config, splits.image_shape[:-1])
         return splits
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.rescaling import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
@@ -253,7 +247,7 @@ class Rescaling(Study[Cell]):
             kind = (arm.network, arm.encoding, arm.parametrization, arm.initializer)
         return self._programs(kind, cell.width, arm.zoom != 1)
 
-    @kept
+    @memoize_method
     def _programs(self, kind: tuple[str, str, str, str], width: float, zooming: bool) -> Programs:
         network, encoding, parametrization, initializer = kind
         arm = Arm("", network, encoding=encoding, parametrization=parametrization, initializer=initializer)

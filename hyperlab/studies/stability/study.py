@@ -25,12 +25,13 @@ from hyperlab.train import durations, mesh, optimizers, rngs
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 
 
 class Stability(Study[Cell]):
     """Trains the arms of the study; the data are a task's. A unit holds several runs: rates, each under every seed."""
 
+    page = "hyperlab.studies.stability.page"
     lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score",
              "checkpoint_every")  # fmt: skip
     counted = "run-step"
@@ -63,13 +64,6 @@ class Stability(Study[Cell]):
                 )
         check_lengths(config, length_of(config, task))
         return task
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.stability import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
@@ -223,7 +217,7 @@ class Stability(Study[Cell]):
 
     # -- programs: everything that decides one is in its key; arms that differ in draws or rates share them --------
 
-    @kept
+    @memoize_method
     def programs(self, architecture: Arm, optimizer: str) -> Programs:
         """The compiled functions of an architecture."""
         return Programs(
@@ -244,7 +238,7 @@ class Stability(Study[Cell]):
 
         return jax.jit(jax.vmap(one))
 
-    @kept
+    @memoize_method
     def starter(self, initial: Arm, optimizer: str):
         """`(keys, rates, own) -> states` of a variant before the first step."""
         return self.programs(_architecture(initial), optimizer).starter(self._model(initial))

@@ -22,7 +22,7 @@ from hyperlab.studies.stochastic.schema import check
 from hyperlab.train import rngs
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
-from hyperlab.train.units import Measurements, kept
+from hyperlab.train.units import Measurements, memoize_method
 from hyperlab.train.writers import MultiWriter
 
 SHOWN = 2  # queries of each task in the gallery
@@ -39,8 +39,8 @@ class Stochastic(EpisodicStudy[Cell]):
     development tasks.
     """
 
+    page = "hyperlab.studies.stochastic.page"
     chosen_by = "score"
-    chosen: Chosen  # while the study reports
 
     def __init__(self, config: Any, data: Benchmark, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
@@ -54,13 +54,6 @@ class Stochastic(EpisodicStudy[Cell]):
         return build(
             config.data, folder, support=config.support_size, stores=families.stores, read=annotated.targets_of
         )
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.stochastic import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
@@ -92,11 +85,6 @@ class Stochastic(EpisodicStudy[Cell]):
         """As many as the arms that answer with it need."""
         ensemble = any(ARMS[arm].answers == "networks" for arm in self.arms(cell))
         return self.most if ensemble and phase == REPORT else 1
-
-    def report(self, chosen: Chosen, writer: MultiWriter) -> bool:
-        """As in every study; the control's training asks for Tyche's rate."""
-        self.chosen = chosen
-        return super().report(chosen, writer)
 
     def depends_on(self, cell: Cell, seed: int, phase: str) -> dict[str, Any] | None:
         """The arms that are measured, and for the control how diverse Tyche is under the same seed."""
@@ -264,7 +252,7 @@ class Stochastic(EpisodicStudy[Cell]):
         candidates = learner.candidates or self.config.train_candidates
         return self._programs(learner.module, learner.across_tasks, learner.loss, learner.mix, candidates)
 
-    @kept
+    @memoize_method
     def _programs(self, name: str, across_tasks: bool, loss: str, mix: bool, candidates: int) -> Programs:
         module = network(name, self.config.network)
         kind, options = Programs, {}

@@ -32,6 +32,7 @@ MEMBER = 1000  # between the seeds of an ensemble's members
 class Uncertainty(Study[Cell]):
     """Trains the networks of the study and scores their answers."""
 
+    page = "hyperlab.studies.uncertainty.page"
     lists = ("arms", "dropout_rates", "train_shares", "rates", "tuning_seeds", "widenings", "report_seeds")
     data: Benchmark
 
@@ -56,13 +57,6 @@ class Uncertainty(Study[Cell]):
         """See `data.build`."""
         check(config)
         return build(config)
-
-    @staticmethod
-    def write_page(folder: Path) -> Path:
-        """See `page.write`."""
-        from hyperlab.studies.uncertainty import page
-
-        return page.write(folder)
 
     # -- what there is to do -----------------------------------------------------------------------------------
 
