@@ -48,7 +48,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 64
     config.evaluate_every = 5  # steps
     config.steps_per_call = 40  # of the compiled program: a stop, a checkpoint and the probes wait for its end
-    config.checkpoint_every = 0  # steps; 0 repeats a run that was cut off, which is cheap for short ones
     config.samples = 8  # gammas that networks are scored at
     config.curve_examples = 1000
     config.target_score = 0.9

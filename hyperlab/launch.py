@@ -21,7 +21,7 @@ import ml_collections
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, WorkdirError, nearest
 from hyperlab.studies import studies
 from hyperlab.train import config as configs
-from hyperlab.train import schema
+from hyperlab.train import engine, schema
 from hyperlab.train.protocols import Stop
 from hyperlab.train.run_folder import REFUSALS, RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
@@ -119,6 +119,7 @@ def check_values(config: Mapping[str, Any]) -> None:
       ConfigError: the key, what was given, and the nearest valid key or what is expected.
     """
     study = load_study(config.get("study"))
+    engine.check(config)
     configs.validate(config, _defaults(study, config))
     schema.check(config, getattr(study, "SCHEMA", {}))
 
@@ -211,14 +212,17 @@ def override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
     >>> config.widths, config.rate, config.name
     ((8,), 1.0, 'mnist')
     """
-    leaves = configs.flat(config)
+    leaves, optional = configs.flat(config), _optional(config)
+    if text.startswith("{") and any(known.startswith(f"{key}.") for known in optional):
+        for member, value in _literal(key, text).items():
+            override(config, f"{key}.{member}", str(value))
+        return
     *groups, last = key.split(".")
+    if key in optional and key not in leaves:
+        _put(config, key, optional[key])
     owner = config
     for group in groups:
         owner = owner.get(group) if isinstance(owner, ml_collections.ConfigDict) else None
-    optional = _optional(config)
-    if key in optional and isinstance(owner, ml_collections.ConfigDict) and last not in owner:
-        owner[last] = optional[key]
     if not isinstance(owner, ml_collections.ConfigDict) or last not in owner:
         raise ConfigError(f"unknown config key {key!r}; {nearest(key, [*leaves, *optional])}")
     current = owner[last]
@@ -295,19 +299,43 @@ def load_study(name: Any):
 
 def _optional(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that a config's study takes besides those of its `get_config()`."""
-    return getattr(load_study(config["study"]), "OPTIONAL", {}) if str(config.get("study")) in studies() else {}
+    known = str(config.get("study")) in studies()
+    return _optional_of(load_study(config["study"])) if known else {}
+
+
+def _optional_of(study: Any) -> dict[str, Any]:
+    every = {key: default for key, (default, _) in engine.KEYS.items()}
+    return {**every, **getattr(study, "OPTIONAL", {})}
+
+
+def _put(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
+    """Sets a value by its dotted key, in groups that are made where there are none."""
+    *groups, last = key.split(".")
+    for group in groups:
+        if group not in config:
+            config[group] = ml_collections.ConfigDict()
+        config = config[group]
+    with config.ignore_type():
+        config[last] = value
+
+
+def _literal(key: str, text: str) -> dict[str, Any]:
+    """A group as it is typed: `{"data": 4, "model": 2}`."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = None
+    if not isinstance(value, dict):
+        raise ConfigError(f"config key {key!r} is {text!r}, expected a group, such as {{'data': 4}}")
+    return value
 
 
 def _defaults(study: Any, config: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """A study's defaults, with those of its optional keys that a config has."""
     defaults, given = study.get_config(), configs.flat(config)
-    for key, default in getattr(study, "OPTIONAL", {}).items():
+    for key, default in _optional_of(study).items():
         if key in given:
-            *groups, last = key.split(".")
-            owner = defaults
-            for group in groups:
-                owner = owner[group]
-            owner[last] = default
+            _put(defaults, key, None if key in engine.KEYS else default)  # whose fields say more than their types
     return defaults
 
 
@@ -324,7 +352,18 @@ def _help(name: str) -> str:
     keys = schema.listed(config, fields) if fields else _listed(config)
     if optional := getattr(study, "OPTIONAL", {}):
         keys += "\n\nkeys that a config has only where they are given\n" + _listed(optional)
+    # a study that has such a key itself has said so above
+    of_engine = {key: pair for key, pair in engine.KEYS.items() if key not in configs.flat(config)}
+    values, meanings = ({key: pair[at] for key, pair in of_engine.items()} for at in (0, 1))
+    keys += "\n\n" + schema.listed(_nested(values), {"the machine, where it is given": meanings})
     return f"{USAGE.format(study=name)}\nKeys, their defaults and what they are for:\n\n{keys}"
+
+
+def _nested(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    for key, value in values.items():
+        _put(config, key, value)
+    return config
 
 
 def _listed(config: Mapping[str, Any]) -> str:

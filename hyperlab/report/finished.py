@@ -6,6 +6,7 @@ from typing import Any
 from hyperlab import files
 from hyperlab.errors import DamagedError, WorkdirError
 from hyperlab.train import config as configs
+from hyperlab.train import engine
 from hyperlab.train.phases import CHOICES, MADE_BY
 from hyperlab.train.run_folder import CONFIG, RUN
 from hyperlab.train.units import Measurements, UnitFiles
@@ -34,7 +35,7 @@ class Finished:
         self.config: dict[str, Any] = self._config()
         self.choices: dict[str, Any] = self.json(CHOICES)
         made_by = files.seals(self.folder).get(MADE_BY)
-        if made_by not in (None, configs.digest(self.config)):
+        if made_by not in (None, engine.digest(self.config), configs.digest(self.config)):  # the last of older runs
             raise WorkdirError(f"{self.folder / CHOICES} was made with another config; {UNFINISHED}")
         self._files = UnitFiles(self.folder / "units")
 

@@ -18,8 +18,7 @@ import jax
 from hyperlab import files
 from hyperlab.studies import tuning
 from hyperlab.studies.record import recording, sealing, write_json
-from hyperlab.train import basis, loop, rngs
-from hyperlab.train import config as configs
+from hyperlab.train import basis, engine, loop, rngs
 from hyperlab.train.phases import CHOICES, FIRST_REPORT_SEED, MADE_BY, REPORT, TUNE, report_seeds
 from hyperlab.train.progress import Progress
 from hyperlab.train.protocols import Folder, Stop
@@ -170,7 +169,7 @@ class Study(Generic[CellT]):
                 if chosen is not None:
                     self.chosen = chosen
                     write_json(self.folder, CHOICES, chosen)
-                    files.seal(self.folder.path, [], **{MADE_BY: configs.digest(self.config)})
+                    files.seal(self.folder.path, [], **{MADE_BY: engine.digest(self.config)})
                     complete = self.report(chosen, writer)
             self.folder.note(test_reads=self.test_reads)
             if chosen is not None and complete:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from hyperlab import __version__
 from hyperlab.train import config as configs
+from hyperlab.train import engine
 
 # Workers do other work at the same time; where data lie says nothing of them, which their fingerprint does.
-NEVER = ("workers", "contrasts", "data.root", "data.store", "distributed", "keep_networks")
+NEVER = ("workers", "contrasts", "data.root", "data.store", "keep_networks")
 DATA, CODE, UNKNOWN = "the data", "the version of the code", "settings that were not noted"
 
 
@@ -75,7 +76,9 @@ def of(config: Any, data: Iterable[str], *, lists: Iterable[str] = (), version: 
     {'seed': 0, 'data.name': 'digits'}
     """
     left_out = (*NEVER, *lists)
-    leaves = configs.flat(configs.plain(config))
+    leaves = {key: value for key, value in configs.flat(configs.plain(config)).items() if not engine.is_of_machine(key)}
+    if leaves.get("precision") == "float32":
+        del leaves["precision"]  # as where none is given
     kept = {key: value for key, value in leaves.items() if not any(_within(key, group) for group in left_out)}
     return Basis(kept, tuple(data), f"{__version__}, units {version}", trusted)
 

@@ -1,10 +1,13 @@
-"""Durations as people say them, in steps, epochs or examples, turned into steps in one place."""
+"""Durations as people say them, in steps, epochs or examples, turned into steps in one place; and intervals."""
 
 import re
+from typing import NamedTuple
 
 from hyperlab.errors import ConfigError
 
 _MOST = 2**31 - 1  # steps are counted in 32 bits on the device
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_CLOCK = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(s|min|h)\s*", re.IGNORECASE)
 _FORM = re.compile(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*(step|epoch|example)?s?\s*", re.IGNORECASE)
 
 
@@ -54,3 +57,31 @@ def known(duration: str, batch_size: int) -> int | None:
     (3, None)
     """
     return None if "epoch" in duration.lower() else steps(duration, batch_size=batch_size)
+
+
+class Interval(NamedTuple):
+    """How long it is from one save to the next: steps, or seconds; both 0: there is no next one."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def interval(text: int | str) -> Interval:
+    """An interval as people say it, by the clock or in steps.
+
+    Args:
+      text: `"5 min"`, `"90 s"`, `"2 h"`, `"500 steps"`, or a whole number of steps; 0 for never.
+
+    Raises:
+      ConfigError: another form, or a negative number.
+
+    >>> interval("5 min"), interval("500 steps"), interval(0)
+    (Interval(steps=0, seconds=300.0), Interval(steps=500, seconds=0.0), Interval(steps=0, seconds=0.0))
+    """
+    found = _CLOCK.fullmatch(text) if isinstance(text, str) else None
+    if found:
+        return Interval(seconds=float(found[1]) * _SECONDS[found[2].lower()])
+    try:
+        return Interval(steps(text))
+    except ConfigError:
+        raise ConfigError(f"an interval is {text!r}, expected '5 min', '90 s', '2 h', '500 steps', or 0") from None

@@ -116,7 +116,7 @@ def state(
     >>> state("no/such/folder")
     State(name='new', detail='')
     """
-    from hyperlab.train import config as configs
+    from hyperlab.train import engine
 
     folder = Path(folder)
     try:
@@ -129,7 +129,7 @@ def state(
         return State("failed", f"its record cannot be read: {type(error).__name__}: {error}".splitlines()[0])
     if is_alive(folder, stale_after):
         return State("running")
-    if config is not None and (changes := configs.difference(held, config)):
+    if config is not None and (changes := engine.changes(held, config)):
         listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in changes.items())
         return State("changed", listed)
     if reason is None:

@@ -7,6 +7,7 @@ from typing import Any
 from hyperlab import files
 from hyperlab.errors import DamagedError, WorkdirError
 from hyperlab.train import config as configs
+from hyperlab.train import engine
 
 CONFIG, RUN = "config.json", "run.json"
 LOG = "log.txt"  # what a run printed, where something keeps it; it may be there before the run is
@@ -68,9 +69,9 @@ class Contents:
             if self.config is not None and configs.difference(held, self.config):
                 self.damaged.append(path / CONFIG)  # changed by another hand: the record has what ran
                 self.config = None
-            return configs.difference(held, config)
+            return engine.changes(held, config)
         if self.config is not None:
-            return configs.difference(self.config, config)
+            return engine.changes(self.config, config)
         starts = (self.record or {}).get("starts") or [{}]
         if starts[-1].get("config_digest") in (configs.digest(config), None):
             return {}

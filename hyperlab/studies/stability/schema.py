@@ -47,7 +47,6 @@ SCHEMA: Schema = {
         "batch_size": settings.batch("examples of a step"),
         "evaluate_every": Whole("steps between points of a learning curve", low=1),
         "steps_per_call": Whole("of the compiled program; a stop waits for their end", low=1),
-        "checkpoint_every": Whole("steps; 0: a run that was cut off starts again", low=0),
     },
     "the task 'rescaling'": {
         **settings.segmented("rescaling.data"),
@@ -92,10 +91,10 @@ def check_lengths(config: Any, steps: int) -> None:
       ConfigError: all of the numbers.
     """
     call = config.steps_per_call
-    if steps % call or call % config.evaluate_every or config.checkpoint_every % call:
+    if steps % call or call % config.evaluate_every:
         raise ConfigError(
             f"evaluate_every ({config.evaluate_every}) must divide steps_per_call ({call}), which must divide "
-            f"train_length ({steps} steps) and checkpoint_every ({config.checkpoint_every})"
+            f"train_length ({steps} steps)"
         )
 
 

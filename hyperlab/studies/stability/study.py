@@ -32,8 +32,7 @@ class Stability(Study[Cell]):
     """Trains the arms of the study; the data are a task's. A unit holds several runs: rates, each under every seed."""
 
     page = "hyperlab.studies.stability.page"
-    lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score",
-             "checkpoint_every")  # fmt: skip
+    lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score")
     counted = "run-step"
     data: Task
 
