@@ -48,7 +48,7 @@ SHORT = {
                 "parent_rates": (0.003,), "rates": (0.003,), "compressions": (4.0,), "compared": (4.0,), "widenings": 0,
                 "tuning_compression": 4.0, "parent_length": "40 steps", "tuning_length": "20 steps"},
     "stability": {"arms": ("plain", "default"), "contrasts": (), "report_seeds": 2, "tuning_seeds": 1, "widenings": 0,
-                  "train_length": "40 steps", "checkpoint_every": 40},
+                  "train_length": "40 steps"},
     "rescaling": {"arms": ("stochastic", "sshn"), "contrasts": (), "rates": (0.003,), "tuning_seeds": 1,
                   "report_seeds": 2, "train_length": "20 steps", "data.size": (24, 24), "data.count": 40, "programs": 1,
                   "primary.widths": (4, 4, 4), "front": (0.3, 0.5), "factors": (0.3, 0.5), "outside": (1.0,)},

@@ -6,10 +6,13 @@ so whatever stops a study, another start goes on from there.
 """
 
 import collections
+import contextlib
+import contextvars
 import importlib
+import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
@@ -22,10 +25,12 @@ from hyperlab.train import basis, engine, loop, rngs
 from hyperlab.train.phases import CHOICES, FIRST_REPORT_SEED, MADE_BY, REPORT, TUNE, report_seeds
 from hyperlab.train.progress import Progress
 from hyperlab.train.protocols import Folder, Stop
+from hyperlab.train.saving import Saved, Saves
 from hyperlab.train.units import Counter, Item, Measurements, Result, UnitFiles, in_parallel
 from hyperlab.train.writers import MultiWriter
 
 Chosen = dict[str, Any]  # what `choices.json` holds
+_SAVES: contextvars.ContextVar[Saves | None] = contextvars.ContextVar("saves", default=None)  # of the unit in work
 
 
 class Cell(Protocol):
@@ -85,6 +90,9 @@ class Study(Generic[CellT]):
         self.chosen: Chosen = {}  # until all is tuned
         self.done = 0  # training steps, of all units
         self.test_reads = 0  # networks that this start measured on what is held out
+        self.engine = engine.of(config)
+        self.trained_steps = 0  # training steps that this start did
+        self.saved: list[Saved] = []  # trainings that a stop cut off
         self._lock = threading.Lock()  # units may be computed in several threads
         self._counted: set[str] = set()  # units that the progress knows of
         self._working: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)  # on one unit, one thread
@@ -171,12 +179,23 @@ class Study(Generic[CellT]):
                     write_json(self.folder, CHOICES, chosen)
                     files.seal(self.folder.path, [], **{MADE_BY: engine.digest(self.config)})
                     complete = self.report(chosen, writer)
-            self.folder.note(test_reads=self.test_reads)
+            self.folder.note(test_reads=self.test_reads, trained_steps=self.trained_steps)
             if chosen is not None and complete:
+                shutil.rmtree(self.folder.checkpoints, ignore_errors=True)  # what older settings left there, too
                 with sealing(self.folder.path):
                     self.finish(chosen, writer)
                     self.write_page(self.folder.path)
                     writer.flush()  # what is not in the file yet would not be in its checksum
+
+            if self.stop.requested:
+                self._tell_what_was_saved()
+
+    def _tell_what_was_saved(self) -> None:
+        self.folder.note(saved={one.unit: one.step for one in self.saved})
+        shown = "; ".join(f"{one.unit} at step {one.step} of {one.steps}" for one in self.saved[:4])
+        more = f"; and {len(self.saved) - 4} more" if len(self.saved) > 4 else ""
+        said = f"trainings in work, saved: {shown}{more}" if self.saved else "no training was in work"
+        print(f"stopped; {said}; the same command goes on from there", file=sys.stderr)
 
     def tune(self) -> Chosen | None:
         """What is chosen for each key on tuning seeds and validation data, for `choices.json`; None after a stop."""
@@ -263,11 +282,26 @@ class Study(Generic[CellT]):
         with working:  # arms may share a network
             known = self.files.read(name, further, beside)
             if known is None:
-                known = self.files.measure(name, compute, further=further, beside=beside)
+                with self._saving(name, further) as saves:
+                    known = self.files.measure(name, compute, further=further, beside=beside)
+                    if known is not None:
+                        saves.delete()
             elif name not in self._counted:
                 self.advance(steps)
             self._counted.add(name)
             return known
+
+    @contextlib.contextmanager
+    def _saving(self, name: str, further: Mapping[str, Any] | None) -> Iterator[Saves]:
+        """Where the trainings of a unit are saved that is computed in the block; what ends it early loses none."""
+        stem, stamp = self.files.path(name).stem, self.files.stamp(further)
+        saves = Saves(name, self.folder.checkpoints / f"{stem}-{stamp}", self.engine.interval)
+        token = _SAVES.set(saves)
+        try:
+            yield saves
+        finally:
+            _SAVES.reset(token)
+            saves.flush()
 
     def keeps(self, seed: int, phase: str) -> bool:
         """Whether the network of a training is kept: those of the first report seeds are."""
@@ -284,10 +318,13 @@ class Study(Generic[CellT]):
         steps: int,
         key: jax.Array,
         runs: int = 1,
+        kept: Any = None,
         place: Callable[[Any], Any] = lambda drawn: drawn,
         **options: Any,
     ) -> Any | None:
         """The one call of the training loop: the trained state, or None after a stop.
+
+        Inside a unit, the training is saved now and then and when it is stopped, and goes on from there.
 
         Args:
           start: the state before the first step.
@@ -296,11 +333,18 @@ class Study(Generic[CellT]):
           steps: how many.
           key: the root of all keys of the steps.
           runs: how many trainings run side by side in the state.
+          kept: host arrays of fixed shapes that callbacks fill along the training, such as `train.curves.Curve.values`;
+            whatever else they remember is lost when the training is cut off.
           place: puts a batch where the step wants it.
-          **options: of `train.loop.fit`: `evaluate` with `evaluate_every`, `steps_per_call`, checkpoints.
+          **options: of `train.loop.fit`: `evaluate` with `evaluate_every`, `observe`, `steps_per_call`.
         """
         if self.stop.requested:
             return None
+        saves, counter = _SAVES.get(), self.counter(runs)
+        training = saves.training(steps) if saves is not None else None
+        if training is not None:
+            options |= {"checkpoints": training.checkpoints, "save_due": training.due, "saved": training.saved}
+            options["meta"] = training.meta
         trained = loop.fit(
             start,
             step,
@@ -309,11 +353,23 @@ class Study(Generic[CellT]):
             root_key=key,
             place=place,
             stop=self.stop,
-            progress=self.counter(runs),
+            progress=counter,
+            kept={} if kept is None else kept,
+            save_last=False,
             on_nonfinite="ignore",  # failures are part of what is measured
             **options,
         )
-        return None if self.stop.requested else trained
+        with self._lock:
+            self.trained_steps += runs * (counter.done - counter.begun)
+        if not self.stop.requested:
+            if training is not None:
+                training.ended(loop.saved_tree(trained, kept or {}))
+            return trained
+        if training is not None:
+            training.checkpoints.close()
+            with self._lock:
+                self.saved += [training.report] if training.step else []
+        return None
 
     @property
     def tuning_seeds(self) -> range:

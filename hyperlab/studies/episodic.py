@@ -15,6 +15,7 @@ from hyperlab.in_context.programs import Examples, Programs
 from hyperlab.studies.base import Cell, Study
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
+from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -160,8 +161,9 @@ class EpisodicStudy(Study[EpisodicCellT]):
         Returns:
           Its parameters, and the measurements `curve/step` and `curve/<chosen_by>`; None after a stop.
         """
-        curve, steps, draws = [], self.steps_of_one(cell, phase), seed + 10_000 * self.learner(cell).stream
-        episodes = self.episodes(synthetic)
+        steps, draws = self.steps_of_one(cell, phase), seed + 10_000 * self.learner(cell).stream
+        every, episodes = max(1, steps // self.config.curve_points), self.episodes(synthetic)
+        curve = Curve(steps, every, {self.chosen_by: ()})
         params = self._fit(
             programs,
             episodes.pool,
@@ -169,15 +171,15 @@ class EpisodicStudy(Study[EpisodicCellT]):
             rate,
             draws,
             steps,
-            evaluate=lambda state, step, stop: curve.append((step, score(state.params))),
-            evaluate_every=max(1, steps // self.config.curve_points),
+            evaluate=lambda state, step, stop: curve.put(step, **{self.chosen_by: score(state.params)}),
+            evaluate_every=every,
+            kept=curve.values,
         )
         if params is None:
             return None
         if self.keeps_network(cell, seed, phase):
             save_variables(self.folder.path / cell.network_file(seed), {"params": params})
-        steps_and_scores = {"step": [step for step, _ in curve], self.chosen_by: [value for _, value in curve]}
-        return params, {f"curve/{name}": np.array(values) for name, values in steps_and_scores.items()}
+        return params, {f"curve/{name}": values for name, values in {"step": curve.step, **curve.values}.items()}
 
     def fit_to_task(
         self,

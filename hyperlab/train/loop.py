@@ -36,10 +36,15 @@ def fit(
     evaluate_every: int = 0,
     checkpoints: Checkpoints | None = None,
     save_every: int = 0,
+    save_due: Callable[[int], bool] | None = None,
+    save_last: bool = True,
+    saved: Callable[[int], None] | None = None,
     meta: Mapping[str, Any] | None = None,
+    kept: PyTree = None,
     writer: Writer | None = None,
     log_every: int = 1,
     summarize: Callable[[Mapping[str, Any]], Mapping[str, float]] = means,
+    observe: Callable[[int, Mapping[str, Any]], None] | None = None,
     stop: Stop | None = None,
     progress: Progress | None = None,
     place: Callable[[PyTree], PyTree] = jax.device_put,
@@ -63,11 +68,17 @@ def fit(
         short, and then the restart evaluates the same state again. It must not change the state.
       evaluate_every: steps between evaluations, the first at step 0; the last state is always evaluated.
       checkpoints: without any nothing is saved or resumed.
-      save_every: steps between saves; the last state and a stopped one are always saved.
+      save_every: steps between saves; a stopped state is always saved.
+      save_due: `step -> ` whether to save now too, of one process: an interval on the clock.
+      save_last: whether the last state is saved.
+      saved: is told the step of every save, when it has begun.
       meta: saved with the state, and required to be equal on restart: seed, config digest, data fingerprint.
+      kept: host arrays that callbacks fill in place along the training, such as a learning curve; saved with the
+        state, and filled again on restart. Of fixed shapes: what is not known yet is NaN.
       writer: of the rows.
       log_every: steps between rows.
       summarize: turns a call's metrics, read to the host, into scalars.
+      observe: is told the step and the metrics, on the host, of every call, one call late.
       stop: for instance a `signals.StopFlag`; on stop the state is saved and
         returned, and the script ends as usual with code 0.
       progress: is told of every call.
@@ -86,10 +97,12 @@ def fit(
       CheckpointError: the checkpoint is not one of this run.
     """
     _check_periods(steps_per_call, on_nonfinite, total_steps, evaluate_every, save_every)
-    start, state = _resume(strong(state), checkpoints, meta)
+    start, state = _resume(strong(state), checkpoints, meta, kept)
     if checkpoints is not None:
         _rewind(writer, start)
-    record = _Record(writer, log_every, summarize, progress, on_nonfinite, steps_per_call)
+    if start and hasattr(progress, "resume"):
+        progress.resume(start)
+    record = _Record(writer, log_every, summarize, observe, progress, on_nonfinite, steps_per_call)
     profile = _Profile(profile_steps, profile_folder)
     calls = 0
     try:
@@ -102,11 +115,15 @@ def fit(
             stopping = _agreed(stop, calls, force=last)
             if record.failed:
                 break
-            if stopping or last or (_due(step, save_every) and step > start):
+            periodic = step > start and (_due(step, save_every) or (save_due is not None and save_due(step)))
+            if stopping or periodic or (last and save_last):
                 record.read()
                 if record.failed:
                     break
-                _save(checkpoints, step, state, meta, writer, progress, wait=stopping or last)
+                tree = saved_tree(state, kept)
+                _save(checkpoints, step, tree, meta, writer, progress, wait=stopping or last)
+                if checkpoints is not None and saved is not None:
+                    saved(step)
             if stopping or last:
                 break
             batch = place(batch_fn(step))
@@ -129,11 +146,13 @@ class _Record:
         writer: Writer | None,
         log_every: int,
         summarize: Callable[[Mapping[str, Any]], Mapping[str, float]],
+        observe: Callable[[int, Mapping[str, Any]], None] | None,
         progress: Progress | None,
         on_nonfinite: str,
         steps_per_call: int,
     ):
         self.writer, self.log_every, self.summarize, self.progress = writer, log_every, summarize, progress
+        self.observe = observe
         self.on_nonfinite, self.steps_per_call = on_nonfinite, steps_per_call
         self.pending: tuple[int, Mapping[str, Any]] | None = None
         self.failed = False
@@ -145,7 +164,12 @@ class _Record:
         after = step + self.steps_per_call
         failed_at = self._first_failure(step, metrics)
         due = -(-step // self.log_every) * self.log_every < after
-        scalars = dict(self.summarize(jax.device_get(metrics))) if due or failed_at is not None else {}
+        shown = due or failed_at is not None
+        if shown or self.observe is not None:
+            metrics = jax.device_get(metrics)
+        if self.observe is not None:
+            self.observe(step, metrics)
+        scalars = dict(self.summarize(metrics)) if shown else {}
         if scalars and self.writer is not None:
             self.writer.scalars(after - 1, scalars)
         if self.progress is not None:
@@ -205,9 +229,23 @@ class _Profile:
             self.running = False
 
 
-def _resume(state: PyTree, checkpoints: Checkpoints | None, meta: Mapping[str, Any] | None) -> tuple[int, PyTree]:
-    restored = checkpoints.restore(state, expect=dict(meta or {})) if checkpoints is not None else None
-    return (0, state) if restored is None else (restored.step, restored.state)
+def _resume(
+    state: PyTree, checkpoints: Checkpoints | None, meta: Mapping[str, Any] | None, kept: PyTree
+) -> tuple[int, PyTree]:
+    restored = (
+        checkpoints.restore(saved_tree(state, kept), expect=dict(meta or {})) if checkpoints is not None else None
+    )
+    if restored is None:
+        return 0, state
+    if kept is None:
+        return restored.step, restored.state
+    jax.tree.map(np.copyto, kept, jax.tree.map(np.asarray, restored.state["kept"]))
+    return restored.step, restored.state["state"]
+
+
+def saved_tree(state: PyTree, kept: PyTree) -> PyTree:
+    """What a checkpoint holds; of `kept` a copy, since it is filled on while the save is being written."""
+    return state if kept is None else {"state": state, "kept": jax.tree.map(np.copy, kept)}
 
 
 def _rewind(writer: Writer | None, start: int) -> None:

@@ -291,16 +291,26 @@ class Counter:
     Args:
       folder: the run folder, which notes when the first step was done.
       advance: told how many steps were done since it was last told.
+
+    Attributes:
+      begun: steps that an earlier start had done.
+      done: steps that were done in all.
     """
 
     def __init__(self, folder: Folder, advance: Callable[[int], None]):
-        self._folder, self._advance, self._seen = folder, advance, 0
+        self._folder, self._advance = folder, advance
+        self.begun = self.done = 0
+
+    def resume(self, done: int) -> None:
+        """Steps that an earlier start has done."""
+        self._advance(done)
+        self.begun = self.done = done
 
     def update(self, done: int, **shown: float) -> None:
         """Steps that this run has done."""
         self._folder.mark("first_step")
-        self._advance(done - self._seen)
-        self._seen = done
+        self._advance(done - self.done)
+        self.done = done
 
     def pause(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Nothing is paused: other runs go on."""

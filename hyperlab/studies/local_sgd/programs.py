@@ -154,7 +154,7 @@ class Programs:
     def advance(
         self, arm: Arm, period: int, steps: int, at_round_end: Callable[[Any, int], None] | None = None
     ) -> Callable:
-        """A step and what follows it, `(state, indices, key) -> (state, metrics)`, for the steps of one training.
+        """A step and what follows it, `(state, (step, indices), key) -> (state, metrics)`.
 
         Args:
           arm: what is done.
@@ -163,10 +163,10 @@ class Programs:
           at_round_end: called with a state whose replicas have not been averaged yet, and its step.
         """
         compiled, plan = self._of(arm, period, steps), local_sgd.Plan(self.config(arm, period, steps), steps)
-        examples, places = self.task.train(), iter(range(steps))
+        examples = self.task.train()
 
-        def step(current, rows, key):
-            place = next(places)
+        def step(current, drawn, key):
+            place, rows = drawn
             event = plan.at(place)
             advanced = compiled.synchronous if event.synchronous else compiled.local
             current, metrics = advanced(current, examples, rows, key)

@@ -13,11 +13,13 @@ from hyperlab.studies import search
 from hyperlab.studies.base import Chosen, Study
 from hyperlab.studies.local_sgd import dealing, described, schedules
 from hyperlab.studies.local_sgd.arms import COMPUTE, Cell, cells_of, drawn, find, space
+from hyperlab.studies.local_sgd.drifts import Drifts
 from hyperlab.studies.local_sgd.programs import Programs
 from hyperlab.studies.local_sgd.schema import check
 from hyperlab.studies.record import write_json
 from hyperlab.tasks import Task, load
 from hyperlab.train import durations
+from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -187,28 +189,29 @@ class LocalSGD(Study[Cell]):
             # replicas that never differ are one replica with all their examples, which spares a program of them all
             programs = self.programs(1)
             indices = jax.tree.map(lambda leaf: leaf.reshape(steps, 1, -1, *leaf.shape[3:]), indices)
-        curve: list[tuple[int, float]] = []
-        drifts: list[dict[str, Any]] = []
+        start = programs.start(programs.init(self.key("initial", seed)), arm, cell.period, numbers, steps)
+        every = max(1, steps // self.config.curve_points) if reported else steps
+        curve = Curve(steps, every, {"score": ()})
+        drifts = Drifts(steps, self.config.drift_points, jax.eval_shape(programs.drift, start))
 
         def evaluate(current: Any, step: int, stop: Any) -> None:
-            curve.append((step, float(np.mean(self.task.measure(current.variables, "validation")[self.task.score]))))
+            curve.put(step, score=np.mean(self.task.measure(current.variables, "validation")[self.task.score]))
 
         def drift(current: Any, step: int) -> None:
-            last = drifts[-1]["step"] if drifts else -math.inf
-            if step >= last + steps // self.config.drift_points:
-                drifts.append({"step": step, **programs.drift(current)})
+            if drifts.is_due(step):
+                drifts.put(step, programs.drift(current))
 
-        variables = programs.init(self.key("initial", seed))
         trained = self.fit(
-            programs.start(variables, arm, cell.period, numbers, steps),
+            start,
             programs.advance(arm, cell.period, steps, drift if reported else None),
-            lambda index: jax.tree.map(lambda leaf: leaf[index], indices),
+            lambda index: (index, jax.tree.map(lambda leaf: leaf[index], indices)),
             steps=steps,
             key=self.key("training", draws),
-            place=self.task.place,
+            place=lambda drawn: (drawn[0], self.task.place(drawn[1])),
             evaluate=evaluate,
-            evaluate_every=max(1, steps // self.config.curve_points) if reported else steps,
+            evaluate_every=every,
             log_every=max(1, steps),
+            kept={"curve": curve.values, "drift": drifts.kept},
         )
         if trained is None:
             return None
@@ -217,7 +220,5 @@ class LocalSGD(Study[Cell]):
         for part in ("validation", "test") if reported else ("validation",):
             result |= {f"{part}/{name}": v for name, v in self.task.measure(trained.variables, part).items()}
         self.reads_test(phase)
-        result |= {"curve/step": np.array([s for s, _ in curve]), "curve/score": np.array([v for _, v in curve])}
-        for name in drifts[0] if drifts else ():
-            result[f"drift/{name}"] = np.array([np.asarray(one[name]) for one in drifts])
+        result |= {"curve/step": curve.step, "curve/score": curve.values["score"], **drifts.measurements()}
         return result | {f"number/{name}": np.array(v) for name, v in numbers.items()} | {"seed": np.array(seed)}

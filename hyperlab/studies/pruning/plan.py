@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from hyperlab import pruning
 from hyperlab.studies.pruning import masking
@@ -19,7 +21,7 @@ class Plan:
     """The masks of one training.
 
     Attributes:
-      masks: the current ones, a tree like what the task prunes.
+      held: the current masks, a tree like what the task prunes of host arrays, which a training saves with its state.
       events: what changes them, and with them the state, before a step: `{step: event}`.
 
     Args:
@@ -60,7 +62,12 @@ class Plan:
             every = max(1, self.until // (4 * config.rounds))
             self.events = {step: self._exchange(step) for step in range(every, self.until, every)}
         dense = pruning.dense(jax.eval_shape(task.pruned, variables["params"]))
-        self.masks = dense if first is None else self._made(variables, first)
+        self.held = jax.tree.map(np.array, dense if first is None else self._made(variables, first))
+
+    @property
+    def masks(self) -> Any:
+        """The current ones, on the device."""
+        return jax.tree.map(jnp.asarray, self.held)
 
     def _ratios(self, compression: float, rounds: int) -> dict[int, float]:
         """Compressions by the step from which they hold."""
@@ -76,7 +83,7 @@ class Plan:
         )
 
     def _hold(self, current: TrainState, masks: Any) -> TrainState:
-        self.masks = masks
+        jax.tree.map(np.copyto, self.held, jax.device_get(masks))
         return with_masks(current, self.task.parameter_masks(masks, current.params))
 
     def _prune_further(self, compression: float) -> Event:

@@ -142,17 +142,19 @@ class Pruning(Study[Cell]):
         if self.stop.requested:
             return None
         variables = self.programs.init(self.key("initial", seed))
-        stages, early = {"initial": jax.device_get(variables)}, round(self.config.rewind_to * self.parent_steps)
+        initial, steps = jax.device_get(variables), self.parent_steps
+        early = jax.tree.map(np.copy, initial)  # until it is that
 
         def remember(current: state.TrainState) -> state.TrainState:
-            stages["early"] = jax.device_get(current.variables)
+            jax.tree.map(np.copyto, early, jax.device_get(current.variables))
             return current
 
-        curve, masks = Curve(self.task), pruning.dense(variables["params"])
-        trained = self._fit(self.task, variables, masks, rate, self.parent_steps, seed, {early: remember}, curve)
+        curve, masks = self._curve(self.task, steps), pruning.dense(variables["params"])
+        events, kept = {round(self.config.rewind_to * steps): remember}, {"early": early}
+        trained = self._fit(self.task, variables, masks, rate, steps, seed, events, curve, kept)
         if trained is None:
             return None
-        stages["trained"] = jax.device_get(trained.variables)
+        stages = {"initial": initial, "early": early, "trained": jax.device_get(trained.variables)}
         result = {
             f"{stage}/{path}": leaf for stage, tree in stages.items() for path, leaf in trees.flatten(tree).items()
         }
@@ -234,13 +236,13 @@ class Pruning(Study[Cell]):
                 result |= measured(task, start, part, "pruned/")
             rate = rate * method.rate_factor
         # Networks whose masks are still to change are larger, or others, than what is reported.
-        curve = Curve(task, max(plan.events, default=-1) if phase == REPORT else None)
-        trained = self._fit(task, variables, masks, rate, steps, draws, plan.events, curve)
+        curve = self._curve(task, steps, max(plan.events, default=-1) if phase == REPORT else None)
+        trained = self._fit(task, variables, masks, rate, steps, draws, plan.events, curve, {"masks": plan.held})
         if trained is None:
             return None
         for part in parts:
             result |= measured(task, trained.variables, part)
-            if phase == REPORT:
+            if curve.best is not None:
                 result |= measured(task, curve.best["variables"], part, "selected/")
         result |= curve.measurements() | self.counts.sizes(plan.masks, list(task.operating_points()))
         result |= {f"kept/{path}": np.array(count) for path, count in pruning.available(plan.masks).items()}
@@ -252,6 +254,9 @@ class Pruning(Study[Cell]):
             "learning_rate": np.array(rate),
         }
 
+    def _curve(self, task: Task, steps: int, best_after: int | None = None) -> Curve:
+        return Curve(task, steps, max(1, steps // self.config.curve_points), self.variables, best_after)
+
     def _fit(
         self,
         task: Task,
@@ -262,22 +267,24 @@ class Pruning(Study[Cell]):
         draws: int,
         events: Mapping[int, Event],
         curve: Curve,
+        kept: Mapping[str, Any],
     ) -> state.TrainState | None:
         """Trains variables under masks, with events before some steps; None after a stop."""
-        step, examples, indices = self.programs.step(steps), self.task.train(), iter(range(steps))
+        step, examples = self.programs.step(steps), self.task.train()
 
-        def advance(current: state.TrainState, rows: Any, key: jax.Array) -> tuple[state.TrainState, Any]:
-            event = events.get(next(indices))
-            if event is not None:
-                current = event(current)
+        def advance(current: state.TrainState, drawn: tuple[int, Any], key: jax.Array) -> tuple[state.TrainState, Any]:
+            index, rows = drawn
+            if index in events:
+                current = events[index](current)
             return step(current, (examples, rows), key)
 
         return self.fit(
             self.programs.start(variables, masks, rate, steps),
             advance,
-            lambda index: task.indices(draws, index),
+            lambda index: (index, task.indices(draws, index)),
             steps=steps,
             key=self.key("training", draws),
             evaluate=curve.evaluate,
-            evaluate_every=max(1, steps // self.config.curve_points),
+            evaluate_every=curve.every,
+            kept={**kept, **curve.kept},
         )

@@ -30,6 +30,7 @@ from hyperlab.studies.registration.schema import check, check_lengths
 from hyperlab.train import durations
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
+from hyperlab.train.step import means
 from hyperlab.train.units import Item, Measurements, Result
 from hyperlab.train.writers import MultiWriter
 
@@ -139,23 +140,23 @@ class Registration(Study[Cell]):
         variant, weights = ARMS[cell.arm].variant(setting.initializer), self._weights(cell, phase)
         architecture, draws = architecture_of(variant), seed + 10_000 * variant.stream
         program, compile_seconds = self.programs.training(architecture)
-        key, curve = self.key("initial", draws), _Curve()
-        start, began = self.programs.start(variant, key, setting.rate), time.perf_counter()
+        key, steps, call = self.key("initial", draws), self.steps(cell, phase), self.config.steps_per_call
+        start, course = self.programs.start(variant, key, setting.rate), _Course(steps, call)
         trained = self.fit(
             start,
             program,
             self.programs.batches(draws, cell.weight),
-            steps=self.steps(cell, phase),
+            steps=steps,
             key=key,
             place=jax.device_put,
-            steps_per_call=self.config.steps_per_call,
-            writer=curve,
-            log_every=self.config.steps_per_call,
+            steps_per_call=call,
+            observe=course.observe,
+            kept=course.kept,
         )
-        jax.block_until_ready(trained)
-        seconds = time.perf_counter() - began
         if trained is None:
             return None
+        jax.block_until_ready(trained)
+        course.lap()
         self.reads_test(phase)
         theta = self.programs.theta(architecture)
 
@@ -166,7 +167,7 @@ class Registration(Study[Cell]):
         if phase == REPORT and seed == FIRST_REPORT_SEED:
             result |= self._example(register, weights)
         finite = all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(trained.params))
-        numbers = {"seconds": seconds, "compile_seconds": compile_seconds, "finite": finite, "loss": curve.loss}
+        numbers = {**course.kept, "compile_seconds": compile_seconds, "finite": finite}
         return result | {key: np.array(value) for key, value in numbers.items()}
 
     def optimize(self, rate: float, phase: str) -> Measurements | None:
@@ -226,15 +227,20 @@ def length_of(config: Any, data: PairDataset) -> int:
     return durations.steps(config.train_length, batch_size=config.batch_size, examples=len(data.train))
 
 
-class _Curve:
-    """Keeps the losses that the loop writes."""
+class _Course:
+    """Losses and seconds of a training, those of all its starts together."""
 
-    def __init__(self):
-        self.loss: list[float] = []
+    def __init__(self, steps: int, steps_per_call: int):
+        self.kept = {"seconds": np.zeros(()), "loss": np.full(steps // steps_per_call, np.nan)}
+        self._steps_per_call, self._last = steps_per_call, time.perf_counter()
 
-    def scalars(self, step: int, values: dict, split: str = "train") -> None:
-        if "loss" in values:
-            self.loss.append(values["loss"])
+    def observe(self, step: int, metrics: Any) -> None:
+        """A call has ended: a callback of the training loop."""
+        self.kept["loss"][step // self._steps_per_call] = means(metrics)["loss"]
+        self.lap()
 
-    def flush(self) -> None:
-        """Nothing waits."""
+    def lap(self) -> None:
+        """Adds the seconds since the last one."""
+        now = time.perf_counter()
+        self.kept["seconds"] += now - self._last
+        self._last = now

@@ -25,6 +25,7 @@ from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
 from hyperlab.studies.rescaling.schema import check, check_levels
 from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
+from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -135,8 +136,8 @@ class Rescaling(Study[Cell]):
         arm, programs, steps = ARMS[cell.arm], self.programs(cell), self.steps(cell, phase)
         draws = seed + 10_000 * arm.stream
         key = self.key("initial", draws)
-        losses: list[Any] = []
-        curve: list[tuple[int, float]] = []
+        every = max(1, steps // self.config.curve_points)
+        curve, losses = Curve(steps, every, {"dice": ()}), np.full(steps, np.nan, np.float32)
 
         def batch(step: int):
             indices = batch_indices(draws, step, len(self.data.train), self.config.batch_size)
@@ -148,16 +149,17 @@ class Rescaling(Study[Cell]):
             return programs.batch(factor, indices, zoom)
 
         def step(state, drawn, root_key):
-            state, metrics = programs.step(state, self.examples, drawn, cell.factor, root_key)
-            losses.append(metrics["loss"].total)
-            return state, metrics
+            return programs.step(state, self.examples, drawn, cell.factor, root_key)
+
+        def observe(step, metrics):
+            losses[step] = metrics["loss"].total
 
         def evaluate(state, step, stop):
             values = [
                 mean_dice(programs.dice(programs.prepare(state.params, _gamma(factor)), factor, self.curve_split))
                 for factor in self.factors(cell)
             ]
-            curve.append((step, float(np.mean(values))))
+            curve.put(step, dice=np.mean(values))
 
         state = self.fit(
             programs.start(key, rate * (arm.rate_factor if phase == REPORT else 1.0)),
@@ -165,15 +167,17 @@ class Rescaling(Study[Cell]):
             batch,
             steps=steps,
             key=jax.random.clone(key),
+            observe=observe,
             evaluate=evaluate,
-            evaluate_every=max(1, steps // self.config.curve_points),
+            evaluate_every=every,
+            kept={"curve": curve.values, "losses": losses},
         )
         if state is None:
             return None
         return {
-            "curve/step": np.array([step for step, _ in curve]),
-            "curve/dice": np.array([value for _, value in curve]),
-            "curve/loss": np.array(jax.device_get(losses), np.float32),
+            "curve/step": curve.step,
+            "curve/dice": curve.values["dice"],
+            "curve/loss": losses,
             "seed": np.array(seed),
             "learning_rate": np.array(rate),
             **self._measured(cell, programs, state.params, seed, phase),

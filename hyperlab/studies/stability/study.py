@@ -22,7 +22,7 @@ from hyperlab.studies.stability.programs import Batches, Data, Programs
 from hyperlab.studies.stability.schema import check, check_lengths
 from hyperlab.studies.stability.tasks import Task
 from hyperlab.train import durations, mesh, optimizers, rngs
-from hyperlab.train.checkpoints import Checkpoints
+from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -145,7 +145,7 @@ class Stability(Study[Cell]):
         def compute() -> Measurements | None:
             stacks = []
             for start in range(0, len(runs), size):
-                stack = self._stack(f"{name}/{start}", cell.optimizer, variant, runs[start : start + size], phase)
+                stack = self._stack(cell.optimizer, variant, runs[start : start + size], phase)
                 if stack is None:
                     return None
                 stacks.append(stack)
@@ -153,7 +153,7 @@ class Stability(Study[Cell]):
 
         return self.unit(name, len(runs) * self.length, compute, further=_further(variant, runs))
 
-    def _stack(self, name: str, optimizer: str, variant: Arm, runs: list[Run], phase: str) -> Measurements | None:
+    def _stack(self, optimizer: str, variant: Arm, runs: list[Run], phase: str) -> Measurements | None:
         if self.stop.requested:
             return None
         # A short stack is filled up with copies of its last run, so that every stack fits the same program.
@@ -163,17 +163,17 @@ class Stability(Study[Cell]):
         seeds = np.array([run.seed + 10_000 * variant.stream for run in runs], np.uint32)
         data, programs = self.curve_data[phase], self.programs(_architecture(variant), optimizer)
         keys, own = self.own(seeds)
-        probes: dict[str, list[np.ndarray]] = {}
+        start = self._over_devices(self.starter(_initial(variant), optimizer)(keys, rates, own))
+        call, probing = self.config.steps_per_call, phase == REPORT and variant.hypernetwork
+        every = max(1, self.length // 3 // call) * call if probing else 0
+        probed = jax.eval_shape(programs.probe, start, own, data) if probing else {}
+        probes = Curve(self.length, every, {key: value.shape for key, value in probed.items()})
 
         def probe(state, step, stop) -> None:
-            for key, value in programs.probe(state, own, data).items():
-                probes.setdefault(f"probe/{key}", []).append(np.asarray(value))
+            probes.put(step, **programs.probe(state, own, data))
 
-        probing = phase == REPORT and variant.hypernetwork
-        call, saves = self.config.steps_per_call, self.config.checkpoint_every
-        checkpoints = Checkpoints(self._saves(name, variant, runs[:count]), anew=True) if saves else None
         state = self.fit(
-            self._over_devices(self.starter(_initial(variant), optimizer)(keys, rates, own)),
+            start,
             lambda state, batch, key: programs.advance(state, batch, data),
             lambda step: self._batches(seeds, step, variant.per_sample),
             steps=self.length,
@@ -182,10 +182,8 @@ class Stability(Study[Cell]):
             place=self._over_devices,
             steps_per_call=call,
             evaluate=probe if probing else None,
-            evaluate_every=max(1, self.length // 3 // call) * call if probing else 0,
-            checkpoints=checkpoints,
-            save_every=saves,
-            meta={"unit": name},
+            evaluate_every=every,
+            kept=probes.values,
         )
         if state is None:
             return None
@@ -193,10 +191,8 @@ class Stability(Study[Cell]):
         state, final = programs.finish(state, self.final_data[phase])
         result = {f"final/{key}": value for key, value in final.items()}
         result |= {f"curve/{key}": value for key, value in state.history.items()}
-        result |= {key: np.stack(values, 1) for key, values in probes.items()}
+        result |= {f"probe/{key}": np.moveaxis(v, 0, 1).astype(np.float32) for key, v in probes.values.items()}
         result |= {"seed": np.array([run.seed for run in runs]), "learning_rate": rates}
-        if checkpoints is not None:
-            checkpoints.delete()
         return {key: np.asarray(value)[:count] for key, value in result.items()}
 
     def _batches(self, seeds: np.ndarray, step: int, per_sample: bool) -> Batches:
@@ -206,13 +202,6 @@ class Stability(Study[Cell]):
         indices = batch_indices(seeds.tolist(), steps, self.task.sizes["train"], self.config.batch_size)
         drawn = Batches(indices, self.task.draw(seeds, steps, per_sample))
         return jax.tree.map(lambda x: x.reshape(len(seeds), call // every, every, *x.shape[2:]), drawn)
-
-    def _saves(self, name: str, variant: Arm, runs: list[Run]) -> Path:
-        """Where a stack saves its state; one that was left by other settings is not gone on from."""
-        folder, basis = self.folder.checkpoints / self.files.path(name).stem, self.files.basis
-        if basis is None or (basis.trusted and folder.exists()):  # of a version that did not tell them apart
-            return folder
-        return folder.with_name(f"{folder.name}-{self.files.stamp(_further(variant, runs))}")
 
     # -- programs: everything that decides one is in its key; arms that differ in draws or rates share them --------
 

@@ -176,12 +176,13 @@ class Uncertainty(Study[Cell]):
         draws = seed + 10_000 * source.stream
         rows, key = self.rows(cell.share), self.key("initial", draws)
         step, aux_inputs = self.programs.step(source), source.train_inputs(self, cell)
-        losses: list[Any] = []
+        losses = np.full(steps, np.nan, np.float32)
 
         def advance(current, indices, root_key):
-            current, metrics = step(current, (self.images, self.labels, indices, aux_inputs), root_key)
-            losses.append(metrics["loss"].total)
-            return current, metrics
+            return step(current, (self.images, self.labels, indices, aux_inputs), root_key)
+
+        def observe(step, metrics):
+            losses[step] = metrics["loss"].total
 
         trained = self.fit(
             self.programs.start(source, key, rate * (source.rate_factor if phase == REPORT else 1.0)),
@@ -189,10 +190,12 @@ class Uncertainty(Study[Cell]):
             lambda index: rows[batch_indices(draws, index, len(rows), self.config.batch_size)],
             steps=steps,
             key=jax.random.clone(key),
+            observe=observe,
+            kept={"losses": losses},
         )
         if trained is None:
             return None
-        parts = np.array_split(np.array(jax.device_get(losses), np.float32), min(20, steps))
+        parts = np.array_split(losses, min(20, steps))
         flat = trees.flatten(jax.device_get(trained.params))
         return {f"params/{path}": leaf for path, leaf in flat.items()} | {
             "loss": np.array([part.mean() for part in parts]),
