@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from hyperlab import losses
 from hyperlab.data.in_context import Episode, augment_episodes
 from hyperlab.data.loaders import evaluation_batches
-from hyperlab.train import compiler, optimizers, state
+from hyperlab.train import compiler, groups, optimizers, state
 from hyperlab.train.step import Aux, train_step
 from hyperlab.train.units import memoize_method
 
@@ -137,7 +137,7 @@ class Programs:
         """
         rows, _ = evaluation_batches(len(queries), self.evaluation_batch)
         support = (images, labels) if self.in_context else ()
-        parts = [np.asarray(self._predict(params, queries[indices], *support)) for indices in rows]
+        parts = [np.asarray(self._predict(params, groups.deal(queries[indices]), *support)) for indices in rows]
         return np.concatenate(parts)[: len(queries)]
 
     @property

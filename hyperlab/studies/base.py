@@ -21,7 +21,7 @@ import jax
 from hyperlab import files
 from hyperlab.studies import tuning
 from hyperlab.studies.record import recording, sealing, write_json
-from hyperlab.train import basis, engine, loop, rngs
+from hyperlab.train import basis, engine, groups, loop, rngs
 from hyperlab.train.phases import CHOICES, FIRST_REPORT_SEED, MADE_BY, REPORT, TUNE, report_seeds
 from hyperlab.train.progress import Progress
 from hyperlab.train.protocols import Folder, Stop
@@ -56,6 +56,7 @@ def run_study(study: "type[Study]", config: Any, folder: Folder, stop: Stop) -> 
       folder: the run's folder.
       stop: asked between two steps whether to go on.
     """
+    groups.of(engine.of(config), config.batch_size)  # devices that cannot be are refused before any data are read
     study(config, study.load(config, folder.path), folder, stop).run()
 
 
@@ -91,6 +92,8 @@ class Study(Generic[CellT]):
         self.done = 0  # training steps, of all units
         self.test_reads = 0  # networks that this start measured on what is held out
         self.engine = engine.of(config)
+        self.devices = groups.Pool(groups.of(self.engine, config.get("batch_size", 0)), config.get("workers", 0))
+        self.trained_on: dict[str, int] = {}  # the group of devices of each unit that was trained
         self.trained_steps = 0  # training steps that this start did
         self.saved: list[Saved] = []  # trainings that a stop cut off
         self._lock = threading.Lock()  # units may be computed in several threads
@@ -167,6 +170,10 @@ class Study(Generic[CellT]):
 
     def run(self) -> None:
         """Runs the study in its folder: tuning, then fresh seeds, then the page."""
+        with groups.using(self.devices.groups[0]):
+            self._run()
+
+    def _run(self) -> None:
         self.folder.check_fingerprint(*self.fingerprint)
         with recording(self.folder, self.config) as writer:
             with Progress(1, self.config.study, unit=self.counted) as self.progress:
@@ -179,7 +186,7 @@ class Study(Generic[CellT]):
                     write_json(self.folder, CHOICES, chosen)
                     files.seal(self.folder.path, [], **{MADE_BY: engine.digest(self.config)})
                     complete = self.report(chosen, writer)
-            self.folder.note(test_reads=self.test_reads, trained_steps=self.trained_steps)
+            self.folder.note(test_reads=self.test_reads, trained_steps=self.trained_steps, **self._placed())
             if chosen is not None and complete:
                 shutil.rmtree(self.folder.checkpoints, ignore_errors=True)  # what older settings left there, too
                 with sealing(self.folder.path):
@@ -189,6 +196,11 @@ class Study(Generic[CellT]):
 
             if self.stop.requested:
                 self._tell_what_was_saved()
+
+    def _placed(self) -> dict[str, Any]:
+        """For `run.json`, where there is a choice of devices: the groups, and the group of every unit."""
+        shown = [[str(device) for device in group.devices] for group in self.devices.groups]
+        return {"device_groups": shown, "trained_on": self.trained_on} if any(shown) else {}
 
     def _tell_what_was_saved(self) -> None:
         self.folder.note(saved={one.unit: one.step for one in self.saved})
@@ -282,6 +294,7 @@ class Study(Generic[CellT]):
         with working:  # arms may share a network
             known = self.files.read(name, further, beside)
             if known is None:
+                self.trained_on[name] = groups.current().index
                 with self._saving(name, further) as saves:
                     known = self.files.measure(name, compute, further=further, beside=beside)
                     if known is not None:
@@ -317,6 +330,7 @@ class Study(Generic[CellT]):
         *,
         steps: int,
         key: jax.Array,
+        examples: Any = None,
         runs: int = 1,
         kept: Any = None,
         place: Callable[[Any], Any] = lambda drawn: drawn,
@@ -328,30 +342,41 @@ class Study(Generic[CellT]):
 
         Args:
           start: the state before the first step.
-          step: `(state, batch, key) -> (state, metrics)`.
-          batches: `step -> batch`.
+          step: `(state, batch, key) -> (state, metrics)`; with examples, the batch is `(examples, drawn)`.
+          batches: `step -> ` what is drawn for it, on the host.
           steps: how many.
           key: the root of all keys of the steps.
+          examples: what all steps gather their rows from, on the device.
           runs: how many trainings run side by side in the state.
           kept: host arrays of fixed shapes that callbacks fill along the training, such as `train.curves.Curve.values`;
             whatever else they remember is lost when the training is cut off.
-          place: puts a batch where the step wants it.
+          place: reads what was drawn, where a step is to be given more than indices.
           **options: of `train.loop.fit`: `evaluate` with `evaluate_every`, `observe`, `steps_per_call`.
         """
         if self.stop.requested:
             return None
-        saves, counter = _SAVES.get(), self.counter(runs)
+        saves, counter, group = _SAVES.get(), self.counter(runs), groups.current()
+        rows = self.config.batch_size if runs == 1 or runs % group.parts else runs
+
+        def placed(drawn: Any) -> Any:
+            dealt = group.rows(place(drawn), rows)
+            return dealt if examples is None else (group.whole(examples), dealt)
+
+        def advance(current: Any, batch: Any, root_key: jax.Array) -> Any:
+            current, metrics = step(current, batch, root_key)
+            return group.placed(current, runs) if group.mesh is not None else current, metrics
+
         training = saves.training(steps) if saves is not None else None
         if training is not None:
             options |= {"checkpoints": training.checkpoints, "save_due": training.due, "saved": training.saved}
             options["meta"] = training.meta
         trained = loop.fit(
-            start,
-            step,
+            group.placed(start, runs),
+            step if group.mesh is None else advance,
             batches,
             total_steps=steps,
             root_key=key,
-            place=place,
+            place=placed,
             stop=self.stop,
             progress=counter,
             kept={} if kept is None else kept,
@@ -387,7 +412,12 @@ class Study(Generic[CellT]):
 
     def in_parallel(self, measure: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """Applies `measure` to every item, several trainings at a time."""
-        return in_parallel(measure, items, workers=self.config.workers, stop=self.stop)
+
+        def measured(item: Item) -> Result:
+            with self.devices.lent():
+                return measure(item)
+
+        return in_parallel(measured, items, workers=self.devices.workers, stop=self.stop)
 
     def counter(self, runs: int = 1) -> Counter:
         """The progress of one training, of so many runs side by side."""

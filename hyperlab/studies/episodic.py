@@ -220,8 +220,8 @@ class EpisodicStudy(Study[EpisodicCellT]):
         if self.stop.requested:
             return None
         key = self.key("initial", draws)
-        step = lambda state, drawn, root_key: programs.step(state, (pool, drawn), root_key)  # noqa: E731
-        state = self.fit(programs.start(key, rate), step, batch, steps=steps, key=jax.random.clone(key), **options)
+        start, key = programs.start(key, rate), jax.random.clone(key)
+        state = self.fit(start, programs.step, batch, steps=steps, key=key, examples=pool, **options)
         return None if state is None else state.params
 
     @memoize_method

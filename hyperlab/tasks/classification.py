@@ -17,7 +17,7 @@ from hyperlab.data import load as load_splits
 from hyperlab.data.splits import Splits
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.tasks.task import Task
-from hyperlab.train import compiler
+from hyperlab.train import compiler, groups
 from hyperlab.train.units import memoize_method
 
 # Adding a network is one line: from the config's group `network` and the number of classes.
@@ -121,7 +121,7 @@ class Classification(Task):
         """Of every example: `accuracy`, and `top5` where there are six classes or more, 0 or 1."""
         split = self.splits.parts()[part]
         rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
-        images = [(split.images[chosen] - self.mean) / self.std for chosen in rows]
+        images = [groups.deal((split.images[chosen] - self.mean) / self.std) for chosen in rows]
         ranks = [
             np.asarray(self._rank(variables, x, split.labels[chosen])) for x, chosen in zip(images, rows, strict=True)
         ]

@@ -18,7 +18,7 @@ from hyperlab import losses
 from hyperlab.data import evaluation_batches
 from hyperlab.hypernet import hypernetize
 from hyperlab.tasks.classification import Classification, splits_of, true_rank
-from hyperlab.train import compiler
+from hyperlab.train import compiler, groups
 from hyperlab.train.units import memoize_method
 
 GAMMAS = 5  # along the range, that the score is a mean over
@@ -56,7 +56,9 @@ class Hypernetwork(Classification):
         split = self.splits.parts()[part]
         rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
         right = [
-            np.asarray(self._right(variables, (split.images[chosen] - self.mean) / self.std, split.labels[chosen]))
+            np.asarray(
+                self._right(variables, groups.deal((split.images[chosen] - self.mean) / self.std), split.labels[chosen])
+            )
             for chosen in rows
         ]
         return {"accuracy": np.concatenate(right)[: len(split)].astype(np.float64)}

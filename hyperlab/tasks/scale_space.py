@@ -27,7 +27,7 @@ from hyperlab.metrics import segmentation
 from hyperlab.models import UNet
 from hyperlab.nn import level_sizes, plan, size_table
 from hyperlab.tasks.generated import Generated, root_mean_square
-from hyperlab.train import compiler
+from hyperlab.train import compiler, groups
 from hyperlab.train.units import memoize_method
 
 
@@ -160,7 +160,9 @@ class ScaleSpace(Generated):
         measured = {}
         for factor, sizes in zip(*self._grid(), strict=True):
             theta = self._prepare(variables["params"], factor)
-            parts = [self._count(theta, sizes, split.images[chosen], split.labels[chosen]) for chosen in rows]
+            parts = [
+                self._count(theta, sizes, groups.deal(split.images[chosen]), split.labels[chosen]) for chosen in rows
+            ]
             counts = [np.concatenate(column)[: len(split)] for column in zip(*map(jax.device_get, parts), strict=True)]
             pooled = [np.stack([column[split.groups == one].sum(0) for one in subjects]) for column in counts]
             dice = np.asarray(segmentation.dice_of(segmentation.Counts(*map(jnp.asarray, pooled))))

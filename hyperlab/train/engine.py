@@ -67,6 +67,7 @@ class Engine(NamedTuple):
     """The settings of `KEYS`, resolved.
 
     Attributes:
+      devices_given: whether the config says anything of devices.
       mesh: sizes by axis, of one group of devices; one may be -1.
       per_training: devices of a group; 0: all.
       across: whether a training spans all processes.
@@ -75,6 +76,7 @@ class Engine(NamedTuple):
       device_bytes: sets of more bytes are read batch by batch; 0: half of the device's memory.
     """
 
+    devices_given: bool
     mesh: dict[str, int]
     per_training: int
     across: bool
@@ -95,6 +97,7 @@ def of(config: Mapping[str, Any]) -> Engine:
     # a study of several tasks has a group of data for each
     room = [size for key, size in given.items() if key.endswith("data.device_bytes")]
     return Engine(
+        any(key.startswith("devices.") for key in given),
         {"data": value["devices.mesh.data"], "model": value["devices.mesh.model"]},
         value["devices.per_training"],
         value["devices.across"],

@@ -154,7 +154,7 @@ class Programs:
     def advance(
         self, arm: Arm, period: int, steps: int, at_round_end: Callable[[Any, int], None] | None = None
     ) -> Callable:
-        """A step and what follows it, `(state, (step, indices), key) -> (state, metrics)`.
+        """A step and what follows it, `(state, (examples, (step, indices)), key) -> (state, metrics)`.
 
         Args:
           arm: what is done.
@@ -163,10 +163,9 @@ class Programs:
           at_round_end: called with a state whose replicas have not been averaged yet, and its step.
         """
         compiled, plan = self._of(arm, period, steps), local_sgd.Plan(self.config(arm, period, steps), steps)
-        examples = self.task.train()
 
-        def step(current, drawn, key):
-            place, rows = drawn
+        def step(current, given, key):
+            examples, (place, rows) = given
             event = plan.at(place)
             advanced = compiled.synchronous if event.synchronous else compiled.local
             current, metrics = advanced(current, examples, rows, key)

@@ -207,6 +207,7 @@ class LocalSGD(Study[Cell]):
             lambda index: (index, jax.tree.map(lambda leaf: leaf[index], indices)),
             steps=steps,
             key=self.key("training", draws),
+            examples=self.task.train(),
             place=lambda drawn: (drawn[0], self.task.place(drawn[1])),
             evaluate=evaluate,
             evaluate_every=every,

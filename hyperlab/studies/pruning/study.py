@@ -270,10 +270,10 @@ class Pruning(Study[Cell]):
         kept: Mapping[str, Any],
     ) -> state.TrainState | None:
         """Trains variables under masks, with events before some steps; None after a stop."""
-        step, examples = self.programs.step(steps), self.task.train()
+        step = self.programs.step(steps)
 
-        def advance(current: state.TrainState, drawn: tuple[int, Any], key: jax.Array) -> tuple[state.TrainState, Any]:
-            index, rows = drawn
+        def advance(current: state.TrainState, given: Any, key: jax.Array) -> tuple[state.TrainState, Any]:
+            examples, (index, rows) = given
             if index in events:
                 current = events[index](current)
             return step(current, (examples, rows), key)
@@ -284,6 +284,7 @@ class Pruning(Study[Cell]):
             lambda index: (index, task.indices(draws, index)),
             steps=steps,
             key=self.key("training", draws),
+            examples=self.task.train(),
             evaluate=curve.evaluate,
             evaluate_every=curve.every,
             kept={**kept, **curve.kept},

@@ -23,7 +23,7 @@ from hyperlab.registration.model import (
 from hyperlab.registration.pairs import PairDataset
 from hyperlab.studies.registration import networks
 from hyperlab.studies.registration.arms import INITIALIZERS, Arm
-from hyperlab.train import compiler, optimizers, state
+from hyperlab.train import compiler, groups, optimizers, state
 from hyperlab.train.step import compile_step, train_step
 from hyperlab.train.units import memoize_method
 
@@ -47,16 +47,20 @@ class Programs:
         start = state.create(variables, self._optimizer(variables["params"]))
         return optimizers.with_learning_rate(start, rate * variant.rate_factor)
 
-    @memoize_method
     def training(self, architecture: Arm) -> tuple[Callable, float]:
-        """The compiled training steps, and the seconds that their compilation took."""
+        """The training steps, compiled for this thread's devices, and the seconds that their compilation took."""
+        return self._training(architecture, groups.current())
+
+    @memoize_method
+    def _training(self, architecture: Arm, group: groups.Group) -> tuple[Callable, float]:
         abstract = jax.eval_shape(self.initial(architecture), jax.random.key(0))
         optimizer = self._optimizer(abstract["params"])
         step = train_step(loss_function(self.network, self._model(architecture), self.criterion), optimizer)
         start = jax.eval_shape(lambda variables: state.create(variables, optimizer), abstract)
         batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, self.batches(0, None)(0)))
         program = compile_step(step, steps_per_call=self.config.steps_per_call)
-        return compiler.timed_compile(program, start, batch, jax.random.key(0))
+        given = group.abstract(start), group.abstract(batch, rows=self.config.batch_size)
+        return compiler.timed_compile(program, *given, jax.random.key(0))
 
     @memoize_method
     def initial(self, variant: Arm) -> Callable:

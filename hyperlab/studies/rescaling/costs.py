@@ -8,12 +8,17 @@ import numpy as np
 
 from hyperlab import pareto
 from hyperlab.studies.rescaling.arms import Cell, cells_of, inference_name
-from hyperlab.train import compiler
+from hyperlab.train import compiler, groups
 from hyperlab.train.units import Measurements
 
 
 def measure(study: Any) -> None:
-    """Measures all costs, alone on the machine: before anything is trained, one after the other."""
+    """Measures all costs, on one device and alone on the machine: before anything is trained, one after the other."""
+    with groups.using(groups.ALONE):
+        _measure(study)
+
+
+def _measure(study: Any) -> None:
     for width in sorted({cell.width for cell in study.cells()}):
         study.files.measure(inference_name(width), lambda width=width: inference(study, width))
     for cell in study.cells():

@@ -23,7 +23,7 @@ from hyperlab.data.splits import Split
 from hyperlab.metrics import segmentation
 from hyperlab.nn import Bucket, bucket_of, level_sizes
 from hyperlab.studies.rescaling.networks import Network
-from hyperlab.train import compiler, optimizers, state
+from hyperlab.train import compiler, groups, optimizers, state
 from hyperlab.train.step import Aux, train_step
 
 Sizes = tuple[tuple[int, ...], ...]
@@ -152,7 +152,7 @@ class Programs:
             return segmentation.predicted_labels(logits)
 
         rows, _ = evaluation_batches(len(split), self.evaluation_batch)
-        given = [(prepared, sizes, split.images[indices]) for indices in rows]
+        given = [(prepared, sizes, groups.deal(split.images[indices])) for indices in rows]
         parts = [self._program(("labels", bucket), call, one)(*one) for one in given]
         return np.concatenate(parts)[: len(split)]
 
@@ -176,13 +176,14 @@ class Programs:
     # -- programs ----------------------------------------------------------------------------------------------
 
     def _program(self, name: Any, function: Callable, example: Sequence[Any], **options: Any) -> Callable:
-        programs = self._programs
-        if name not in programs:
+        programs, where = self._programs, (name, groups.current())
+        if where not in programs:
             with self._lock:
-                if name not in programs:
+                if where not in programs:
                     jitted = jax.jit(function, compiler_options=compiler.options(), **options)
-                    programs[name], self.compile_seconds[name] = compiler.timed_compile(jitted, *example)
-        return programs[name]
+                    programs[where], seconds = compiler.timed_compile(jitted, *example)
+                    self.compile_seconds.setdefault(name, seconds)
+        return programs[where]
 
     def step_seconds(self, where: Bucket | float, examples: Examples, batch: Batch, repeats: int = 8) -> float:
         """Median seconds of a step, alone on the machine."""

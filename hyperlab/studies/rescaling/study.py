@@ -148,8 +148,8 @@ class Rescaling(Study[Cell]):
                 zoom = arm.zoom ** words.uniform(-1, 1, len(indices))
             return programs.batch(factor, indices, zoom)
 
-        def step(state, drawn, root_key):
-            return programs.step(state, self.examples, drawn, cell.factor, root_key)
+        def step(state, given, root_key):
+            return programs.step(state, *given, cell.factor, root_key)
 
         def observe(step, metrics):
             losses[step] = metrics["loss"].total
@@ -167,6 +167,7 @@ class Rescaling(Study[Cell]):
             batch,
             steps=steps,
             key=jax.random.clone(key),
+            examples=self.examples,
             observe=observe,
             evaluate=evaluate,
             evaluate_every=every,

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec
 
 from hyperlab.data import batch_indices
 from hyperlab.errors import ConfigError
@@ -21,7 +20,7 @@ from hyperlab.studies.stability.arms import ARMS, INITIALIZERS, Arm, Cell, Run, 
 from hyperlab.studies.stability.programs import Batches, Data, Programs
 from hyperlab.studies.stability.schema import check, check_lengths
 from hyperlab.studies.stability.tasks import Task
-from hyperlab.train import durations, mesh, optimizers, rngs
+from hyperlab.train import durations, optimizers, rngs
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
@@ -163,7 +162,7 @@ class Stability(Study[Cell]):
         seeds = np.array([run.seed + 10_000 * variant.stream for run in runs], np.uint32)
         data, programs = self.curve_data[phase], self.programs(_architecture(variant), optimizer)
         keys, own = self.own(seeds)
-        start = self._over_devices(self.starter(_initial(variant), optimizer)(keys, rates, own))
+        start = self.starter(_initial(variant), optimizer)(keys, rates, own)
         call, probing = self.config.steps_per_call, phase == REPORT and variant.hypernetwork
         every = max(1, self.length // 3 // call) * call if probing else 0
         probed = jax.eval_shape(programs.probe, start, own, data) if probing else {}
@@ -174,12 +173,12 @@ class Stability(Study[Cell]):
 
         state = self.fit(
             start,
-            lambda state, batch, key: programs.advance(state, batch, data),
+            lambda state, given, key: programs.advance(state, given[1], given[0]),
             lambda step: self._batches(seeds, step, variant.per_sample),
             steps=self.length,
             key=self.initial_key,  # not used: the batches hold the gammas
+            examples=data,
             runs=count,
-            place=self._over_devices,
             steps_per_call=call,
             evaluate=probe if probing else None,
             evaluate_every=every,
@@ -245,14 +244,6 @@ class Stability(Study[Cell]):
             activation=hypernet.activation,
             scale_by_dimension=hypernet.scale_by_dimension,
         )
-
-    def _over_devices(self, stack: Any) -> Any:
-        """Runs of a stack go to different devices where they divide by them."""
-        devices = len(jax.devices())
-        if devices == 1 or self.runs_per_program % devices:
-            return jax.device_put(stack)
-        rows = jax.sharding.NamedSharding(mesh.make_mesh({"data": devices}), PartitionSpec("data"))
-        return jax.device_put(stack, rows)
 
 
 def length_of(config: Any, task: Task) -> int:

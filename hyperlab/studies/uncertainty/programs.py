@@ -19,7 +19,7 @@ from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.studies.uncertainty.arms import find
 from hyperlab.studies.uncertainty.sources.base import Problem, Source
 from hyperlab.studies.uncertainty.sources.unet import OnePass
-from hyperlab.train import compiler, optimizers, state
+from hyperlab.train import compiler, groups, optimizers, state
 from hyperlab.train.step import Aux, train_step
 
 STREAMS = ("augmentation", "dropout")  # of random keys in a step
@@ -172,8 +172,8 @@ class Programs:
         program = self._once(("predict", defining(source, "network", "one_pass")), lambda: self._predict(source))
         rows, _ = evaluation_batches(len(images), self.evaluation_batch)
         # one draw for all images, however many are predicted at once
-        parts = [np.asarray(program(params, jax.random.clone(key), images[chosen], aux_inputs)) for chosen in rows]
-        return np.concatenate(parts)[: len(images)]
+        given = [(jax.random.clone(key), groups.deal(images[chosen]), aux_inputs) for chosen in rows]
+        return np.concatenate([np.asarray(program(params, *one)) for one in given])[: len(images)]
 
     def _predict(self, source: Source) -> Callable:
         return jax.jit(
@@ -203,7 +203,7 @@ class Programs:
         rows, _ = evaluation_batches(len(images), self.evaluation_batch)
         keys = jax.random.split(key, len(rows))
         parts = [
-            jax.device_get(program(params, aux_inputs, one, images[chosen]))
+            jax.device_get(program(params, aux_inputs, one, groups.deal(images[chosen])))
             for one, chosen in zip(keys, rows, strict=True)
         ]
         joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[: len(images)], *(maps for maps, _ in parts))

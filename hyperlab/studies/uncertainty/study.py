@@ -178,8 +178,9 @@ class Uncertainty(Study[Cell]):
         step, aux_inputs = self.programs.step(source), source.train_inputs(self, cell)
         losses = np.full(steps, np.nan, np.float32)
 
-        def advance(current, indices, root_key):
-            return step(current, (self.images, self.labels, indices, aux_inputs), root_key)
+        def advance(current, given, root_key):
+            (images, labels, *given), indices = given
+            return step(current, (images, labels, indices, *given), root_key)
 
         def observe(step, metrics):
             losses[step] = metrics["loss"].total
@@ -190,6 +191,7 @@ class Uncertainty(Study[Cell]):
             lambda index: rows[batch_indices(draws, index, len(rows), self.config.batch_size)],
             steps=steps,
             key=jax.random.clone(key),
+            examples=(self.images, self.labels, aux_inputs),
             observe=observe,
             kept={"losses": losses},
         )

@@ -1,0 +1,238 @@
+"""Which devices a training has: those of the machine are dealt into groups, and every thread works with one of them.
+
+In a group of several the rows of a batch are dealt over the mesh axis `data`, and the heads of hypernetworks with their
+moments over `model`; everything else is whole on each. Programs are `jax.jit`: shardings of what they are given decide
+where they run, so on one device nothing is different.
+"""
+
+import contextlib
+import contextvars
+import logging
+import math
+import queue
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from hyperlab import trees
+from hyperlab.errors import MeshError
+from hyperlab.train import mesh as meshes
+from hyperlab.train.engine import Engine
+
+_HELD = 4  # sets of examples that stay on a group's devices
+log = logging.getLogger(__name__)
+
+
+class Group:
+    """The devices of one training.
+
+    Attributes:
+      index: of the group.
+      devices: which; none for the default device, to which nothing has to be moved.
+      mesh: of several devices, or None.
+
+    >>> alone = Group(0)
+    >>> alone.rows({"indices": np.arange(4)}, 4)
+    {'indices': array([0, 1, 2, 3])}
+    """
+
+    def __init__(self, index: int, devices: Sequence[jax.Device] = (), shape: dict[str, int] | None = None):
+        self.index, self.devices = index, list(devices)
+        self.mesh = meshes.make_mesh(shape, self.devices) if len(self.devices) > 1 else None
+        self._held: dict[tuple[int, ...], tuple[PyTree, PyTree]] = {}
+        self._noted: set[str] = set()
+
+    @property
+    def parts(self) -> int:
+        """Over how many devices the rows of a batch are dealt."""
+        return self.mesh.shape["data"] if self.mesh is not None else 1
+
+    # -- where things go ---------------------------------------------------------------------------------------
+
+    def rows(self, tree: PyTree, size: int) -> PyTree:
+        """Deals arrays out along their first axis of a size, where that divides; the others are whole everywhere.
+
+        Args:
+          tree: arrays, of one batch; what is no array stays as it is.
+          size: rows of the batch.
+        """
+        if self.mesh is None:
+            return tree if not self.devices else _put(tree, lambda leaf: self.devices[0])
+        return _put(tree, lambda leaf: self._dealt(np.shape(leaf), size))
+
+    def whole(self, tree: PyTree) -> PyTree:
+        """Arrays whole on each device; kept there, since every step is given the same examples."""
+        if not self.devices:
+            return tree
+        key = tuple(map(id, jax.tree.leaves(tree)))
+        if key not in self._held:
+            placed = _put(tree, lambda leaf: self._named() if self.mesh is not None else self.devices[0])
+            while len(self._held) >= _HELD:
+                del self._held[next(iter(self._held))]
+            self._held[key] = tree, placed  # the tree too: as long as it lives, its identity is not another's
+        return self._held[key][1]
+
+    def shardings(self, state: PyTree, stacked: int = 0) -> PyTree:
+        """Where each leaf of a state is: by `mesh.HEAD_RULES` where it divides, else whole.
+
+        Args:
+          state: arrays or their shapes.
+          stacked: runs along a leading axis, which are dealt over the devices where they divide.
+        """
+        assert self.mesh is not None
+        if stacked > 1 and stacked % self.parts == 0:
+            return jax.tree.map(lambda leaf: self._named("data" if np.ndim(leaf) else None), state)
+        leaves = trees.flatten(state)
+        specs = trees.assign(leaves, meshes.HEAD_RULES, default=PartitionSpec())
+        named = {path: self._named(*self._fitting(path, leaves[path], tuple(spec))) for path, spec in specs.items()}
+        return trees.unflatten(named, state)
+
+    def placed(self, state: PyTree, stacked: int = 0) -> PyTree:
+        """A state on the devices of the group; a state that is there already is not copied."""
+        if self.mesh is None:
+            return _put(state, lambda leaf: self.devices[0]) if self.devices else state
+        return jax.device_put(state, self.shardings(state, stacked))
+
+    def abstract(self, tree: PyTree, rows: int | None = None) -> PyTree:
+        """Shapes with the places of a state, or (with `rows`) of a batch: what a program is compiled for."""
+        if self.mesh is None:
+            return tree
+        where = self.shardings(tree) if rows is None else jax.tree.map(lambda x: self._dealt(x.shape, rows), tree)
+        return jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree, where)
+
+    def _named(self, *spec: str | None) -> NamedSharding:
+        assert self.mesh is not None
+        return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+    def _dealt(self, shape: tuple[int, ...], size: int) -> NamedSharding:
+        axis = shape.index(size) if size in shape and size % self.parts == 0 else None
+        return self._named() if axis is None else self._named(*(None,) * axis, "data")
+
+    def _fitting(self, path: str, leaf: Any, spec: tuple) -> tuple:
+        """A rule for the last dimensions of a leaf; nothing where they do not divide."""
+        assert self.mesh is not None
+        if not any(spec):
+            return ()
+        spec = (None,) * (np.ndim(leaf) - len(spec)) + spec
+        parts = [1 if name is None else self.mesh.shape[name] for name in spec]
+        if len(spec) > np.ndim(leaf) or any(size % n for size, n in zip(np.shape(leaf), parts, strict=True)):
+            if path not in self._noted:
+                self._noted.add(path)
+                log.info("%s %s does not divide over the mesh %s: whole", path, np.shape(leaf), dict(self.mesh.shape))
+            return ()
+        return spec
+
+
+ALONE = Group(0)
+_CURRENT: contextvars.ContextVar[Group] = contextvars.ContextVar("group", default=ALONE)  # of a thread
+
+
+def current() -> Group:
+    """The group that this thread works with."""
+    return _CURRENT.get()
+
+
+def deal(rows: PyTree) -> PyTree:
+    """Rows of an evaluation, `[rows, ...]`, dealt over the devices of this thread's group.
+
+    >>> deal(np.arange(3)).tolist()
+    [0, 1, 2]
+    """
+    return current().rows(rows, len(jax.tree.leaves(rows)[0]))
+
+
+@contextlib.contextmanager
+def using(group: Group) -> Iterator[Group]:
+    """The thread works with a group inside the block."""
+    token = _CURRENT.set(group)
+    try:
+        with jax.default_device(group.devices[0]) if group.devices else contextlib.nullcontext():
+            yield group
+    finally:
+        _CURRENT.reset(token)
+
+
+class Pool:
+    """Groups that threads borrow.
+
+    Args:
+      groups: all that there are.
+      workers: threads at the same time; 0: one for each group, and as many as `units.in_parallel` has for one device.
+    """
+
+    def __init__(self, groups: Sequence[Group], workers: int = 0):
+        self.groups = list(groups)
+        many = len(self.groups)
+        if any(group.mesh is not None for group in groups):
+            workers = many  # two programs on the same devices would wait for each other
+        self.workers = workers or (many if many > 1 else 0)
+        self._free: queue.SimpleQueue[Group] = queue.SimpleQueue()
+        for place in range(max(many, self.workers)):
+            self._free.put(self.groups[place % many])
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[Group]:
+        """A group that is free; it is another's after the block."""
+        if len(self.groups) == 1:
+            with using(self.groups[0]) as group:
+                yield group
+            return
+        group = self._free.get()
+        try:
+            with using(group):
+                yield group
+        finally:
+            self._free.put(group)
+
+
+def of(engine: Engine, batch_size: int) -> list[Group]:
+    """The groups that the devices of this machine are dealt into.
+
+    Without a word on devices a training has all accelerators over which its batch divides; of a CPU, whose devices
+    share its cores, the first.
+
+    Args:
+      engine: settings.
+      batch_size: rows of a batch.
+
+    Raises:
+      MeshError: devices that do not divide into groups, a mesh that does not fit a group, a batch that does not divide.
+    """
+    devices = jax.devices() if engine.across else jax.local_devices()
+    if not engine.devices_given:
+        if devices[0].platform == "cpu":
+            return [ALONE]
+        devices = devices[: max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)]
+    sizes = engine.mesh.values()
+    size = engine.per_training or (len(devices) if -1 in sizes else math.prod(sizes))
+    if size > len(devices) or (engine.per_training and len(devices) % size):
+        raise MeshError(
+            f"devices: groups of {size} ({_said(engine)}) cannot be made of the {len(devices)} devices that are there"
+        )
+    count = len(devices) // size if engine.per_training else 1
+    groups = [Group(at, devices[at * size : (at + 1) * size], engine.mesh) for at in range(count)]
+    if math.prod(abs(n) for n in sizes) > size or (-1 not in sizes and math.prod(sizes) != size):
+        raise MeshError(f"devices.mesh {engine.mesh} does not fill the {size} devices of a group")
+    if batch_size % groups[0].parts:
+        raise MeshError(
+            f"batch_size is {batch_size}, which does not divide by the {groups[0].parts} devices of mesh axis 'data'"
+        )
+    if len(groups) == 1 and size == 1 and devices[0] == jax.devices()[0]:
+        return [ALONE]
+    return groups
+
+
+def _said(engine: Engine) -> str:
+    return f"per_training {engine.per_training}, mesh {engine.mesh}"
+
+
+def _put(tree: PyTree, where: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, where(leaf)) if _is_array(leaf) else leaf, tree)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
