@@ -3,6 +3,7 @@
     python -m experiments.local_sgd                                        # embedded digits, under three minutes
     python -m experiments.local_sgd --config configs/local_sgd/cifar10.py --config.data.root=DIR
     python -m experiments.local_sgd --config.distributed=True              # one training over a cluster's processes
+    python -m experiments.local_sgd --config.distributed=True --config.devices.across=False    # they share the study
 
 Replicas train for H local steps between synchronisations. All arms see the same examples, summed over replicas, in the
 same order; every arm at every H gets the same number of tuning trials over its own space, on tuning seeds and the
@@ -20,6 +21,7 @@ from hyperlab.studies.local_sgd import processes
 from hyperlab.studies.local_sgd.schema import SCHEMA, check, check_files
 from hyperlab.studies.local_sgd.study import LocalSGD
 from hyperlab.tasks.schema import defaults
+from hyperlab.train import engine
 from hyperlab.train.phases import FIRST_REPORT_SEED
 
 __all__ = ["SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for
@@ -79,7 +81,9 @@ def get_config() -> ml_collections.ConfigDict:
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
     """Runs the study in a run folder, or one training over several processes. What was stopped continues."""
     check(config)
-    if config.distributed or config.single.wanted or jax.process_count() > 1:
+    several = config.distributed or jax.process_count() > 1
+    shared = engine.of(config).devices_given and not engine.of(config).across  # the study, not one training
+    if config.single.wanted or (several and not shared):
         processes.train(config, folder, stop)
         return
     run_study(LocalSGD, config, folder, stop)

@@ -12,7 +12,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,12 @@ def run(
     enable_compilation_cache()
     from hyperlab.train import compiler, distributed, provenance
 
-    distributed.initialize({"distributed": config.get("distributed")})
-    folder = RunFolder.open(workdir or default_workdir(config.study), config, allow_config_change=allow_config_change)
+    several = distributed.initialize({"distributed": config.get("distributed")})
+    if several and not workdir:
+        raise ConfigError("several processes are one run in one folder: give it to all of them, --workdir")
+    with distributed.main_first("its run folder"):
+        path = workdir or default_workdir(config.study)
+        folder = RunFolder.open(path, config, allow_config_change=allow_config_change)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopFlag()) if stop is None else stop
         compiled = stack.enter_context(compiler.compilations())
@@ -78,7 +83,7 @@ def run(
         try:
             study.run(ml_collections.FrozenConfigDict(config), folder, stop)
         except BaseException as error:
-            if not (isinstance(error, REFUSALS) and folder.discard()):
+            if not (isinstance(error, REFUSALS) and not several and folder.discard()):
                 with contextlib.suppress(WorkdirError):  # what ended the run is the news
                     end(f"failed: {type(error).__name__}: {error}".splitlines()[0][:300])
             if isinstance(error, OSError) and folder.concerns(error):
@@ -136,6 +141,11 @@ def main(module: str, arguments: Sequence[str] | None = None) -> None:
     if {"-h", "--help", "-help"} & set(arguments):
         print(_help(name))
         return
+    with _left_at_once():
+        _main(name, arguments)
+
+
+def _main(name: str, arguments: Sequence[str]) -> None:
     try:
         options, config = parse(name, arguments)
         if options["print_config"]:
@@ -150,6 +160,23 @@ def main(module: str, arguments: Sequence[str] | None = None) -> None:
     shown = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     report = path / "report.html"
     print(f"report: {shown}/report.html" if report.exists() else f"continue: --workdir {shown}")
+
+
+@contextlib.contextmanager
+def _left_at_once() -> Iterator[None]:
+    """Of several processes, one that fails ends here and now: in an orderly end it would wait for all the others."""
+    try:
+        yield
+    except BaseException as error:
+        from hyperlab.train import distributed
+
+        if not distributed.is_one_of_several():
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
 
 
 def parse(study: str, arguments: Sequence[str]) -> tuple[dict[str, Any], ml_collections.ConfigDict]:

@@ -8,7 +8,9 @@ so whatever stops a study, another start goes on from there.
 import collections
 import contextlib
 import contextvars
+import functools
 import importlib
+import io
 import shutil
 import sys
 import threading
@@ -22,6 +24,7 @@ from hyperlab import files
 from hyperlab.studies import tuning
 from hyperlab.studies.record import recording, sealing, write_json
 from hyperlab.train import basis, engine, groups, loop, rngs
+from hyperlab.train.peers import Peers
 from hyperlab.train.phases import CHOICES, FIRST_REPORT_SEED, MADE_BY, REPORT, TUNE, report_seeds
 from hyperlab.train.progress import Progress
 from hyperlab.train.protocols import Folder, Stop
@@ -47,6 +50,12 @@ class Cell(Protocol):
 CellT = TypeVar("CellT", bound=Cell)
 
 
+def _said_of(saved: Sequence[Saved]) -> str:
+    shown = "; ".join(f"{one.unit} at step {one.step} of {one.steps}" for one in saved[:4])
+    more = f"; and {len(saved) - 4} more" if len(saved) > 4 else ""
+    return f"trainings in work, saved: {shown}{more}" if saved else "no training was in work"
+
+
 def run_study(study: "type[Study]", config: Any, folder: Folder, stop: Stop) -> None:
     """Reads a study's data and runs it in its folder; a stopped study continues.
 
@@ -56,8 +65,21 @@ def run_study(study: "type[Study]", config: Any, folder: Folder, stop: Stop) -> 
       folder: the run's folder.
       stop: asked between two steps whether to go on.
     """
-    groups.of(engine.of(config), config.batch_size)  # devices that cannot be are refused before any data are read
-    study(config, study.load(config, folder.path), folder, stop).run()
+    groups.of(
+        engine.of(config), config.get("batch_size", 0)
+    )  # devices that cannot be are refused before any data are read
+    peers = Peers.of(folder.path, stop)
+    try:
+        with peers.main_first():  # who may make a store of the data in the folder
+            data = study.load(config, folder.path)
+        made = study(config, data, folder, stop)
+        made.peers = peers
+        made.run()
+        peers.check()
+    except BaseException as error:
+        peers.leave(f"{type(error).__name__}: {error}")
+        raise
+    peers.leave()
 
 
 class Study(Generic[CellT]):
@@ -93,6 +115,7 @@ class Study(Generic[CellT]):
         self.test_reads = 0  # networks that this start measured on what is held out
         self.engine = engine.of(config)
         self.devices = groups.Pool(groups.of(self.engine, config.get("batch_size", 0)), config.get("workers", 0))
+        self.peers = Peers()  # where several processes share the trainings
         self.trained_on: dict[str, int] = {}  # the group of devices of each unit that was trained
         self.trained_steps = 0  # training steps that this start did
         self.saved: list[Saved] = []  # trainings that a stop cut off
@@ -176,38 +199,46 @@ class Study(Generic[CellT]):
     def _run(self) -> None:
         self.folder.check_fingerprint(*self.fingerprint)
         with recording(self.folder, self.config) as writer:
-            with Progress(1, self.config.study, unit=self.counted) as self.progress:
+            shown = None if self.peers.is_main else io.StringIO()  # one bar is enough
+            with Progress(1, self.config.study, unit=self.counted, file=shown) as self.progress:
                 self.rest_on(self.fingerprint)
                 self.progress.total = self.planned()
-                self.prepare()
+                with self.peers.main_first():
+                    self.prepare()
                 chosen, complete = self.tune(), False
                 if chosen is not None:
                     self.chosen = chosen
                     write_json(self.folder, CHOICES, chosen)
-                    files.seal(self.folder.path, [], **{MADE_BY: engine.digest(self.config)})
+                    if self.peers.is_main:
+                        files.seal(self.folder.path, [], **{MADE_BY: engine.digest(self.config)})
                     complete = self.report(chosen, writer)
-            self.folder.note(test_reads=self.test_reads, trained_steps=self.trained_steps, **self._placed())
-            if chosen is not None and complete:
+            self._note()
+            if chosen is not None and complete and self.peers.is_main:
                 shutil.rmtree(self.folder.checkpoints, ignore_errors=True)  # what older settings left there, too
                 with sealing(self.folder.path):
                     self.finish(chosen, writer)
                     self.write_page(self.folder.path)
                     writer.flush()  # what is not in the file yet would not be in its checksum
+            self.peers.meet()  # an orderly end of several processes is one of all at once
 
-            if self.stop.requested:
-                self._tell_what_was_saved()
-
-    def _placed(self) -> dict[str, Any]:
-        """For `run.json`, where there is a choice of devices: the groups, and the group of every unit."""
+    def _note(self) -> None:
+        """Notes in `run.json` what this start did, all processes together; and tells of a stop what was saved."""
         shown = [[str(device) for device in group.devices] for group in self.devices.groups]
-        return {"device_groups": shown, "trained_on": self.trained_on} if any(shown) else {}
-
-    def _tell_what_was_saved(self) -> None:
-        self.folder.note(saved={one.unit: one.step for one in self.saved})
-        shown = "; ".join(f"{one.unit} at step {one.step} of {one.steps}" for one in self.saved[:4])
-        more = f"; and {len(self.saved) - 4} more" if len(self.saved) > 4 else ""
-        said = f"trainings in work, saved: {shown}{more}" if self.saved else "no training was in work"
-        print(f"stopped; {said}; the same command goes on from there", file=sys.stderr)
+        own = {"test_reads": self.test_reads, "trained_steps": self.trained_steps, "saved": self.saved}
+        found = self.peers.gathered(
+            own | ({"device_groups": shown, "trained_on": self.trained_on} if any(shown) else {})
+        )
+        if not self.peers.is_main:
+            return
+        notes: dict[str, Any] = {name: sum(one[name] for one in found) for name in ("test_reads", "trained_steps")}
+        saved = [Saved(*one) for notes in found for one in notes["saved"]]
+        if self.stop.requested:
+            notes["saved"] = {one.unit: one.step for one in saved}
+            print(f"stopped; {_said_of(saved)}; the same command goes on from there", file=sys.stderr)
+        placed = [{name: one[name] for name in ("device_groups", "trained_on") if name in one} for one in found]
+        if any(placed):
+            notes |= {"trained_by": placed} if len(placed) > 1 else placed[0]
+        self.folder.note(**notes)
 
     def tune(self) -> Chosen | None:
         """What is chosen for each key on tuning seeds and validation data, for `choices.json`; None after a stop."""
@@ -268,7 +299,7 @@ class Study(Generic[CellT]):
         """
         trusted = getattr(self.folder, "unchanged", True)
         self.files.basis = basis.of(self.config, data, lists=self.lists, version=self.version, trusted=trusted)
-        if survey := self.files.survey():
+        if (survey := self.files.survey()) and self.peers.is_main:
             print(survey, file=sys.stderr)
 
     def unit(
@@ -295,8 +326,8 @@ class Study(Generic[CellT]):
             known = self.files.read(name, further, beside)
             if known is None:
                 self.trained_on[name] = groups.current().index
-                with self._saving(name, further) as saves:
-                    known = self.files.measure(name, compute, further=further, beside=beside)
+                with self.peers.claimed(self.files.path(name).name) as mine, self._saving(name, further) as saves:
+                    known = self.files.measure(name, compute, further=further, beside=beside) if mine else None
                     if known is not None:
                         saves.delete()
             elif name not in self._counted:
@@ -356,7 +387,7 @@ class Study(Generic[CellT]):
         if self.stop.requested:
             return None
         saves, counter, group = _SAVES.get(), self.counter(runs), groups.current()
-        rows = self.config.batch_size if runs == 1 or runs % group.parts else runs
+        rows = self.config.get("batch_size", 0) if runs == 1 or runs % group.parts else runs
 
         def placed(drawn: Any) -> Any:
             dealt = group.rows(place(drawn), rows)
@@ -382,6 +413,7 @@ class Study(Generic[CellT]):
             kept={} if kept is None else kept,
             save_last=False,
             on_nonfinite="ignore",  # failures are part of what is measured
+            together=False,
             **options,
         )
         with self._lock:
@@ -417,7 +449,11 @@ class Study(Generic[CellT]):
             with self.devices.lent():
                 return measure(item)
 
-        return in_parallel(measured, items, workers=self.devices.workers, stop=self.stop)
+        items, many = list(items), functools.partial(in_parallel, workers=self.devices.workers, stop=self.stop)
+        if self.peers.count > 1:
+            many(measured, self.peers.share(items))
+            self.peers.meet()  # now the others' units are there, too
+        return many(measured, items)
 
     def counter(self, runs: int = 1) -> Counter:
         """The progress of one training, of so many runs side by side."""

@@ -7,13 +7,16 @@ from typing import Any
 
 from hyperlab import files
 from hyperlab.train import config as configs
+from hyperlab.train import distributed
 from hyperlab.train.protocols import Folder
 from hyperlab.train.tensorboard import TensorBoard
 from hyperlab.train.writers import JsonLines, MultiWriter
 
 
 def write_json(folder: Folder, name: str, content: Any) -> None:
-    """Writes what the report has to know as a file of the run's folder, and notes its checksum."""
+    """Writes what the report has to know as a file of the run's folder, and notes its checksum; one process does."""
+    if not distributed.is_main():
+        return
     files.write_json(folder.path / name, content)
     files.seal(folder.path, [name])
 
@@ -38,12 +41,15 @@ def sealing(path: Path) -> Iterator[None]:
 def open_record(folder: Folder, config: Any) -> MultiWriter:
     """The record of a study: `metrics.jsonl`, and a view of it for TensorBoard.
 
-    It is empty at every start: rows of finished units are written again, from their files.
+    It is empty at every start: rows of finished units are written again, from their files. Of several processes the
+    first writes.
 
     Args:
       folder: the run's folder.
       config: the study's config, whose leaves are kept as hyperparameters.
     """
+    if not distributed.is_main():
+        return MultiWriter([])
     writer = MultiWriter([JsonLines(folder.metrics_path), TensorBoard(folder.path)])
     writer.truncate_after(-1)
     writer.hparams(configs.flat(config))

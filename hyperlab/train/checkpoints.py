@@ -15,6 +15,7 @@ import os
 import shutil
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ class Checkpoints:
       keep: how many are kept.
       asynchronous: return from `save` as soon as the arrays are copied.
       anew: for short work: where no checkpoint can be read, all are set aside and it begins anew.
+      alone: they are those of this process alone, whoever else is in its run.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
@@ -60,8 +62,17 @@ class Checkpoints:
     3
     """
 
-    def __init__(self, folder: str | os.PathLike, *, keep: int = 3, asynchronous: bool = True, anew: bool = False):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        keep: int = 3,
+        asynchronous: bool = True,
+        anew: bool = False,
+        alone: bool = False,
+    ):
         self.folder, self._anew = Path(folder).absolute(), anew
+        self._alone = alone or jax.process_count() == 1
         self._keep, self._asynchronous, self._manager = keep, asynchronous, None
         self._saving: int | None = None
 
@@ -94,7 +105,7 @@ class Checkpoints:
                 **(meta or {}),
                 "step": step,
                 "tree": leaves_of.manifest(state),
-                "crc32": leaves_of.checksums(leaves),
+                "crc32": leaves_of.checksums(leaves) if self._alone else {},
             } | ({"places": places} if any("/".join(keys) != path for path, keys in places.items()) else {})
             items = ocp.args.Composite(state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta))
             self.wait()  # for the save before, out of the lock
@@ -165,16 +176,27 @@ class Checkpoints:
         if self._manager is None:
             import orbax.checkpoint as ocp  # takes about a second to import
 
-            if jax.process_index() == 0:
+            if self._alone or jax.process_index() == 0:
                 # What a kill left half saved. Orbax would remove it while it goes on, and nobody waits for that where
                 # the folder is closed again before the next save.
                 for left in self.folder.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(left, ignore_errors=True)
+            options: dict[str, Any] = {"max_to_keep": self._keep, "enable_async_checkpointing": self._asynchronous}
+            handlers = None
+            if self._alone and jax.process_count() > 1:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                own = _of_this_process(self.folder)
+                options |= {"create": False, "multiprocessing_options": own}
+                handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+                state, meta = (
+                    ocp.StandardCheckpointHandler(multiprocessing_options=own),
+                    ocp.JsonCheckpointHandler(multiprocessing_options=own),
+                )
+                for item, handler, kinds in (("state", state, "Standard"), ("meta", meta, "Json")):
+                    handlers.add(item, getattr(ocp.args, f"{kinds}Save"), handler)
+                    handlers.add(item, getattr(ocp.args, f"{kinds}Restore"), handler)
             self._manager = ocp.CheckpointManager(
-                self.folder,
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=self._keep, enable_async_checkpointing=self._asynchronous
-                ),
+                self.folder, options=ocp.CheckpointManagerOptions(**options), handler_registry=handlers
             )
         return self._manager
 
@@ -184,7 +206,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # orbax and tensorstore have many
-            if jax.process_count() > 1:
+            if not self._alone:
                 raise  # by which the others know that a process is gone
             raise CheckpointError(
                 f"checkpoint {step} of {self.folder} cannot be written ({_first_line(error)})"
@@ -209,7 +231,7 @@ class Checkpoints:
         leaves = {
             path: _at(state, places[path]) if path in places else leaves_of.empty(wanted[path]) for path in wanted
         }
-        sums = leaves_of.checksums(leaves)
+        sums = leaves_of.checksums(leaves) if self._alone else {}
         if bad := [path for path, crc in meta.pop("crc32").items() if sums.get(path, crc) != crc]:
             raise OSError(f"checksum of {bad[0]!r} differs")
         return Restored(step, leaves_of.rebuilt(like, leaves), meta)
@@ -220,15 +242,25 @@ class Checkpoints:
         self.close()
         for step in steps:
             target = self.folder.parent / f"{self.folder.name}_damaged" / str(step)
-            if jax.process_index() == 0:
+            if self._alone or jax.process_index() == 0:
                 shutil.rmtree(target, ignore_errors=True)
                 target.parent.mkdir(exist_ok=True)
                 (self.folder / str(step)).rename(target)
             log.warning("set it aside as %s", target)
-        if jax.process_count() > 1:
+        if not self._alone:
             from jax.experimental import multihost_utils
 
             multihost_utils.sync_global_devices("checkpoints set aside")
+
+
+def _of_this_process(folder: Path) -> Any:
+    """Options of orbax for checkpoints of which the other processes know nothing."""
+    import orbax.checkpoint as ocp
+
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"{own}-{zlib.crc32(str(folder).encode())}"
+    )
 
 
 def _stored(leaves: dict[str, Any], places: dict[str, list[str]] | None = None) -> tuple[dict, dict[str, list[str]]]:

@@ -3,13 +3,14 @@
 Process 0 writes; every process computes. On CPU the processes talk over gloo.
 """
 
+import contextlib
 import os
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +73,44 @@ def initialize(config: Mapping[str, Any] | None = None, *, timeout: float = 300.
 def is_main() -> bool:
     """Whether this process is the one that writes."""
     return jax.process_index() == 0
+
+
+def is_one_of_several() -> bool:
+    """Whether this process has joined others; asking starts no backend."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+@contextlib.contextmanager
+def main_first(what: str) -> Iterator[None]:
+    """Process 0 does what is in the block before the others do, which do not where it fails.
+
+    Args:
+      what: in words, for the error of the others.
+
+    Raises:
+      DistributedError: process 0 failed.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    if is_main():
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            from_main(int(done))
+    else:
+        if not from_main(0):
+            raise DistributedError(f"process 0 did not open {what}, and says why")
+        yield
+
+
+def from_main(value: int) -> int:
+    """The number, of 31 bits, that process 0 gives, in every process; all of them call this."""
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def any_process(flag: bool) -> bool:

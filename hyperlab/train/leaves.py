@@ -106,9 +106,7 @@ def _one_key(leaf: Any) -> Any:
 
 
 def checksums(leaves: dict[str, Any]) -> dict[str, int]:
-    """CRC-32 of every leaf that this process holds in full: orbax itself does not notice a flipped bit."""
-    if jax.process_count() > 1:
-        return {}
+    """CRC-32 of every leaf, which this process holds in full: orbax itself does not notice a flipped bit."""
     return {path: zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves.items()}
 
 

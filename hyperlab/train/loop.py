@@ -51,6 +51,7 @@ def fit(
     on_nonfinite: str = "raise",
     profile_steps: tuple[int, int] | None = None,
     profile_folder: str | None = None,
+    together: bool | None = None,
 ) -> PyTree:
     """Trains from the newest checkpoint, or from `state`, until `total_steps` or until a stop is requested.
 
@@ -87,6 +88,7 @@ def fit(
         without saving, or `ignore` (stacks of runs, in which some may fail).
       profile_steps: `(first, last)`: writes a profiler trace of these steps.
       profile_folder: where the trace goes.
+      together: whether all processes of the run train this together, and stop at the same step; by default they do.
 
     Returns:
       The last state. Whether it is that of `total_steps` is told by `stop.requested`.
@@ -97,6 +99,7 @@ def fit(
       CheckpointError: the checkpoint is not one of this run.
     """
     _check_periods(steps_per_call, on_nonfinite, total_steps, evaluate_every, save_every)
+    together = jax.process_count() > 1 and together is not False
     start, state = _resume(strong(state), checkpoints, meta, kept)
     if checkpoints is not None:
         _rewind(writer, start)
@@ -110,9 +113,11 @@ def fit(
             last = step >= total_steps
             if _due(step, evaluate_every) or last:
                 record.read()
-                if evaluate is not None and not record.failed and not _requested(stop):
-                    record.evaluation(step, evaluate, state, stop)
-            stopping = _agreed(stop, calls, force=last)
+                # several processes must take the same turns, so one alone may not leave an evaluation, or leave it out
+                flag = None if together else stop
+                if evaluate is not None and not record.failed and not (flag is not None and flag.requested):
+                    record.evaluation(step, evaluate, state, flag)
+            stopping = _agreed(stop, calls, force=last) if together else stop is not None and stop.requested
             if record.failed:
                 break
             periodic = step > start and (_due(step, save_every) or (save_due is not None and save_due(step)))
@@ -184,10 +189,8 @@ class _Record:
             )
 
     def evaluation(self, step: int, evaluate: Callable[..., Any], state: PyTree, stop: Stop | None) -> None:
-        # several processes must take the same turns, so one alone may not leave an evaluation
-        flag = stop if jax.process_count() == 1 else None
         with _pause(self.progress, "evaluation"):
-            values = evaluate(state, step, flag)
+            values = evaluate(state, step, stop)
         if values is None or self.writer is None:
             return
         nested = values and all(isinstance(value, Mapping) for value in values.values())
@@ -279,15 +282,9 @@ def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
 
 
-def _requested(stop: Stop | None) -> bool:
-    return stop is not None and stop.requested and jax.process_count() == 1
-
-
 def _agreed(stop: Stop | None, calls: int, force: bool) -> bool:
-    """Whether to stop: one process decides at once, several only where all of them ask."""
+    """Whether to stop, of several processes, which ask one another at the same steps."""
     requested = stop is not None and stop.requested
-    if jax.process_count() == 1:
-        return requested
     return distributed.any_process(requested) if force or calls % AGREE_EVERY == 0 else False
 
 

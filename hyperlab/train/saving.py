@@ -34,11 +34,20 @@ class Saves:
       unit: its name.
       folder: where they are; it is made with the first of them.
       interval: from one save to the next.
+      alone: they are those of this process alone, see `Checkpoints`.
       clock: in seconds.
     """
 
-    def __init__(self, unit: str, folder: Path, interval: Interval, clock: Callable[[], float] = time.monotonic):
-        self.unit, self.folder, self.interval = unit, folder, interval
+    def __init__(
+        self,
+        unit: str,
+        folder: Path,
+        interval: Interval,
+        *,
+        alone: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.unit, self.folder, self.interval, self.alone = unit, folder, interval, alone
         self._clock, self._last, self._trainings = clock, clock(), 0
         self._ended: list[tuple[Training, Any]] = []  # that are not on disk yet, and their last states
 
@@ -87,7 +96,7 @@ class Training:
 
     def __init__(self, saves: Saves, folder: Path, steps: int):
         self._saves, self.steps, self.step = saves, steps, 0
-        self.checkpoints = Checkpoints(folder, keep=KEPT, anew=True)
+        self.checkpoints = Checkpoints(folder, keep=KEPT, anew=True, alone=saves.alone)
         self.meta = {"unit": saves.unit, "steps": steps}
 
     def due(self, step: int) -> bool:

@@ -112,11 +112,11 @@ class MultiWriter:
     """Hands everything to several writers, in their order.
 
     A view that fails (a full disk, a lost network) is dropped with one warning and never ends a run; the
-    first writer is the record, and its errors are raised.
+    first writer is the record, and its errors are raised. Without any nothing is written.
     """
 
     def __init__(self, writers: Sequence[Writer]):
-        self._record, *self._views = writers
+        self._record, self._views = writers[:1], list(writers[1:])
 
     def scalars(self, step: int, values: Mapping[str, float], split: str = "train") -> None:
         self._all("scalars", step, values, split)
@@ -140,7 +140,8 @@ class MultiWriter:
         self._all("close")
 
     def _all(self, method: str, *arguments: Any) -> None:
-        getattr(self._record, method)(*arguments)
+        for record in self._record:
+            getattr(record, method)(*arguments)
         for view in list(self._views):
             try:
                 getattr(view, method)(*arguments)

@@ -29,10 +29,12 @@ class Cell(NamedTuple):
 @pytest.fixture
 def made(tmp_path):
     shown = []
-    folder = SimpleNamespace(path=tmp_path, mark=lambda name: None)
+    folder = SimpleNamespace(path=tmp_path, mark=lambda name: None, checkpoints=tmp_path / "checkpoints")
 
     def make():
-        study = Study(SimpleNamespace(seed=0, workers=1), None, folder, SimpleNamespace(requested=False))
+        study = Study(
+            ml_collections.ConfigDict({"seed": 0, "workers": 1}), None, folder, SimpleNamespace(requested=False)
+        )
         study.progress = SimpleNamespace(update=shown.append)
         return study
 
@@ -133,6 +135,7 @@ def course(tmp_path):
         folder = SimpleNamespace(
             path=tmp_path,
             metrics_path=tmp_path / "metrics.jsonl",
+            checkpoints=tmp_path / "checkpoints",
             mark=lambda name: None,
             check_fingerprint=lambda *data: said.append(data),
             note=lambda **known: said.append(known),
@@ -150,7 +153,7 @@ def course(tmp_path):
 def test_choices_are_on_disk_before_the_report_phase_and_a_complete_study_is_written(course, tmp_path):
     said, study = course()
     data, chosen, noted, page = said
-    assert (data, noted, page) == (("digits", "abc"), {"test_reads": 8}, "page")
+    assert (data, noted, page) == (("digits", "abc"), {"test_reads": 8, "trained_steps": 0}, "page")
     assert {key: (one["label"], one["learning_rate"]) for key, one in chosen.items()} == {
         "slow": ("SLOW", 0.1),
         "fast": ("FAST", 0.3),
