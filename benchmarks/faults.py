@@ -38,6 +38,7 @@ from hyperlab.errors import HyperlabError, MissingExtraError
 
 ROOT = Path(__file__).parents[1]
 SHOWN_EVERY = 30.0  # seconds
+SAVED_EVERY = "7 steps"
 VERDICTS = RIGHT, FOREIGN, WRONG, BLOCKED = ("right", "foreign", "wrong", "blocked")
 OWN = re.compile(r"^error: ", re.MULTILINE)
 # What is a measurement of time, and so another one in every run.
@@ -171,7 +172,10 @@ def differing(ours: Path, theirs: Path) -> str:
 
 @campaign("kills")
 def kills(options: Options) -> list[Callable[[], Trial]]:
-    """SIGKILL and SIGTERM at random moments of all studies, once or twice, and the same command again."""
+    """SIGKILL and SIGTERM at random moments of all studies, once or twice, and the same command again.
+
+    Trainings are saved every few steps, so that kills meet saves; after SIGTERM no step is done twice.
+    """
     studies, each = (["pruning"], 1) if options.short else (SHORT, 6)
     return [functools.partial(_kill, study, number, options) for study in studies for number in range(each)]
 
@@ -179,10 +183,11 @@ def kills(options: Options) -> list[Callable[[], Trial]]:
 def _kill(study: str, number: int, options: Options) -> Trial:
     expected, seconds = undisturbed(study, options)
     folder, moments = options.folder / f"{study}-{number}", []
+    words = [*command(study, folder), f"--config.checkpoint_every={SAVED_EVERY}"]
     for _ in range(1 + number % 2):
         sent = options.draw.choice((signal.SIGKILL, signal.SIGTERM))
         moment = options.draw.uniform(0.1, 1.0) * seconds
-        child = start(command(study, folder))
+        child = start(words)
         try:
             child.wait(moment)
         except subprocess.TimeoutExpired:
@@ -190,9 +195,20 @@ def _kill(study: str, number: int, options: Options) -> Trial:
         child.communicate()
         moments.append(f"{sent.name} after {moment:.1f} s")
     try:
-        return judged(f"{study}: {', '.join(moments)}", command(study, folder), folder, expected)
+        trial = judged(f"{study}: {', '.join(moments)}", words, folder, expected)
+        again = _done_again(folder, expected)
+        if again is None or trial.verdict != RIGHT:
+            return trial
+        return Trial(f"{trial.what}; {again} steps done again", WRONG if again else RIGHT, trial.detail)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _done_again(folder: Path, undisturbed: Path) -> int | None:
+    """Training steps that were done twice; None where a kill kept a start from saying what it did."""
+    starts, (once, *_) = (json.loads((path / "run.json").read_text())["starts"] for path in (folder, undisturbed))
+    did = [start.get("trained_steps") for start in starts]
+    return None if None in did else sum(did) - once["trained_steps"]
 
 
 DAMAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {
