@@ -134,7 +134,12 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[A
     {'seed': (0, 1)}
     """
     found = configs.difference(old, new)
-    return {key: pair for key, pair in found.items() if not is_of_machine(key) and set(pair) != {None, "float32"}}
+    return {key: pair for key, pair in found.items() if not is_of_machine(key) and not _is_default(key, pair)}
+
+
+def _is_default(key: str, pair: tuple[Any, Any]) -> bool:
+    """Whether a config says what another one leaves out."""
+    return key == "precision" and set(pair) == {None, PRECISIONS[0]}
 
 
 def is_of_machine(key: str) -> bool:
