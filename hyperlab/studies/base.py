@@ -23,12 +23,14 @@ import jax
 from hyperlab import files
 from hyperlab.studies import tuning
 from hyperlab.studies.record import recording, sealing, write_json
-from hyperlab.train import basis, engine, groups, loop, rngs
+from hyperlab.train import basis, distributed, engine, groups, loop, rngs
+from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.peers import Peers
 from hyperlab.train.phases import CHOICES, FIRST_REPORT_SEED, MADE_BY, REPORT, TUNE, report_seeds
 from hyperlab.train.progress import Progress
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.saving import Saved, Saves
+from hyperlab.train.signals import AgreedStop
 from hyperlab.train.units import Counter, Item, Measurements, Result, UnitFiles, in_parallel
 from hyperlab.train.writers import MultiWriter
 
@@ -68,7 +70,7 @@ def run_study(study: "type[Study]", config: Any, folder: Folder, stop: Stop) -> 
     groups.of(
         engine.of(config), config.get("batch_size", 0)
     )  # devices that cannot be are refused before any data are read
-    peers = Peers.of(folder.path, stop)
+    peers = Peers.of(folder.path, stop, together=engine.of(config).across)
     try:
         with peers.main_first():  # who may make a store of the data in the folder
             data = study.load(config, folder.path)
@@ -115,7 +117,10 @@ class Study(Generic[CellT]):
         self.test_reads = 0  # networks that this start measured on what is held out
         self.engine = engine.of(config)
         self.devices = groups.Pool(groups.of(self.engine, config.get("batch_size", 0)), config.get("workers", 0))
-        self.peers = Peers()  # where several processes share the trainings
+        self.peers = Peers()  # the processes of the run
+        self.across = self.engine.across and jax.process_count() > 1  # they train together, else share the trainings
+        if self.across:
+            self.stop, self.files.writes = AgreedStop(stop), distributed.is_main()
         self.trained_on: dict[str, int] = {}  # the group of devices of each unit that was trained
         self.trained_steps = 0  # training steps that this start did
         self.saved: list[Saved] = []  # trainings that a stop cut off
@@ -203,7 +208,7 @@ class Study(Generic[CellT]):
             with Progress(1, self.config.study, unit=self.counted, file=shown) as self.progress:
                 self.rest_on(self.fingerprint)
                 self.progress.total = self.planned()
-                with self.peers.main_first():
+                with self.peers.main_first(), self._apart():
                     self.prepare()
                 chosen, complete = self.tune(), False
                 if chosen is not None:
@@ -215,11 +220,22 @@ class Study(Generic[CellT]):
             self._note()
             if chosen is not None and complete and self.peers.is_main:
                 shutil.rmtree(self.folder.checkpoints, ignore_errors=True)  # what older settings left there, too
-                with sealing(self.folder.path):
+                with sealing(self.folder.path), self._apart():
                     self.finish(chosen, writer)
                     self.write_page(self.folder.path)
                     writer.flush()  # what is not in the file yet would not be in its checksum
             self.peers.meet()  # an orderly end of several processes is one of all at once
+
+    @contextlib.contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Inside the block this process does what no other has a part in."""
+        if not self.across:
+            yield
+            return
+        self.across = False
+        with groups.using(groups.ALONE):
+            yield
+        self.across = True
 
     def _note(self) -> None:
         """Notes in `run.json` what this start did, all processes together; and tells of a stop what was saved."""
@@ -326,10 +342,13 @@ class Study(Generic[CellT]):
             known = self.files.read(name, further, beside)
             if known is None:
                 self.trained_on[name] = groups.current().index
-                with self.peers.claimed(self.files.path(name).name) as mine, self._saving(name, further) as saves:
+                claim = contextlib.nullcontext(True) if self.across else self.peers.claimed(self.files.path(name).name)
+                with claim as mine, self._saving(name, further) as saves:
                     known = self.files.measure(name, compute, further=further, beside=beside) if mine else None
-                    if known is not None:
+                    if known is not None and self.files.writes:
                         saves.delete()
+                if self.across:
+                    self.peers.meet()  # now it is there for all
             elif name not in self._counted:
                 self.advance(steps)
             self._counted.add(name)
@@ -339,13 +358,18 @@ class Study(Generic[CellT]):
     def _saving(self, name: str, further: Mapping[str, Any] | None) -> Iterator[Saves]:
         """Where the trainings of a unit are saved that is computed in the block; what ends it early loses none."""
         stem, stamp = self.files.path(name).stem, self.files.stamp(further)
-        saves = Saves(name, self.folder.checkpoints / f"{stem}-{stamp}", self.engine.interval)
+        saves = Saves(name, self.folder.checkpoints / f"{stem}-{stamp}", self.engine.interval, alone=not self.across)
         token = _SAVES.set(saves)
         try:
             yield saves
         finally:
             _SAVES.reset(token)
             saves.flush()
+
+    def keep_network(self, name: str, params: Any) -> None:
+        """Writes the parameters of a network to a file of the run folder, beside the unit that is computed."""
+        if self.files.writes:
+            save_variables(self.folder.path / name, {"params": params})
 
     def keeps(self, seed: int, phase: str) -> bool:
         """Whether the network of a training is kept: those of the first report seeds are."""
@@ -401,6 +425,8 @@ class Study(Generic[CellT]):
         if training is not None:
             options |= {"checkpoints": training.checkpoints, "save_due": training.due, "saved": training.saved}
             options["meta"] = training.meta
+        if group.spans and (evaluate := options.get("evaluate")):
+            options["evaluate"] = lambda current, index, stop: evaluate(groups.to_host(current), index, stop)
         trained = loop.fit(
             group.placed(start, runs),
             step if group.mesh is None else advance,
@@ -408,14 +434,17 @@ class Study(Generic[CellT]):
             total_steps=steps,
             root_key=key,
             place=placed,
-            stop=self.stop,
+            stop=getattr(self.stop, "own", self.stop),
             progress=counter,
             kept={} if kept is None else kept,
             save_last=False,
             on_nonfinite="ignore",  # failures are part of what is measured
-            together=False,
+            together=self.across,
             **options,
         )
+        if isinstance(self.stop, AgreedStop) and self.across:
+            trained = groups.to_host(trained)
+            self.stop.agree()
         with self._lock:
             self.trained_steps += runs * (counter.done - counter.begun)
         if not self.stop.requested:
@@ -450,7 +479,7 @@ class Study(Generic[CellT]):
                 return measure(item)
 
         items, many = list(items), functools.partial(in_parallel, workers=self.devices.workers, stop=self.stop)
-        if self.peers.count > 1:
+        if self.peers.count > 1 and not self.across:
             many(measured, self.peers.share(items))
             self.peers.meet()  # now the others' units are there, too
         return many(measured, items)

@@ -14,7 +14,6 @@ from hyperlab.in_context.benchmark import Benchmark, Episodes
 from hyperlab.in_context.programs import Examples, Programs
 from hyperlab.studies.base import Cell, Study
 from hyperlab.train import durations
-from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
@@ -178,7 +177,7 @@ class EpisodicStudy(Study[EpisodicCellT]):
         if params is None:
             return None
         if self.keeps_network(cell, seed, phase):
-            save_variables(self.folder.path / cell.network_file(seed), {"params": params})
+            self.keep_network(cell.network_file(seed), params)
         return params, {f"curve/{name}": values for name, values in {"step": curve.step, **curve.values}.items()}
 
     def fit_to_task(

@@ -47,6 +47,11 @@ class Group:
         self._noted: set[str] = set()
 
     @property
+    def spans(self) -> bool:
+        """Whether some of the devices are another process's."""
+        return any(device.process_index != jax.process_index() for device in self.devices)
+
+    @property
     def parts(self) -> int:
         """Over how many devices the rows of a batch are dealt."""
         return self.mesh.shape["data"] if self.mesh is not None else 1
@@ -139,9 +144,13 @@ def current() -> Group:
 def deal(rows: PyTree) -> PyTree:
     """Rows of an evaluation, `[rows, ...]`, dealt over the devices of this thread's group.
 
+    Where that spans processes, each evaluates all of them by itself.
+
     >>> deal(np.arange(3)).tolist()
     [0, 1, 2]
     """
+    if current().spans:
+        return rows
     return current().rows(rows, len(jax.tree.leaves(rows)[0]))
 
 
@@ -150,10 +159,24 @@ def using(group: Group) -> Iterator[Group]:
     """The thread works with a group inside the block."""
     token = _CURRENT.set(group)
     try:
-        with jax.default_device(group.devices[0]) if group.devices else contextlib.nullcontext():
+        first = next((one for one in group.devices if one.process_index == jax.process_index()), None)
+        with jax.default_device(first) if first is not None else contextlib.nullcontext():
             yield group
     finally:
         _CURRENT.reset(token)
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """Arrays that may lie on devices of several processes, whole, on the host of each; all processes call this."""
+    from jax.experimental import multihost_utils
+
+    def read(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        whole = leaf.is_fully_replicated
+        return np.asarray(leaf) if whole else np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(read, tree)
 
 
 class Pool:
@@ -221,7 +244,7 @@ def of(engine: Engine, batch_size: int) -> list[Group]:
         raise MeshError(
             f"batch_size is {batch_size}, which does not divide by the {groups[0].parts} devices of mesh axis 'data'"
         )
-    if len(groups) == 1 and size == 1 and devices[0] == jax.devices()[0]:
+    if len(groups) == 1 and size == 1 and devices[0] == jax.local_devices()[0]:
         return [ALONE]
     return groups
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ from hyperlab.train.protocols import Stop
 FOLDER = ".processes"
 BEAT = 5.0  # seconds between two beats
 POLL = 0.1  # seconds between two looks
+PATIENCE = 30.0  # seconds that a process which trains with one that is gone may take to notice it itself
+LEFT = 3  # exit code of a process that others left in the middle
 FAREWELL = 60.0  # seconds that process 0 waits for what the others did, after a stop
 Item = TypeVar("Item")
 
@@ -44,20 +47,34 @@ class Peers:
     ([1, 2, 3], True, True)
     """
 
-    def __init__(self, index: int = 0, count: int = 1, folder: Path | None = None, stop: Stop | None = None):
-        self.index, self.count, self.lost = index, count, None
+    def __init__(
+        self,
+        index: int = 0,
+        count: int = 1,
+        folder: Path | None = None,
+        stop: Stop | None = None,
+        *,
+        together: bool = False,
+    ):
+        self.index, self.count, self._together, self.lost = index, count, together, None
         self._folder, self._stop, self._meetings = folder, stop, 0
         self._ended = threading.Event()
         self._heart: Heartbeat | None = None
 
     @classmethod
-    def of(cls, folder: Path, stop: Stop) -> "Peers":
-        """The processes that `distributed.initialize` joined, each of which calls this once, in a run folder."""
+    def of(cls, folder: Path, stop: Stop, *, together: bool = False) -> "Peers":
+        """The processes that `distributed.initialize` joined, each of which calls this once.
+
+        Args:
+          folder: of the run.
+          stop: of this process.
+          together: they train one training, so that one that is gone may leave the others in a collective operation.
+        """
         count = jax.process_count()
         if count == 1:
             return cls()
         token = distributed.from_main(int.from_bytes(os.urandom(4), "big") >> 1)
-        peers = cls(jax.process_index(), count, folder / FOLDER / f"{token:08x}", stop)
+        peers = cls(jax.process_index(), count, folder / FOLDER / f"{token:08x}", stop, together=together)
         peers.begin()
         distributed.any_process(False)  # returns when all have begun
         return peers
@@ -195,6 +212,9 @@ class Peers:
                 if lost := self._loss(other):
                     self.lost = lost
                     self._stop.request("another process is gone")
+                    if self._together and not self._ended.wait(PATIENCE):
+                        print(f"error: {lost}; the same command goes on", file=sys.stderr, flush=True)
+                        os._exit(LEFT)
                     return
 
     def _loss(self, other: int) -> str | None:

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 
+from hyperlab.train import distributed
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.durations import Interval
 
+AGREE_EVERY = 10  # steps between two questions to the other processes whether a save is due
 KEPT = 2  # checkpoints of a training: where the newest is damaged, the one before it serves
 
 
@@ -60,8 +62,14 @@ class Saves:
         return Training(self, self.folder / str(self._trainings - 1), steps)
 
     def is_late(self) -> bool:
-        """Whether the last save of any of its trainings is longer ago than the interval; never by steps."""
-        return bool(self.interval.seconds) and self._clock() - self._last >= self.interval.seconds
+        """Whether the last save of any of its trainings is longer ago than the interval; never by steps.
+
+        Processes that train together answer alike, and ask at the same steps.
+        """
+        if not self.interval.seconds:
+            return False
+        late = self._clock() - self._last >= self.interval.seconds
+        return late if self.alone else distributed.any_process(late)
 
     def saved(self) -> None:
         """One of its trainings is being saved: what has ended before it is saved too."""
@@ -102,7 +110,9 @@ class Training:
     def due(self, step: int) -> bool:
         """Whether to save before a step."""
         every = self._saves.interval.steps
-        return self._saves.is_late() or bool(every and step // every > self.step // every)
+        if every:
+            return step // every > self.step // every
+        return (self._saves.alone or step % AGREE_EVERY == 0) and self._saves.is_late()
 
     def saved(self, step: int) -> None:
         """A save of the state before a step has begun."""

@@ -7,6 +7,32 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from hyperlab.train import distributed
+from hyperlab.train.protocols import Stop
+
+
+class AgreedStop:
+    """A stop of processes that train together: requested for all of them or for none.
+
+    Args:
+      stop: of this process.
+    """
+
+    def __init__(self, stop: Stop):
+        self.own, self.requested = stop, False
+
+    @property
+    def reason(self) -> str | None:
+        return getattr(self.own, "reason", None)
+
+    def request(self, reason: str) -> None:
+        """Sets the flag of this process; the others come to know when they agree."""
+        self.own.request(reason)
+
+    def agree(self) -> None:
+        """All processes call this at the same place: from then on it is requested where any of them was asked."""
+        self.requested = self.requested or distributed.any_process(self.own.requested)
+
 
 class StopFlag:
     """Listens for the signals of a cluster or of a user for as long as its `with` block lasts.

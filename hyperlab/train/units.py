@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 class UnitFiles:
     """The folder of a study's units.
 
+    Attributes:
+      writes: whether units are written; of processes that compute the same ones, one does.
+
     Args:
       folder: made if it is not there.
       basis: what decides the units now; None takes every whole unit for what its name says.
@@ -51,7 +54,7 @@ class UnitFiles:
     """
 
     def __init__(self, folder: str | os.PathLike, basis: Basis | None = None):
-        self.folder, self.basis = Path(folder), basis
+        self.folder, self.basis, self.writes = Path(folder), basis, True
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -126,7 +129,8 @@ class UnitFiles:
         if result is None:
             return None
         result = {key: np.asarray(value) for key, value in result.items()}
-        self.write(name, result, further=further, beside=beside)
+        if self.writes:
+            self.write(name, result, further=further, beside=beside)
         return result
 
     def write(

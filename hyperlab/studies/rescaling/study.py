@@ -24,7 +24,6 @@ from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
 from hyperlab.studies.rescaling.schema import check, check_levels
 from hyperlab.train import durations
-from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
@@ -199,7 +198,7 @@ class Rescaling(Study[Cell]):
         if cell.factor is None:
             result |= self._beyond(programs, params)
         if self.keeps(seed, phase):
-            save_variables(self.folder.path / cell.network_file(seed), {"params": params})
+            self.keep_network(cell.network_file(seed), params)
         return result
 
     def tested(self, programs: Programs, prepared: Any, factor: float) -> Measurements:
