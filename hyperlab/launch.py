@@ -241,8 +241,8 @@ def override(config: ml_collections.ConfigDict, key: str, text: str) -> None:
     """
     leaves, optional = configs.flat(config), _optional(config)
     if text.startswith("{") and any(known.startswith(f"{key}.") for known in optional):
-        for member, value in _literal(key, text).items():
-            override(config, f"{key}.{member}", str(value))
+        for member, given in _literal(key, text).items():
+            override(config, f"{key}.{member}", str(given))
         return
     *groups, last = key.split(".")
     if key in optional and key not in leaves:

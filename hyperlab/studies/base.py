@@ -251,7 +251,9 @@ class Study(Generic[CellT]):
         if self.stop.requested:
             notes["saved"] = {one.unit: one.step for one in saved}
             print(f"stopped; {_said_of(saved)}; the same command goes on from there", file=sys.stderr)
-        placed = [{name: one[name] for name in ("device_groups", "trained_on") if name in one} for one in found]
+        placed: list[dict[str, Any]] = [
+            {name: one[name] for name in ("device_groups", "trained_on") if name in one} for one in found
+        ]
         if any(placed):
             notes |= {"trained_by": placed} if len(placed) > 1 else placed[0]
         self.folder.note(**notes)

@@ -161,7 +161,7 @@ def digest(config: Mapping[str, Any]) -> str:
 
 
 def _without_machine(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    kept = {}
+    kept: dict[str, Any] = {}
     for key, value in config.items():
         if not isinstance(value, Mapping):
             kept |= {} if is_of_machine(prefix + key) else {key: value}

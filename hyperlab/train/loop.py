@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 from hyperlab.errors import ConfigError, NonFiniteError
 from hyperlab.train import distributed
 from hyperlab.train.checkpoints import Checkpoints
-from hyperlab.train.protocols import Progress, Stop, Writer
+from hyperlab.train.protocols import Progress, Resumed, Stop, Writer
 from hyperlab.train.state import strong
 from hyperlab.train.step import NONFINITE, means
 
@@ -103,7 +103,7 @@ def fit(
     start, state = _resume(strong(state), checkpoints, meta, kept)
     if checkpoints is not None:
         _rewind(writer, start)
-    if start and hasattr(progress, "resume"):
+    if start and isinstance(progress, Resumed):
         progress.resume(start)
     record = _Record(writer, log_every, summarize, observe, progress, on_nonfinite, steps_per_call)
     profile = _Profile(profile_steps, profile_folder)

@@ -56,7 +56,8 @@ class Peers:
         *,
         together: bool = False,
     ):
-        self.index, self.count, self._together, self.lost = index, count, together, None
+        self.index, self.count, self._together = index, count, together
+        self.lost: str | None = None
         self._folder, self._stop, self._meetings = folder, stop, 0
         self._ended = threading.Event()
         self._heart: Heartbeat | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,14 @@ class Progress(Protocol):
 
     def pause(self, name: str) -> AbstractContextManager[None]:
         """Time inside the block does not count for the rate."""
+
+
+@runtime_checkable
+class Resumed(Protocol):
+    """A progress that tells the units of an earlier start from those of this one: `units.Counter`."""
+
+    def resume(self, done: int) -> None:
+        """So many units were done before."""
 
 
 class Writer(Protocol):

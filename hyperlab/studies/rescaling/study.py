@@ -148,7 +148,8 @@ class Rescaling(Study[Cell]):
             return programs.batch(factor, indices, zoom)
 
         def step(state, given, root_key):
-            return programs.step(state, *given, cell.factor, root_key)
+            examples, drawn = given
+            return programs.step(state, examples, drawn, cell.factor, root_key)
 
         def observe(step, metrics):
             losses[step] = metrics["loss"].total
