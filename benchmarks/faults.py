@@ -21,12 +21,14 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +41,7 @@ from hyperlab.errors import HyperlabError, MissingExtraError
 ROOT = Path(__file__).parents[1]
 SHOWN_EVERY = 30.0  # seconds
 SAVED_EVERY = "7 steps"
+SHARED = ("rescaling", "in_context", "pruning")  # studies that processes share in the campaign
 VERDICTS = RIGHT, FOREIGN, WRONG, BLOCKED = ("right", "foreign", "wrong", "blocked")
 OWN = re.compile(r"^error: ", re.MULTILINE)
 # What is a measurement of time, and so another one in every run.
@@ -122,9 +125,11 @@ def command(study: str, folder: Path) -> list[str]:
     return [sys.executable, "-m", f"experiments.{study}", *given, "--workdir", str(folder)]
 
 
-def start(words: list[str]) -> subprocess.Popen:
-    """A process of the library in this checkout."""
-    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def start(words: list[str], variables: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """A process of the library in this checkout, with some more variables."""
+    environment = {**os.environ, **(variables or {})}
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words, cwd=ROOT, env=environment, **pipes)
 
 
 def undisturbed(study: str, options: Options) -> tuple[Path, float]:
@@ -209,6 +214,52 @@ def _done_again(folder: Path, undisturbed: Path) -> int | None:
     starts, (once, *_) = (json.loads((path / "run.json").read_text())["starts"] for path in (folder, undisturbed))
     did = [start.get("trained_steps") for start in starts]
     return None if None in did else sum(did) - once["trained_steps"]
+
+
+@campaign("processes")
+def processes(options: Options) -> list[Callable[[], Trial]]:
+    """Studies that two processes share: undisturbed, and with one of them killed and the same command again."""
+    if options.short:
+        return [functools.partial(_shared, "pruning", 1, options)]
+    return [functools.partial(_shared, study, kills, options) for study in SHARED for kills in (0, 1, 1)]
+
+
+def _shared(study: str, kills: int, options: Options) -> Trial:
+    expected, seconds = undisturbed(study, options)
+    folder, what = Path(tempfile.mkdtemp(dir=options.folder)) / study, f"{study}: two processes"
+    words = [*command(study, folder), "--config.distributed=True", f"--config.checkpoint_every={SAVED_EVERY}"]
+    if kills:
+        victim, moment = options.draw.randrange(2), options.draw.uniform(0.5, 1.5) * seconds
+        said = _together(words, victim, moment)
+        what += f", process {victim} killed after {moment:.1f} s"
+        ended = [code for _, code in said]
+        named = any(f"process {victim} of 2" in words or "another task died" in words for words, _ in said)
+        if -signal.SIGKILL in ended and not named:
+            return Trial(what, FOREIGN, f"nobody names it: {said[1 - victim][0][-200:]}")
+    said = _together(words)
+    if any(code for _, code in said):
+        return Trial(what, BLOCKED, " | ".join(words[-200:] for words, _ in said))
+    difference = differing(folder / "results.csv", expected / "results.csv")
+    again = _done_again(folder, expected)
+    if again and not kills:
+        difference = f"{again} steps were done twice"
+    return Trial(what, WRONG if difference else RIGHT, difference)
+
+
+def _together(words: list[str], victim: int = 0, moment: float | None = None) -> list[tuple[str, int]]:
+    """What two processes of one run print, and their exit codes; one of them is killed after so many seconds."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    given = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    children = [start(words, {**given, "JAX_PROCESS_ID": str(index)}) for index in range(2)]
+    with ThreadPoolExecutor(2) as pool:  # both are listened to, so that neither waits for a reader
+        said = [pool.submit(child.communicate) for child in children]
+        if moment is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                children[victim].wait(moment)
+            children[victim].kill()
+        return [(one.result()[1], child.returncode) for one, child in zip(said, children, strict=True)]
 
 
 DAMAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {

@@ -347,8 +347,8 @@ class Study(Generic[CellT]):
                 claim = contextlib.nullcontext(True) if self.across else self.peers.claimed(self.files.path(name).name)
                 with claim as mine, self._saving(name, further) as saves:
                     known = self.files.measure(name, compute, further=further, beside=beside) if mine else None
-                    if known is not None and self.files.writes:
-                        saves.delete()
+                    if known is not None:
+                        saves.done(remove=self.files.writes)
                 if self.across:
                     self.peers.meet()  # now it is there for all
             elif name not in self._counted:

@@ -85,10 +85,10 @@ class Saves:
             training.step = training.steps
             del self._ended[0]
 
-    def delete(self) -> None:
-        """The unit is done."""
+    def done(self, *, remove: bool = True) -> None:
+        """The unit is done: there is nothing more to save of it, and what was saved is removed."""
         self._ended.clear()
-        if self.folder.exists():
+        if remove and self.folder.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

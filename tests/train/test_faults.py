@@ -24,8 +24,8 @@ def faults():
 @pytest.mark.slow
 def test_the_short_form_finds_nothing(faults, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    trials = faults.run(["kills", "damage"], short=True)
-    assert len(trials) == 5 and set(trials["verdict"]) == {faults.RIGHT}, trials.to_dict("records")
+    trials = faults.run(["kills", "processes", "damage"], short=True)
+    assert len(trials) == 6 and set(trials["verdict"]) == {faults.RIGHT}, trials.to_dict("records")
 
 
 @pytest.mark.parametrize("name", ["readers", "settings", "calls", "weights", "records"])
