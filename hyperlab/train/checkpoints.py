@@ -73,6 +73,8 @@ class Checkpoints:
     ):
         self.folder, self._anew = Path(folder).absolute(), anew
         self._alone = alone or jax.process_count() == 1
+        # Orbax saves no device array that one of several processes has for itself, and so is given host arrays.
+        self._on_host = self._alone and jax.process_count() > 1
         self._keep, self._asynchronous, self._manager = keep, asynchronous, None
         self._saving: int | None = None
 
@@ -99,6 +101,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         manager, leaves = self._open(), leaves_of.plain(state)
+        if self._on_host:
+            leaves = {path: np.asarray(leaf) for path, leaf in leaves.items()}
         if step not in manager.all_steps():
             stored, places = _stored(leaves)
             meta = {
@@ -183,7 +187,7 @@ class Checkpoints:
                     shutil.rmtree(left, ignore_errors=True)
             options: dict[str, Any] = {"max_to_keep": self._keep, "enable_async_checkpointing": self._asynchronous}
             handlers = None
-            if self._alone and jax.process_count() > 1:
+            if self._on_host:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 own = _of_this_process(self.folder)
                 options |= {"create": False, "multiprocessing_options": own}
@@ -224,7 +228,8 @@ class Checkpoints:
                 raise CheckpointError(f"{where} has {name} {meta.get(name)!r}, this run has {value!r}")
         wanted = leaves_of.named(like)
         targets, places = _stored(
-            {path: leaves_of.target(leaf) for path, leaf in wanted.items()}, meta.pop("places", None)
+            {path: leaves_of.target(leaf, host=self._on_host) for path, leaf in wanted.items()},
+            meta.pop("places", None),
         )
         args = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
         state = manager.restore(step, args=args)["state"]
@@ -234,6 +239,8 @@ class Checkpoints:
         sums = leaves_of.checksums(leaves) if self._alone else {}
         if bad := [path for path, crc in meta.pop("crc32").items() if sums.get(path, crc) != crc]:
             raise OSError(f"checksum of {bad[0]!r} differs")
+        if self._on_host:
+            leaves = {path: leaves_of.placed(value, wanted[path]) for path, value in leaves.items()}
         return Restored(step, leaves_of.rebuilt(like, leaves), meta)
 
     def _set_aside(self, steps: list[int]) -> None:

@@ -63,14 +63,21 @@ def plain(tree: PyTree) -> dict[str, Any]:
     return {path: _plain(leaf) for path, leaf in named(tree).items()}
 
 
-def target(leaf: Any) -> Any:
-    """What orbax restores onto: a sharded structure for device arrays that have a place, else a host array."""
+def target(leaf: Any, host: bool = False) -> Any:
+    """What orbax restores onto: a sharded structure for device arrays that have a place, else (or `host`) an array."""
     data = jax.eval_shape(jax.random.key_data, leaf) if is_key(leaf) else leaf
     sharding = getattr(leaf, "sharding", None)
     placed = sharding is not None and getattr(leaf, "committed", True)
-    if placed and not is_key(leaf):
+    if placed and not is_key(leaf) and not host:
         return jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding)
     return np.empty(np.shape(data), data.dtype if hasattr(data, "dtype") else np.asarray(data).dtype)
+
+
+def placed(value: Any, leaf: Any) -> Any:
+    """A host array where `leaf` is: on its devices, if it has a place."""
+    if is_key(leaf) or not getattr(leaf, "committed", False):
+        return value
+    return jax.device_put(value, leaf.sharding)
 
 
 def empty(leaf: Any) -> Any:
