@@ -34,10 +34,12 @@ def _double_along(images: jax.Array, axis: int) -> jax.Array:
     n = images.shape[axis]
     ones = [1] * images.ndim
     ones[axis] = n
-    before = jnp.arange(n, dtype=images.dtype).reshape(ones) / (2 * n - 1)
+    wide = jnp.promote_types(images.dtype, jnp.float32)  # what half a precision rounds is the result alone
+    before = jnp.arange(n, dtype=wide).reshape(ones) / (2 * n - 1)
     behind = jnp.flip(before, axis)
     first, last = (jax.lax.slice_in_dim(images, i, i + 1, axis=axis) for i in (0, n - 1))
     previous = jnp.concatenate([first, jax.lax.slice_in_dim(images, 0, n - 1, axis=axis)], axis)
     following = jnp.concatenate([jax.lax.slice_in_dim(images, 1, n, axis=axis), last], axis)
     even, odd = images + (previous - images) * before, images + (following - images) * behind
-    return jnp.stack([even, odd], axis + 1).reshape(*images.shape[:axis], 2 * n, *images.shape[axis + 1 :])
+    doubled = jnp.stack([even, odd], axis + 1).astype(images.dtype)
+    return doubled.reshape(*images.shape[:axis], 2 * n, *images.shape[axis + 1 :])

@@ -14,10 +14,12 @@ from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Examples, Programs
 from hyperlab.in_context.targets import Target
 from hyperlab.metrics.defined import mean_defined
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen
 from hyperlab.studies.episodic import EpisodicStudy
 from hyperlab.studies.in_context.arms import ARMS, BASELINE_SCORES, CASES, Arm, Cell
 from hyperlab.studies.in_context.schema import check
+from hyperlab.train import engine
 from hyperlab.train.phases import REPORT
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -161,5 +163,5 @@ class InContext(EpisodicStudy[Cell]):
 
     @memoize_method
     def _programs(self, name: str, task: bool, in_task: bool) -> Programs:
-        module = network(name, self.config.network)
+        module = computing_in(network(name, self.config.network), engine.of(self.config).precision)
         return self.make_programs(Programs, module, in_context=name != "unet", in_task=in_task, task=task)

@@ -16,6 +16,7 @@ from hyperlab.metrics import segmentation, surface
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.models import UNet
 from hyperlab.nn import plan
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen, Study
 from hyperlab.studies.record import write_json
 from hyperlab.studies.rescaling import cases, costs, deploy
@@ -23,7 +24,7 @@ from hyperlab.studies.rescaling.arms import ARMS, Arm, Cell, cells_of
 from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
 from hyperlab.studies.rescaling.schema import check, check_levels
-from hyperlab.train import durations
+from hyperlab.train import durations, engine
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
@@ -234,7 +235,7 @@ class Rescaling(Study[Cell]):
     def primary(self, width: float) -> UNet:
         """The primary, with its channels multiplied."""
         given = self.config.primary
-        return UNet(
+        network = UNet(
             tuple(given.widths),
             len(self.data.classes),
             convs_per_block=given.convs_per_block,
@@ -243,6 +244,7 @@ class Rescaling(Study[Cell]):
             skip=given.skip,
             width_multiplier=width,
         )
+        return computing_in(network, engine.of(self.config).precision)
 
     def programs(self, cell: Cell) -> Programs:
         """The programs of a network; arms that differ in draws, rates or length alone share them."""
