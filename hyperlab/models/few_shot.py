@@ -19,6 +19,7 @@ from hyperlab.errors import ConfigError
 from hyperlab.nn import Conv
 from hyperlab.nn.cross_conv import map_set
 from hyperlab.nn.pool import max_pool
+from hyperlab.nn.precision import widened
 from hyperlab.nn.upsample import upsample_aligned
 
 _KAIMING = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -56,11 +57,12 @@ class SqueezeGuided(nn.Module):
         x, skips, levels = target.astype(self.dtype), [], len(self.widths)
         for level, width in enumerate(self.widths):
             x = max_pool(x, (2, 2)) if level else x
-            x = _block(x, width, f"segmenter_{level}", self.dtype) * gates[level]
+            x = _gated(_block(x, width, f"segmenter_{level}", self.dtype), gates[level])
             skips.append(x)
         for level in reversed(range(levels - 1)):
             x = jnp.concatenate([upsample_aligned(x), skips[level]], -1)
-            x = _block(x, self.widths[level], f"segmenter_up_{level}", self.dtype) * gates[2 * levels - 2 - level]
+            x = _block(x, self.widths[level], f"segmenter_up_{level}", self.dtype)
+            x = _gated(x, gates[2 * levels - 2 - level])
         return Conv(1, (1, 1), kernel_init=_KAIMING, dtype=self.dtype, name="classifier")(x).astype(jnp.float32)
 
     def _gates(self, v: jax.Array) -> list[jax.Array]:
@@ -132,6 +134,10 @@ class Prototypes(nn.Module):
         # No activation: directions of all signs.
         x = Conv(self.widths[-1], (3, 3), kernel_init=_KAIMING, dtype=self.dtype, name="features")(x)
         return x.astype(jnp.float32)  # alpha makes of an error of a cosine twenty of a logit
+
+
+def _gated(features: jax.Array, gate: jax.Array) -> jax.Array:
+    return (features * widened(gate)).astype(features.dtype)
 
 
 def _prototype(features: jax.Array, weights: jax.Array) -> jax.Array:

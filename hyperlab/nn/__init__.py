@@ -3,6 +3,7 @@
 from hyperlab.nn.buckets import Bucket, bucket_of, overhead, plan
 from hyperlab.nn.conv import Conv
 from hyperlab.nn.cross_conv import conv_set, cross_conv, map_set, split_kernel
+from hyperlab.nn.dense import Dense
 from hyperlab.nn.dropout import Dropout
 from hyperlab.nn.pool import max_pool
 from hyperlab.nn.precision import computing_in
@@ -22,6 +23,7 @@ from hyperlab.nn.upsample import upsample_aligned
 __all__ = [
     "Bucket",
     "Conv",
+    "Dense",
     "Dropout",
     "bucket_of",
     "check_sizes",
