@@ -19,7 +19,6 @@ from hyperlab.studies.base import Chosen
 from hyperlab.studies.episodic import EpisodicStudy
 from hyperlab.studies.in_context.arms import ARMS, BASELINE_SCORES, CASES, Arm, Cell
 from hyperlab.studies.in_context.schema import check
-from hyperlab.train import engine
 from hyperlab.train.phases import REPORT
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -163,5 +162,5 @@ class InContext(EpisodicStudy[Cell]):
 
     @memoize_method
     def _programs(self, name: str, task: bool, in_task: bool) -> Programs:
-        module = computing_in(network(name, self.config.network), engine.of(self.config).precision)
+        module = computing_in(network(name, self.config.network), self.engine.precision)
         return self.make_programs(Programs, module, in_context=name != "unet", in_task=in_task, task=task)

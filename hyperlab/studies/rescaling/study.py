@@ -24,7 +24,7 @@ from hyperlab.studies.rescaling.arms import ARMS, Arm, Cell, cells_of
 from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
 from hyperlab.studies.rescaling.schema import check, check_levels
-from hyperlab.train import durations, engine
+from hyperlab.train import durations
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
@@ -244,7 +244,7 @@ class Rescaling(Study[Cell]):
             skip=given.skip,
             width_multiplier=width,
         )
-        return computing_in(network, engine.of(self.config).precision)
+        return computing_in(network, self.engine.precision)
 
     def programs(self, cell: Cell) -> Programs:
         """The programs of a network; arms that differ in draws, rates or length alone share them."""

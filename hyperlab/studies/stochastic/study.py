@@ -20,7 +20,7 @@ from hyperlab.studies.stochastic.annotated import AnnotatedTarget
 from hyperlab.studies.stochastic.arms import ARMS, CASES, CONTROL, LEARNERS, OPTIMUM, TYCHE, Cell, Learner, learners
 from hyperlab.studies.stochastic.candidates import CandidatePrograms, DropoutPrograms, masks, noise_masks
 from hyperlab.studies.stochastic.schema import check
-from hyperlab.train import engine, rngs
+from hyperlab.train import rngs
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -255,7 +255,7 @@ class Stochastic(EpisodicStudy[Cell]):
 
     @memoize_method
     def _programs(self, name: str, across_tasks: bool, loss: str, mix: bool, candidates: int) -> Programs:
-        module = computing_in(network(name, self.config.network), engine.of(self.config).precision)
+        module = computing_in(network(name, self.config.network), self.engine.precision)
         kind, options = Programs, {}
         if name == "tyche":
             kind, options = CandidatePrograms, {"loss": loss, "candidates": candidates}
