@@ -10,7 +10,7 @@ of a displacement, of which bfloat16 cannot tell 256 from 257 either.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -21,9 +21,10 @@ from jaxtyping import Array, Inexact
 from hyperlab.errors import ConfigError, nearest
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def computing_in(network: nn.Module, precision: str) -> nn.Module:
+def computing_in(network: Network, precision: str) -> Network:
     """A network that computes in a precision; its parameters are the same, in float32.
 
     To be done before `hyperlab.hypernetize`: the hypernetwork computes in float32 whatever its primary does.
@@ -80,10 +81,10 @@ def promote_but_bias(
     >>> [array.dtype.name for array in layer]
     ['bfloat16', 'bfloat16', 'float32']
     """
-    promoted = promote_dtype(inputs, kernel, bias, dtype=dtype)
+    inputs, kernel, promoted = promote_dtype(inputs, kernel, bias, dtype=dtype)
     if dtype is None or bias is None:
-        return promoted
-    return *promoted[:2], bias.astype(jnp.promote_types(dtype, jnp.float32))
+        return inputs, kernel, promoted
+    return inputs, kernel, bias.astype(jnp.promote_types(dtype, jnp.float32))
 
 
 def in_dtype(layer: Any, outputs: jax.Array) -> jax.Array:
