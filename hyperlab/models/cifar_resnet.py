@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from hyperlab.errors import ConfigError
 from hyperlab.models.backbones import KAIMING, check_normalization, normalize, scaled
-from hyperlab.nn import Conv
+from hyperlab.nn import Conv, Dense
 
 
 class CifarBlock(nn.Module):
@@ -113,5 +113,5 @@ class CifarResNet(nn.Module):
                 name = f"stage_{stage}_block_{block}"
                 x = CifarBlock(channels, stride, self.normalization, self.dtype, name=name)(x, train)
         x = x.mean((1, 2))
-        x = nn.Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(x)
+        x = Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(x)
         return x.astype(jnp.float32)

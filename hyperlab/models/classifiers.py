@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hyperlab.nn import Conv, max_pool
+from hyperlab.nn import Conv, Dense, max_pool
 
 _KAIMING = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -35,9 +35,9 @@ class MLP(nn.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         x = images.reshape(images.shape[0], -1)
         for index, width in enumerate(self.widths):
-            x = nn.Dense(width, kernel_init=_KAIMING, dtype=self.dtype, name=f"hidden_{index}")(x)
+            x = Dense(width, kernel_init=_KAIMING, dtype=self.dtype, name=f"hidden_{index}")(x)
             x = nn.leaky_relu(x)
-        x = nn.Dense(self.classes, kernel_init=_KAIMING, dtype=self.dtype, name="classifier")(x)
+        x = Dense(self.classes, kernel_init=_KAIMING, dtype=self.dtype, name="classifier")(x)
         return x.astype(jnp.float32)
 
 
@@ -66,5 +66,5 @@ class ConvNet(nn.Module):
             x = Conv(width, (3, 3), kernel_init=_KAIMING, dtype=self.dtype, name=f"conv_{index}")(x)
             x = max_pool(nn.leaky_relu(x), (2, 2))
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dense(self.classes, kernel_init=_KAIMING, dtype=self.dtype, name="classifier")(x)
+        x = Dense(self.classes, kernel_init=_KAIMING, dtype=self.dtype, name="classifier")(x)
         return x.astype(jnp.float32)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.nn.cross_conv import conv_set, cross_conv, map_set, split_kernel
+from hyperlab.nn.precision import widened
 from hyperlab.nn.set_mean import mean_over_set
 from hyperlab.nn.upsample import upsample_aligned
 
@@ -52,7 +53,7 @@ def width_pairs(name: str, widths: Widths) -> tuple[tuple[int, int], ...]:
 class Kernel(nn.Module):
     """Parameters of a convolution, as arrays: Kaiming-normal (fan-in, not truncated), bias 0.
 
-    Call with the number of input channels; returns kernel and bias in `dtype`.
+    Call with the number of input channels; returns the kernel in `dtype`, and the bias in float32 at least.
     """
 
     features: int
@@ -65,7 +66,7 @@ class Kernel(nn.Module):
         kaiming = nn.initializers.variance_scaling(self.gain_squared, "fan_in", "normal")
         kernel = self.param("kernel", kaiming, (self.window, self.window, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return kernel.astype(self.dtype), bias.astype(self.dtype)
+        return kernel.astype(self.dtype), bias.astype(jnp.promote_types(self.dtype, jnp.float32))
 
 
 class Scale(nn.Module):
@@ -120,7 +121,7 @@ class CrossBlock(nn.Module):
         @checkpoint
         def meet(images, of_x):
             images = join(images)
-            crossed = of_x + conv_set(images, kernel_y)
+            crossed = (widened(of_x) + conv_set(images, kernel_y)).astype(self.dtype)
             crossed = nn.leaky_relu(crossed) if self.cross_relu else crossed
             averaged: dict[str, jax.Array] = {"crossed": crossed}
             kept: dict[str, jax.Array] = {}

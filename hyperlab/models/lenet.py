@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hyperlab.models.backbones import KAIMING, scaled
-from hyperlab.nn import Conv, max_pool
+from hyperlab.nn import Conv, Dense, max_pool
 
 
 class MnistNet(nn.Module):
@@ -41,8 +41,8 @@ class MnistNet(nn.Module):
             x = Conv(channels, (5, 5), padding="VALID", kernel_init=KAIMING, dtype=self.dtype, name=name)(x)
             x = max_pool(nn.relu(x), (2, 2))
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dense(scaled(500, self.width), kernel_init=KAIMING, dtype=self.dtype, name="hidden")(x)
-        x = nn.Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(nn.relu(x))
+        x = Dense(scaled(500, self.width), kernel_init=KAIMING, dtype=self.dtype, name="hidden")(x)
+        x = Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(nn.relu(x))
         return x.astype(jnp.float32)
 
 
@@ -70,6 +70,6 @@ class LeNet300100(nn.Module):
         x = images.reshape(images.shape[0], -1)
         for index, width in enumerate((300, 100)):
             width = scaled(width, self.width)
-            x = nn.relu(nn.Dense(width, kernel_init=KAIMING, dtype=self.dtype, name=f"hidden_{index}")(x))
-        x = nn.Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(x)
+            x = nn.relu(Dense(width, kernel_init=KAIMING, dtype=self.dtype, name=f"hidden_{index}")(x))
+        x = Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(x)
         return x.astype(jnp.float32)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from hyperlab.errors import ConfigError
 from hyperlab.models.backbones import KAIMING, KAIMING_OUT, check_normalization, normalize, scaled
-from hyperlab.nn import Conv
+from hyperlab.nn import Conv, Dense
 
 # Blocks of each stage, and whether they are bottlenecks.
 DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True)}
@@ -122,5 +122,5 @@ class ResNet(nn.Module):
                     name=f"stage_{stage}_block_{block}",
                 )(x, train)
         x = x.mean((1, 2))
-        x = nn.Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(x)
+        x = Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(x)
         return x.astype(jnp.float32)

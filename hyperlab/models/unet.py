@@ -21,6 +21,7 @@ import numpy as np
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.nn import Conv, level_sizes
 from hyperlab.nn.levels import Canvas, Exact, Levels
+from hyperlab.nn.precision import widened
 
 ACTIVATIONS: dict[str, Callable] = {
     "leaky_relu": nn.leaky_relu,
@@ -147,8 +148,8 @@ class UNet(nn.Module):
             x = self._normalize(x, levels.mask(level), train, f"{name}_norm_{index}")
             film = next(films, None)
             if film is not None:
-                scale, shift = (row.reshape((1,) * (x.ndim - 1) + (-1,)) for row in film.astype(x.dtype))
-                x = x * (1 + scale) + shift
+                scale, shift = (row.reshape((1,) * (x.ndim - 1) + (-1,)) for row in widened(film))
+                x = (x * (1 + scale) + shift).astype(x.dtype)
             x = levels.masked(ACTIVATIONS[self.activation](x), level)
         return x
 

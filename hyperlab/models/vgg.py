@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hyperlab.models.backbones import KAIMING, check_normalization, normalize, scaled
-from hyperlab.nn import Conv, max_pool
+from hyperlab.nn import Conv, Dense, max_pool
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -64,7 +64,7 @@ class CifarVGG(nn.Module):
                     x = dropped(x, 0.4 if stage else 0.3)
             x = max_pool(x, (2, 2))
         x = dropped(x.reshape(x.shape[0], -1), 0.5)
-        x = nn.Dense(scaled(self.hidden, self.width), kernel_init=KAIMING, dtype=self.dtype, name="hidden")(x)
+        x = Dense(scaled(self.hidden, self.width), kernel_init=KAIMING, dtype=self.dtype, name="hidden")(x)
         x = nn.relu(normalize(x, self.normalization, train, "hidden_norm", dtype=self.dtype))
-        x = nn.Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(dropped(x, 0.5))
+        x = Dense(self.classes, kernel_init=KAIMING, dtype=self.dtype, name="classifier")(dropped(x, 0.5))
         return x.astype(jnp.float32)

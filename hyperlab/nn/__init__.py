@@ -3,8 +3,10 @@
 from hyperlab.nn.buckets import Bucket, bucket_of, overhead, plan
 from hyperlab.nn.conv import Conv
 from hyperlab.nn.cross_conv import conv_set, cross_conv, map_set, split_kernel
+from hyperlab.nn.dense import Dense
 from hyperlab.nn.dropout import Dropout
 from hyperlab.nn.pool import max_pool
+from hyperlab.nn.precision import computing_in
 from hyperlab.nn.resize import check_sizes, level_sizes, mask_canvas, resize_canvas, size_table, valid_region
 from hyperlab.nn.set_mean import mean_over_set
 from hyperlab.nn.spatial_transformer import (
@@ -21,10 +23,12 @@ from hyperlab.nn.upsample import upsample_aligned
 __all__ = [
     "Bucket",
     "Conv",
+    "Dense",
     "Dropout",
     "bucket_of",
     "check_sizes",
     "compose",
+    "computing_in",
     "conv_set",
     "cross_conv",
     "folding",

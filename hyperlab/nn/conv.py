@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
+from hyperlab.nn.precision import as_written, in_dtype, promote_but_bias
+
 Padding = tuple[tuple[int, int], ...]
 
 
@@ -84,11 +86,19 @@ def conv(
 class Conv(nn.Conv):
     """`flax.linen.Conv` with the same parameters, names and values; see `conv` for its gradient.
 
+    In half a precision its bias is added in float32, see `hyperlab.nn.precision`.
+
     >>> Conv(4, (3, 3)).init_with_output(jax.random.key(0), jnp.zeros((2, 8, 8, 1)))[0].shape
     (2, 8, 8, 4)
     """
 
     conv_general_dilated_cls: Any = lambda: conv
+    promote_dtype: Any = promote_but_bias
+
+    @nn.compact
+    def __call__(self, inputs: Inexact[Array, "*batch in"]) -> Inexact[Array, "*batch out"]:
+        """The convolution, `[batch, *size, out]`."""
+        return in_dtype(self, as_written(nn.Conv)(self, inputs))
 
 
 def _channel_last(rank: int) -> jax.lax.ConvDimensionNumbers:

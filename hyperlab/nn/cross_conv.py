@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Shaped
 
 from hyperlab.errors import ConfigError
 from hyperlab.nn.conv import conv
+from hyperlab.nn.precision import widened
 
 
 def cross_conv(
@@ -43,7 +44,8 @@ def cross_conv(
     (1, 2, 5, 4, 4, 7)
     """
     kernel_x, kernel_y = split_kernel(kernel, x.shape[-1], y.shape[-1])
-    return conv_set(x, kernel_x, bias)[:, :, None] + conv_set(y, kernel_y)[:, None]
+    of_x, of_y = conv_set(x, kernel_x, bias)[:, :, None], conv_set(y, kernel_y)[:, None]
+    return (widened(of_x) + widened(of_y)).astype(of_y.dtype)
 
 
 def split_kernel(
@@ -85,7 +87,9 @@ def conv_set(
     Array([4., 4., 4., 4., 4.], dtype=float32)
     """
     out = map_set(lambda flat: conv(flat, kernel, (1, 1), "SAME"), images)
-    return out if bias is None else out + bias.reshape((1,) * (out.ndim - 1) + (-1,))
+    if bias is None:
+        return out
+    return (out + widened(bias).reshape((1,) * (out.ndim - 1) + (-1,))).astype(out.dtype)
 
 
 def map_set(

@@ -247,12 +247,13 @@ def _taps(size_in: jax.Array, size_out: jax.Array, rows: int) -> tuple[jax.Array
 def _resize(
     images: jax.Array, size_in: jax.Array, size_out: jax.Array, spatial: tuple[int, ...], canvas: tuple[int, ...]
 ) -> jax.Array:
+    # Of half a precision one rounding is enough: weights and their products are float32.
+    wide = jnp.promote_types(images.dtype, jnp.float32) if jnp.issubdtype(images.dtype, jnp.floating) else images.dtype
     for axis in _cheapest_first(spatial, canvas):
         lower, upper, weight, valid = _taps(size_in[axis], size_out[axis], canvas[axis])
-        weight = _along(weight.astype(images.dtype), axis + 1, images.ndim)
-        low = jnp.take(images, lower, axis + 1, mode="clip")
-        high = jnp.take(images, upper, axis + 1, mode="clip")
-        mixed = low + (high - low) * weight
+        weight = _along(weight.astype(wide), axis + 1, images.ndim)
+        low, high = (jnp.take(images, where, axis + 1, mode="clip").astype(wide) for where in (lower, upper))
+        mixed = (low + (high - low) * weight).astype(images.dtype)
         images = jnp.where(_along(valid, axis + 1, images.ndim), mixed, jnp.zeros((), images.dtype))
     return images
 

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hyperlab.nn.precision import widened
+
 
 def upsample_aligned(
     images: Float[Array, "batch height width channel"],
@@ -31,7 +33,8 @@ def upsample_aligned(
 
 
 def _double_along(images: jax.Array, axis: int) -> jax.Array:
-    n = images.shape[axis]
+    n, dtype = images.shape[axis], images.dtype
+    images = widened(images)  # what half a precision rounds is the result alone
     ones = [1] * images.ndim
     ones[axis] = n
     before = jnp.arange(n, dtype=images.dtype).reshape(ones) / (2 * n - 1)
@@ -40,4 +43,5 @@ def _double_along(images: jax.Array, axis: int) -> jax.Array:
     previous = jnp.concatenate([first, jax.lax.slice_in_dim(images, 0, n - 1, axis=axis)], axis)
     following = jnp.concatenate([jax.lax.slice_in_dim(images, 1, n, axis=axis), last], axis)
     even, odd = images + (previous - images) * before, images + (following - images) * behind
-    return jnp.stack([even, odd], axis + 1).reshape(*images.shape[:axis], 2 * n, *images.shape[axis + 1 :])
+    doubled = jnp.stack([even, odd], axis + 1).astype(dtype)
+    return doubled.reshape(*images.shape[:axis], 2 * n, *images.shape[axis + 1 :])

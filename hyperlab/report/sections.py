@@ -110,9 +110,9 @@ def end(page: Page, folder: Path, limits: Iterable[str], config: Any) -> Page:
 
 
 def reproduce(folder: Path) -> str:
-    """Command, commit, machine and versions of the last start of a run folder."""
+    """Command, commit, machine and versions of the last start of a run folder; what networks computed in."""
     record = read_object(Path(folder) / "run.json", "run the study again in its folder, which begins a new one") or {}
-    lines = []
+    precision, lines = (record.get("config") or {}).get("precision", "float32"), []
     for start in record.get("starts", [])[-1:]:
         git = start.get("git") or {}
         lines.append(start.get("command", ""))
@@ -122,6 +122,8 @@ def reproduce(folder: Path) -> str:
         lines.append(
             f"{machine.get('cpu')}, {machine.get('cores')} cores; {devices.get('count')} x {devices.get('kind')}"
         )
+        if precision != "float32":
+            lines.append(f"networks computed in {precision}; parameters, sums and losses are float32")
         packages = start.get("packages", {})
         lines.append(
             ", ".join(f"{name} {packages[name]}" for name in ("jax", "flax", "optax", "numpy") if name in packages)

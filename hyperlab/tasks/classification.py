@@ -16,8 +16,9 @@ from hyperlab.data import batch_indices, evaluation_batches
 from hyperlab.data import load as load_splits
 from hyperlab.data.splits import Splits
 from hyperlab.errors import ConfigError, nearest
+from hyperlab.nn.precision import computing_in
 from hyperlab.tasks.task import Task
-from hyperlab.train import compiler, groups
+from hyperlab.train import compiler, engine, groups
 from hyperlab.train.units import memoize_method
 
 # Adding a network is one line: from the config's group `network` and the number of classes.
@@ -73,7 +74,7 @@ class Classification(Task):
         network = self.config.network
         if network.kind not in NETWORKS:
             raise ConfigError(f"network.kind is {network.kind!r}; {nearest(network.kind, NETWORKS)}")
-        self.module = NETWORKS[network.kind](network, self.classes)
+        self.module = computing_in(NETWORKS[network.kind](network, self.classes), engine.of(self.config).precision)
         depth = f"-{network.depth}" if network.kind in WITH_DEPTH else ""
         width = f" x{network.width:g}" if network.width != 1 else ""
         self.architecture = f"{network.kind}{depth}{width}"

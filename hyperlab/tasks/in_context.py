@@ -19,7 +19,9 @@ from hyperlab.data.in_context import Pool, in_task_steps, task_steps
 from hyperlab.in_context.benchmark import Episodes, build
 from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Programs
+from hyperlab.nn.precision import computing_in
 from hyperlab.tasks.task import Task
+from hyperlab.train import engine
 
 DOCUMENTED = "documented"
 
@@ -50,7 +52,7 @@ class InContext(Task):
         self.toy = not given.store
         self.episodes = Episodes(benchmark.training(), config.batch_size, given.support)
         self.programs = Programs(
-            network("universeg", given),
+            computing_in(network("universeg", given), engine.of(config).precision),
             tuple(given.size),
             in_task=in_task_steps(DOCUMENTED),
             task=task_steps(DOCUMENTED),

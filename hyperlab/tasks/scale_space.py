@@ -26,8 +26,9 @@ from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models import UNet
 from hyperlab.nn import level_sizes, plan, size_table
+from hyperlab.nn.precision import computing_in
 from hyperlab.tasks.generated import Generated, root_mean_square
-from hyperlab.train import compiler, groups
+from hyperlab.train import compiler, engine, groups
 from hyperlab.train.units import memoize_method
 
 
@@ -79,7 +80,8 @@ class ScaleSpace(Generated):
         given = config.scale_space
         self.prior, self.factors = prior_of(given), tuple(map(float, given.factors))
         self.shape, widths = splits.image_shape[:-1], tuple(given.widths)
-        self.unet = UNet(widths, len(splits.classes), convs_per_block=given.convs_per_block)
+        unet = UNet(widths, len(splits.classes), convs_per_block=given.convs_per_block)
+        self.unet = computing_in(unet, engine.of(config).precision)
         (bucket,) = plan(self.shape, len(widths), given.low, given.high, programs=1)
         self.canvases = bucket.canvases
         self.image = jax.ShapeDtypeStruct((1, *splits.image_shape), jnp.float32)

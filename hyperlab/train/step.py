@@ -53,9 +53,10 @@ def train_step(
       loss_fn: `loss_fn(params, collections, batch, rngs) -> (loss [], Aux)`; the loss is a mean. Leaves of `params`
         that are no floating-point numbers (an index table) have no gradient and stay as they are.
       optimizer: an optax transformation.
-      compute_dtype: for instance `jnp.bfloat16`: the loss sees parameters and batch in this dtype, while
+      compute_dtype: for instance `jnp.bfloat16`: the loss sees all parameters and the batch in this dtype, while
         parameters, gradients, updates and the loss's value stay float32. Take logits to float32 in
-        the loss.
+        the loss. For networks that cannot be told themselves; `hyperlab.nn.computing_in` keeps what is summed up, and a
+        hypernetwork, in float32.
       cast: patterns of the batch leaves that are cast, for instance `("**", "!weights")`.
       streams: names of the random streams; a key is a function of root key, stream and step.
       grad_norm: adds the global norm of the gradient to the metrics.

@@ -14,6 +14,7 @@ from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Examples, Programs
 from hyperlab.in_context.targets import Target
 from hyperlab.metrics.defined import mean_defined
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen
 from hyperlab.studies.episodic import EpisodicStudy
 from hyperlab.studies.in_context.arms import ARMS, BASELINE_SCORES, CASES, Arm, Cell
@@ -161,5 +162,5 @@ class InContext(EpisodicStudy[Cell]):
 
     @memoize_method
     def _programs(self, name: str, task: bool, in_task: bool) -> Programs:
-        module = network(name, self.config.network)
+        module = computing_in(network(name, self.config.network), self.engine.precision)
         return self.make_programs(Programs, module, in_context=name != "unet", in_task=in_task, task=task)

@@ -11,6 +11,7 @@ import numpy as np
 
 from hyperlab.data import batch_indices
 from hyperlab.hypernet import own_start
+from hyperlab.nn.precision import computing_in
 from hyperlab.registration.model import (
     coarse_shape,
     criterion_of,
@@ -23,7 +24,7 @@ from hyperlab.registration.model import (
 from hyperlab.registration.pairs import PairDataset
 from hyperlab.studies.registration import networks
 from hyperlab.studies.registration.arms import INITIALIZERS, Arm
-from hyperlab.train import compiler, groups, optimizers, state
+from hyperlab.train import compiler, engine, groups, optimizers, state
 from hyperlab.train.step import compile_step, train_step
 from hyperlab.train.units import memoize_method
 
@@ -38,7 +39,8 @@ class Programs:
 
     def __init__(self, config: Any, data: PairDataset):
         self.config, self.data = config, data
-        self.network, self.criterion = network_of(config), criterion_of(config)
+        self.network = computing_in(network_of(config), engine.of(config).precision)
+        self.criterion = criterion_of(config)
         self.coarse_shape = coarse_shape(self.network, data.shape)
 
     def start(self, variant: Arm, key: jax.Array, rate: float) -> state.TrainState:

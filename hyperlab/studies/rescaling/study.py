@@ -16,6 +16,7 @@ from hyperlab.metrics import segmentation, surface
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.models import UNet
 from hyperlab.nn import plan
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen, Study
 from hyperlab.studies.record import write_json
 from hyperlab.studies.rescaling import cases, costs, deploy
@@ -234,7 +235,7 @@ class Rescaling(Study[Cell]):
     def primary(self, width: float) -> UNet:
         """The primary, with its channels multiplied."""
         given = self.config.primary
-        return UNet(
+        network = UNet(
             tuple(given.widths),
             len(self.data.classes),
             convs_per_block=given.convs_per_block,
@@ -243,6 +244,7 @@ class Rescaling(Study[Cell]):
             skip=given.skip,
             width_multiplier=width,
         )
+        return computing_in(network, self.engine.precision)
 
     def programs(self, cell: Cell) -> Programs:
         """The programs of a network; arms that differ in draws, rates or length alone share them."""

@@ -12,6 +12,7 @@ import numpy as np
 from hyperlab.in_context.benchmark import Benchmark, build
 from hyperlab.in_context.networks import network
 from hyperlab.in_context.programs import Examples, Programs
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen
 from hyperlab.studies.episodic import EpisodicStudy
 from hyperlab.studies.stochastic import annotated, families, noise, scoring
@@ -254,7 +255,7 @@ class Stochastic(EpisodicStudy[Cell]):
 
     @memoize_method
     def _programs(self, name: str, across_tasks: bool, loss: str, mix: bool, candidates: int) -> Programs:
-        module = network(name, self.config.network)
+        module = computing_in(network(name, self.config.network), self.engine.precision)
         kind, options = Programs, {}
         if name == "tyche":
             kind, options = CandidatePrograms, {"loss": loss, "candidates": candidates}

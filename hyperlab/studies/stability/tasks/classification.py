@@ -20,8 +20,9 @@ from hyperlab.data.splits import Splits, stratified_subset
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics import Metric
 from hyperlab.metrics import classification as metrics
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.stability.tasks.task import Examples, Gammas, Task, Wording
-from hyperlab.train import rngs
+from hyperlab.train import engine, rngs
 
 GROUP = "data"  # of the config, where the data are described
 PRIORS = ("uniform", "normal")
@@ -84,7 +85,7 @@ class Classification(Task):
         self.sizes = {name: len(split) for name, split in splits.parts().items()}
         check(config)
         kind, widths = config.primary.kind, tuple(config.primary.widths)
-        self.primary = PRIMARIES[kind](widths, len(splits.classes))
+        self.primary = computing_in(PRIMARIES[kind](widths, len(splits.classes)), engine.of(config).precision)
         self.example = (jnp.zeros((1, *splits.image_shape)),)
         gamma = config.gamma
         self.latents = Latents(gamma.dim, gamma.low, gamma.high, gamma.prior)

@@ -14,6 +14,7 @@ from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models.voxelmorph import Registration as Field
+from hyperlab.nn.precision import computing_in
 from hyperlab.registration import PairDataset
 from hyperlab.registration import load as load_pairs
 from hyperlab.registration.losses import objective
@@ -21,6 +22,7 @@ from hyperlab.registration.model import WITHOUT_FLOW, criterion_of, draw_weights
 from hyperlab.registration.settings import check_network, check_pairs
 from hyperlab.studies.stability.tasks.dice import at_each, mean_dice
 from hyperlab.studies.stability.tasks.task import Gammas, Task, Wording, numbered
+from hyperlab.train import engine
 
 Pairs = dict[str, jax.Array]
 
@@ -48,7 +50,8 @@ class Registration(Task):
         check(config)
         self.name, self.fingerprint = data.name, data.fingerprint
         self.sizes = {name: len(pairs) for name, pairs in data.parts().items()}
-        self.primary, self.criterion = network_of(settings), criterion_of(settings)
+        self.primary = computing_in(network_of(settings), engine.of(config).precision)
+        self.criterion = criterion_of(settings)
         self.example = (jnp.zeros((1, *data.shape)),) * 2
         self.wording = Wording(
             score="Dice",

@@ -22,8 +22,10 @@ from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
 from hyperlab.models import UNet
 from hyperlab.nn import plan, size_table
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.stability.tasks.dice import at_each, mean_dice
 from hyperlab.studies.stability.tasks.task import Examples, Gammas, Task, Wording
+from hyperlab.train import engine
 
 GROUP = "rescaling.data"  # of the config, where the data are described
 
@@ -52,7 +54,8 @@ class Rescaling(Task):
         self.sizes = {name: len(split) for name, split in splits.parts().items()}
         self.classes, self.shape = len(splits.classes), splits.image_shape[:-1]
         widths = tuple(settings.widths)
-        self.primary = UNet(widths, self.classes, convs_per_block=settings.convs_per_block)
+        primary = UNet(widths, self.classes, convs_per_block=settings.convs_per_block)
+        self.primary = computing_in(primary, engine.of(config).precision)
         self.example = (jnp.zeros((1, *splits.image_shape)),)
         self.gamma_range, self.prior = (gamma.low, gamma.high), _prior(config)
         (bucket,) = plan(self.shape, len(widths), gamma.low, gamma.high, programs=1)

@@ -5,10 +5,13 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
+import flax.linen as nn
 import jax
 
 from hyperlab.errors import ConfigError
+from hyperlab.nn.precision import computing_in
 from hyperlab.studies.uncertainty.cells import Cell, Setting
+from hyperlab.train import engine
 from hyperlab.uncertainty.samplers import Sampler
 
 Take = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # rows of the training split -> images, labels
@@ -99,6 +102,10 @@ class Source:
         return ["pass", *map(str, counts)]
 
     # -- its network -------------------------------------------------------------------------------------------
+
+    def computing(self, network: nn.Module) -> Any:
+        """A network that computes in the study's precision."""
+        return computing_in(network, engine.of(self.problem.config).precision)
 
     def bound(self, problem: Problem) -> Self:
         """The same with a network for a problem.

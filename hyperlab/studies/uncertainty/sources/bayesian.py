@@ -31,7 +31,8 @@ class Bayesian(Source):
     @functools.cached_property
     def primary(self) -> DropoutUNet:
         """The U-Net, which drops nothing."""
-        return DropoutUNet(classes=self.problem.classes, dropout="none", **self.problem.config.network)
+        network = DropoutUNet(classes=self.problem.classes, dropout="none", **self.problem.config.network)
+        return self.computing(network)
 
     @functools.cached_property
     def network(self) -> Any:

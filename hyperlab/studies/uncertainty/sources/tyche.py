@@ -54,7 +54,8 @@ class Tyche(Source):
     def network(self) -> models.Tyche:
         """Of widths of its own."""
         config = self.problem.config
-        return models.Tyche(tuple(config.tyche.widths), normalization=config.network.get("normalization"))
+        network = models.Tyche(tuple(config.tyche.widths), normalization=config.network.get("normalization"))
+        return self.computing(network)
 
     def init(self, key: jax.Array, images: jax.Array) -> Any:
         """Fresh parameters."""

@@ -27,7 +27,8 @@ class OnePass(Source):
     @functools.cached_property
     def network(self) -> DropoutUNet:
         """Of one class a pixel."""
-        return DropoutUNet(classes=self.problem.classes, dropout="spatial", **self.problem.config.network)
+        network = DropoutUNet(classes=self.problem.classes, dropout="spatial", **self.problem.config.network)
+        return self.computing(network)
 
     def loss(self, params: Any, key: jax.Array, take: Take, rows: jax.Array, aux_inputs: Any) -> jax.Array:
         """Dice and cross-entropy, at the dropout rates that are given."""
@@ -102,4 +103,5 @@ class ElementDropout(SpatialDropout):
     @functools.cached_property
     def network(self) -> DropoutUNet:
         """The same parameters."""
-        return DropoutUNet(classes=self.problem.classes, dropout="element", **self.problem.config.network)
+        network = DropoutUNet(classes=self.problem.classes, dropout="element", **self.problem.config.network)
+        return self.computing(network)
