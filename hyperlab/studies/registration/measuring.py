@@ -11,6 +11,7 @@ from hyperlab.models.voxelmorph import Registration
 from hyperlab.nn.spatial_transformer import warp, warp_labels
 from hyperlab.registration.measurements import by_subject
 from hyperlab.registration.pairs import PairDataset, PairSplit
+from hyperlab.train import groups
 from hyperlab.train.units import Measurements
 
 Register = Callable[[float, np.ndarray, np.ndarray], Registration]  # (weight, moving, fixed)
@@ -24,7 +25,7 @@ def by_weight(
     for weight in weights:
         chunks = []
         for rows in _chunks(split, batch):
-            pairs = _pairs(split, rows)
+            pairs = groups.deal(_pairs(split, rows))
             chunks.append(jax.device_get(measure(register(weight, pairs["moving"], pairs["fixed"]), pairs)))
         measured.append({key: np.concatenate([c[key] for c in chunks])[: len(split)] for key in chunks[0]})
     per_pair = {key: np.stack([one[key] for one in measured]) for key in measured[0]}

@@ -80,7 +80,7 @@ class Programs:
 
     def start(self, key: jax.Array, learning_rate: float) -> state.TrainState:
         """The state before the first step; the learning rate is a number in it, so one program serves all rates."""
-        return optimizers.with_learning_rate(self._start(key), learning_rate)
+        return optimizers.with_learning_rate(groups.current().made(self._start, key), learning_rate)
 
     @functools.cached_property
     def _start(self) -> Callable:

@@ -93,7 +93,7 @@ class Programs:
     def start(self, source: Source, key: jax.Array, learning_rate: float) -> state.TrainState:
         """The state before the first step."""
         start = self._once(("start", defining(source, "network", "init")), lambda: self._start(source))
-        return optimizers.with_learning_rate(start(key), learning_rate)
+        return optimizers.with_learning_rate(groups.current().made(start, key), learning_rate)
 
     def _start(self, source: Source) -> Callable:
         def start(key: jax.Array) -> state.TrainState:
