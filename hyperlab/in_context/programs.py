@@ -135,7 +135,7 @@ class Programs:
           images: `[set, height, width, 1]`, for a network that takes a support set.
           labels: `[set, height, width, 1]`.
         """
-        rows, _ = evaluation_batches(len(queries), self.evaluation_batch)
+        rows, _ = evaluation_batches(len(queries), groups.even(self.evaluation_batch))
         support = (images, labels) if self.in_context else ()
         parts = [np.asarray(self._predict(params, groups.deal(queries[indices]), *support)) for indices in rows]
         return np.concatenate(parts)[: len(queries)]

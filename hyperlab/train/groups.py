@@ -11,7 +11,6 @@ import functools
 import inspect
 import logging
 import math
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -192,6 +191,18 @@ def deal(rows: PyTree) -> PyTree:
     return current().rows(rows, len(jax.tree.leaves(rows)[0]))
 
 
+def even(size: int) -> int:
+    """Rows that are evaluated at once, rounded up to as many on each device of this thread's group.
+
+    Not for what draws: how many rows there are in a batch decides what is drawn for them.
+
+    >>> even(20)
+    20
+    """
+    parts = current().parts
+    return -(-size // parts) * parts
+
+
 @contextlib.contextmanager
 def using(group: Group) -> Iterator[Group]:
     """The thread works with a group inside the block."""
@@ -231,23 +242,20 @@ class Pool:
         if any(group.mesh is not None for group in groups):
             workers = many  # two programs on the same devices would wait for each other
         self.workers = workers or (many if many > 1 else 0)
-        self._free: queue.SimpleQueue[Group] = queue.SimpleQueue()
-        for place in range(max(many, self.workers)):
-            self._free.put(self.groups[place % many])
+        self._lock, self._borrowers = threading.Lock(), [0] * many
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[Group]:
-        """A group that is free; it is another's after the block."""
-        if len(self.groups) == 1:
-            with using(self.groups[0]) as group:
-                yield group
-            return
-        group = self._free.get()
+        """The first of the groups with the fewest borrowers, so that one which has programs already goes on with them."""
+        with self._lock:
+            place = self._borrowers.index(min(self._borrowers))
+            self._borrowers[place] += 1
         try:
-            with using(group):
+            with using(self.groups[place]) as group:
                 yield group
         finally:
-            self._free.put(group)
+            with self._lock:
+                self._borrowers[place] -= 1
 
 
 def of(engine: Engine, batch_size: int) -> list[Group]:

@@ -34,7 +34,7 @@ def by_weight(
 
 def example(register: Register, data: PairDataset, weights: Sequence[float], batch: int) -> Measurements:
     """The first test pair at each weight, for figures; of a volume, the middle slice of the first axis."""
-    pairs = _pairs(data.test, np.zeros(min(batch, len(data.test)), int))
+    pairs = _pairs(data.test, np.zeros(groups.even(min(batch, len(data.test))), int))
     shown: dict[str, list] = {"moved": [], "moved_labels": [], "displacement": []}
     for weight in weights:
         displacement = register(weight, pairs["moving"], pairs["fixed"]).displacement[:1]
@@ -52,7 +52,7 @@ def example(register: Register, data: PairDataset, weights: Sequence[float], bat
 
 def _chunks(split: PairSplit, batch: int) -> Iterator[np.ndarray]:
     """Rows of equally many pairs; the last ones are filled up with the first pair, which is cut off later."""
-    size = min(batch, len(split))
+    size = groups.even(min(batch, len(split)))
     for start in range(0, len(split), size):
         rows = np.arange(start, start + size)
         yield np.where(rows < len(split), rows, 0)

@@ -151,7 +151,7 @@ class Programs:
             logits = self.network.run(prepared, images, sizes, bucket.canvases)
             return segmentation.predicted_labels(logits)
 
-        rows, _ = evaluation_batches(len(split), self.evaluation_batch)
+        rows, _ = evaluation_batches(len(split), groups.even(self.evaluation_batch))
         given = [(prepared, sizes, groups.deal(split.images[indices])) for indices in rows]
         parts = [self._program(("labels", bucket), call, one)(*one) for one in given]
         return np.concatenate(parts)[: len(split)]
