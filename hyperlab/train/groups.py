@@ -246,7 +246,7 @@ class Pool:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[Group]:
-        """The first of the groups with the fewest borrowers, so that one which has programs already goes on with them."""
+        """The first group of those with the fewest borrowers: one that has compiled programs goes on with them."""
         with self._lock:
             place = self._borrowers.index(min(self._borrowers))
             self._borrowers[place] += 1
