@@ -139,6 +139,8 @@ class Group:
 
     def _named(self, *spec: str | None) -> NamedSharding:
         assert self.mesh is not None
+        while spec and spec[-1] is None:
+            spec = spec[:-1]
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
     def _whole(self, leaf: Any) -> Any:
