@@ -14,7 +14,6 @@ On eight virtual devices of this processor: numbers are exact, times are rough, 
 """
 
 import contextlib
-import functools
 import json
 import tempfile
 import time
@@ -138,13 +137,9 @@ def losses(names: list[str], steps: int) -> dict[str, Any]:
     for name in names:
         study, settings = NETWORKS[name]
         one = course(study, settings, steps)
-        layouts = {
-            key: functools.partial(course, study, {**settings, **given}, steps) for key, given in LAYOUTS.items()
-        }
-        layouts["one ulp"] = functools.partial(course, study, settings, steps, nudged=True)
         found[name] = {"loss": [one.losses[0], one.losses[-1]]}
-        for layout, started in layouts.items():
-            other = started()
+        for layout, given in {**LAYOUTS, "one ulp": {}}.items():
+            other = course(study, {**settings, **given}, steps, nudged=not given)
             far = np.abs(other.losses / one.losses - 1)
             found[name][layout] = {
                 "largest": far.max(), "early": far[: max(1, len(far) // 10)].max(), "batch_dealt": len(other.batch),
