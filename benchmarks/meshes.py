@@ -54,7 +54,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "data=8": {"devices.mesh.data": 8},
     "data=4, model=2": {"devices.mesh": {"data": 4, "model": 2}},
 }
-SIDE_BY_SIDE = {"arms": ("none",), "contrasts": (), "rates": (0.01,), "dropout_rates": (), "report_seeds": 4,
+SIDE_BY_SIDE = {"arms": ("none",), "contrasts": (), "rates": (0.01,), "dropout_rates": (0.2,), "report_seeds": 4,
                 "data.count": 40, "network.widths": (8, 8), "data.shifts": (), "widenings": 0}  # fmt: skip
 
 

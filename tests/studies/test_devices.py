@@ -72,20 +72,24 @@ def _all_studies(study):
 
 # -- the networks of the studies -----------------------------------------------------------------------------------
 
-# A hypernetwork where the study has one; how many leaves of its state belong to a head: parameters and their moments.
+# A hypernetwork where the study has one; how many leaves of its state belong to the head's kernel: itself,
+# its moments, and masks.
 SHORT = {
     "stability": ("stability", {"arms": ("mip",), "evaluate_every": 1, "steps_per_call": 1}, 2),
-    "pruning": ("pruning", {"task": "hypernetwork"}, 3),
+    "pruning": ("pruning", {"task": "hypernetwork"}, 4),
     "rescaling": ("rescaling", {"arms": ("sshn",), "primary.widths": (4, 4), "data.size": (16, 16), "data.count": 40,
                                 "programs": 1}, 3),
     "registration": ("registration", {"arms": ("mip",), "data.size": (16, 16), "data.subjects": 12, "batch_size": 4,
                                       "steps_per_call": 1, "network.encoder": (4, 4), "network.decoder": (4, 4)}, 3),
     "local_sgd": ("local_sgd", {"arms": ("local",), "parts": (), "cost.compute_seconds": 0.01, "replicas": (2,)}, 0),
 }  # fmt: skip
+QUICK = ("stability", "pruning")
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SHORT]
+)
 def test_a_network_on_a_mesh_trains_as_on_one_device_with_its_head_split(name, meshes):
     study, settings, of_head = SHORT[name]
     one = meshes.course(study, settings, 3)
@@ -270,7 +274,8 @@ def test_no_training_of_a_study_moves_its_state_back_and_forth(tmp_path, monkeyp
 
 def test_run_json_of_a_real_run_has_the_groups(tmp_path, meshes):
     config = launch.parse("uncertainty", [f"--config.{k}={v}" for k, v in {
-        "arms": ("none",), "contrasts": (), "rates": (0.01,), "dropout_rates": (), "report_seeds": 2, "data.count": 40,
+        "arms": ("none",), "contrasts": (), "rates": (0.01,), "dropout_rates": (0.2,), "report_seeds": 2,
+        "data.count": 40,
         "train_length": "2 steps", "tuning_length": "2 steps", "data.size": (16, 16), "network.widths": (4, 4),
         "data.shifts": (), "widenings": 0, "devices.per_training": 2}.items()])[1]  # fmt: skip
     start = json.loads((hyperlab.run(config, tmp_path / "run") / "run.json").read_text())["starts"][-1]
