@@ -115,12 +115,14 @@ class Group:
     def made(self, make: Callable[..., PyTree], *args: Any, stacked: int = 0) -> PyTree:
         """Calls a compiled function that makes a state; on a mesh every leaf is born where it will live.
 
+        Of a mesh that spans processes each process makes the whole on its own, and `placed` keeps its part.
+
         Args:
           make: from `jax.jit`, the same one from call to call: it is compiled once for the group.
           *args: its arguments.
           stacked: as for `shardings`.
         """
-        if self.mesh is None:
+        if self.mesh is None or self.spans:
             return make(*args)
         with self._holding:
             if make not in self._makers:

@@ -256,8 +256,12 @@ def length_of(config: Any, task: Task) -> int:
 
 
 def _placed(data: Data) -> Data:
-    """Data on this thread's devices: the examples to train on whole on each, the rows of the others dealt."""
-    return groups.current().whole(data._replace(held_out=groups.deal(data.held_out)))
+    """Data on this thread's devices: the examples to train on whole on each, the rows of the others dealt.
+
+    Where the devices are of several processes, each evaluates by itself.
+    """
+    group = groups.current()
+    return data if group.spans else group.whole(data._replace(held_out=groups.deal(data.held_out)))
 
 
 def _further(variant: Arm, runs: list[Run]) -> dict[str, Any]:
