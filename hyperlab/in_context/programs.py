@@ -70,7 +70,7 @@ class Programs:
 
     def start(self, key: jax.Array, learning_rate: float) -> state.TrainState:
         """The state before the first step; the learning rate is a number in it, so one program serves all rates."""
-        return optimizers.with_learning_rate(self._start(key), learning_rate)
+        return optimizers.with_learning_rate(groups.current().made(self._start, key), learning_rate)
 
     @property
     @memoize_method
@@ -135,7 +135,7 @@ class Programs:
           images: `[set, height, width, 1]`, for a network that takes a support set.
           labels: `[set, height, width, 1]`.
         """
-        rows, _ = evaluation_batches(len(queries), self.evaluation_batch)
+        rows, _ = evaluation_batches(len(queries), groups.even(self.evaluation_batch))
         support = (images, labels) if self.in_context else ()
         parts = [np.asarray(self._predict(params, groups.deal(queries[indices]), *support)) for indices in rows]
         return np.concatenate(parts)[: len(queries)]

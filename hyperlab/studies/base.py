@@ -389,6 +389,8 @@ class Study(Generic[CellT]):
         key: jax.Array,
         examples: Any = None,
         runs: int = 1,
+        stack: int = 0,
+        leading: int = 0,
         kept: Any = None,
         place: Callable[[Any], Any] = lambda drawn: drawn,
         **options: Any,
@@ -405,6 +407,8 @@ class Study(Generic[CellT]):
           key: the root of all keys of the steps.
           examples: what all steps gather their rows from, on the device.
           runs: how many trainings run side by side in the state.
+          stack: the leading axis of a state of several runs, with those that only fill it up.
+          leading: axes of a batch before that of its rows.
           kept: host arrays of fixed shapes that callbacks fill along the training, such as `train.curves.Curve.values`;
             whatever else they remember is lost when the training is cut off.
           place: reads what was drawn, where a step is to be given more than indices.
@@ -413,15 +417,15 @@ class Study(Generic[CellT]):
         if self.stop.requested:
             return None
         saves, counter, group = _SAVES.get(), self.counter(runs), groups.current()
-        rows = self.config.get("batch_size", 0) if runs == 1 or runs % group.parts else runs
+        dealt_out = (stack, 0) if group.deals(stack) else (self.config.get("batch_size", 0), leading)
 
         def placed(drawn: Any) -> Any:
-            dealt = group.rows(place(drawn), rows)
+            dealt = group.rows(place(drawn), *dealt_out)
             return dealt if examples is None else (group.whole(examples), dealt)
 
         def advance(current: Any, batch: Any, root_key: jax.Array) -> Any:
             current, metrics = step(current, batch, root_key)
-            return group.placed(current, runs) if group.mesh is not None else current, metrics
+            return group.placed(current, stack), metrics
 
         training = saves.training(steps) if saves is not None else None
         if training is not None:
@@ -430,7 +434,7 @@ class Study(Generic[CellT]):
         if group.spans and (evaluate := options.get("evaluate")):
             options["evaluate"] = lambda current, index, stop: evaluate(groups.to_host(current), index, stop)
         trained = loop.fit(
-            group.placed(start, runs),
+            group.placed(start, stack),
             step if group.mesh is None else advance,
             batches,
             total_steps=steps,

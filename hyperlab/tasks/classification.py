@@ -121,7 +121,7 @@ class Classification(Task):
     def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """Of every example: `accuracy`, and `top5` where there are six classes or more, 0 or 1."""
         split = self.splits.parts()[part]
-        rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
+        rows, _ = evaluation_batches(len(split), groups.even(self.config.evaluation_batch))
         images = [groups.deal((split.images[chosen] - self.mean) / self.std) for chosen in rows]
         ranks = [
             np.asarray(self._rank(variables, x, split.labels[chosen])) for x, chosen in zip(images, rows, strict=True)

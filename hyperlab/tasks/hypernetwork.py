@@ -54,7 +54,7 @@ class Hypernetwork(Classification):
     def measure(self, variables: PyTree, part: str) -> dict[str, np.ndarray]:
         """Of every example: the share of the gammas at which it is classified rightly."""
         split = self.splits.parts()[part]
-        rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
+        rows, _ = evaluation_batches(len(split), groups.even(self.config.evaluation_batch))
         right = [
             np.asarray(
                 self._right(variables, groups.deal((split.images[chosen] - self.mean) / self.std), split.labels[chosen])

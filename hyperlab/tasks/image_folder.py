@@ -25,6 +25,7 @@ from hyperlab.data.readers.image_folder import Listing, centre_view, list_images
 from hyperlab.data.splits import philox, split_by_group, stratified_subset
 from hyperlab.errors import ConfigError
 from hyperlab.tasks.classification import FEWEST_CLASSES_OF_TOP5, Classification
+from hyperlab.train import groups
 from hyperlab.train.units import memoize_method
 
 # Of the training images of ImageNet, by channel, in 0..1: what published networks were trained with.
@@ -90,13 +91,13 @@ class ImageFolder(Classification):
         """Of every example: `accuracy`, and `top5` where there are six classes or more, 0 or 1."""
         files, waiting = self.parts[part], None
         found: list[np.ndarray] = []
-        rows, _ = evaluation_batches(len(files.paths), self.config.evaluation_batch)
+        rows, _ = evaluation_batches(len(files.paths), groups.even(self.config.evaluation_batch))
         for chosen in rows:
             views = [centre_view(self.side)] * len(chosen)
             images = read_images([files.paths[row] for row in chosen], views, self._pool)
             # the device works on the last batch while this one was read
             found += [] if waiting is None else [np.asarray(waiting)]
-            waiting = self._rank(variables, images, files.labels[chosen])
+            waiting = self._rank(variables, groups.deal(images), files.labels[chosen])
         rank = np.concatenate([*found, np.asarray(waiting)])[: len(files.paths)]
         measured = {"accuracy": rank < 1} | ({"top5": rank < 5} if self.classes >= FEWEST_CLASSES_OF_TOP5 else {})
         return {name: right.astype(np.float64) for name, right in measured.items()}

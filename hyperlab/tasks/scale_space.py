@@ -158,7 +158,7 @@ class ScaleSpace(Generated):
         """Of every subject (of every image, where subjects have one): `dice`, and `dice_at_<phi>`."""
         split = getattr(self._splits, part)
         subjects = _subjects(split)
-        rows, _ = evaluation_batches(len(split), self.config.evaluation_batch)
+        rows, _ = evaluation_batches(len(split), groups.even(self.config.evaluation_batch))
         measured = {}
         for factor, sizes in zip(*self._grid(), strict=True):
             theta = self._prepare(variables["params"], factor)

@@ -7,11 +7,13 @@ where they run, so on one device nothing is different.
 
 import contextlib
 import contextvars
+import functools
+import inspect
 import logging
 import math
-import queue
-from collections.abc import Iterator, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -20,6 +22,7 @@ from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import MeshError
+from hyperlab.train import compiler
 from hyperlab.train import mesh as meshes
 from hyperlab.train.engine import Engine
 
@@ -44,7 +47,8 @@ class Group:
         self.index, self.devices = index, list(devices)
         self.mesh = meshes.make_mesh(shape, self.devices) if len(self.devices) > 1 else None
         self._held: dict[tuple[int, ...], tuple[PyTree, PyTree]] = {}
-        self._noted: set[str] = set()
+        self._makers: dict[Callable, Callable] = {}
+        self._holding = threading.RLock()
 
     @property
     def spans(self) -> bool:
@@ -58,28 +62,33 @@ class Group:
 
     # -- where things go ---------------------------------------------------------------------------------------
 
-    def rows(self, tree: PyTree, size: int) -> PyTree:
+    def rows(self, tree: PyTree, size: int, leading: int = 0) -> PyTree:
         """Deals arrays out along their first axis of a size, where that divides; the others are whole everywhere.
 
         Args:
           tree: arrays, of one batch; what is no array stays as it is.
           size: rows of the batch.
+          leading: axes before those that may hold the rows: of the steps of a call, of replicas.
         """
         if self.mesh is None:
             return tree if not self.devices else _put(tree, lambda leaf: self.devices[0])
-        return _put(tree, lambda leaf: self._dealt(np.shape(leaf), size))
+        return _put(tree, lambda leaf: self._dealt(np.shape(leaf), size, leading))
 
     def whole(self, tree: PyTree) -> PyTree:
-        """Arrays whole on each device; kept there, since every step is given the same examples."""
+        """Arrays whole on each device; kept there, since every step is given the same examples.
+
+        What was dealt out over the devices of the group before stays dealt.
+        """
         if not self.devices:
             return tree
         key = tuple(map(id, jax.tree.leaves(tree)))
-        if key not in self._held:
-            placed = _put(tree, lambda leaf: self._named() if self.mesh is not None else self.devices[0])
-            while len(self._held) >= _HELD:
-                del self._held[next(iter(self._held))]
-            self._held[key] = tree, placed  # the tree too: as long as it lives, its identity is not another's
-        return self._held[key][1]
+        with self._holding:  # a group may have several threads
+            if key not in self._held:
+                while len(self._held) >= _HELD:
+                    del self._held[next(iter(self._held))]
+                # the tree too: as long as it lives, its identity is not another's
+                self._held[key] = tree, _put(tree, self._whole)
+            return self._held[key][1]
 
     def shardings(self, state: PyTree, stacked: int = 0) -> PyTree:
         """Where each leaf of a state is: by `mesh.HEAD_RULES` where it divides, else whole.
@@ -88,13 +97,14 @@ class Group:
           state: arrays or their shapes.
           stacked: runs along a leading axis, which are dealt over the devices where they divide.
         """
-        assert self.mesh is not None
-        if stacked > 1 and stacked % self.parts == 0:
-            return jax.tree.map(lambda leaf: self._named("data" if np.ndim(leaf) else None), state)
-        leaves = trees.flatten(state)
+        leaves, runs = trees.flatten(state), ("data",) if self.deals(stacked) else ()
         specs = trees.assign(leaves, meshes.HEAD_RULES, default=PartitionSpec())
-        named = {path: self._named(*self._fitting(path, leaves[path], tuple(spec))) for path, spec in specs.items()}
-        return trees.unflatten(named, state)
+        fitting = {path: self._fitting(path, leaves[path], tuple(spec), runs) for path, spec in specs.items()}
+        return trees.unflatten({path: self._named(*spec) for path, spec in fitting.items()}, state)
+
+    def deals(self, stacked: int) -> bool:
+        """Whether the runs of a stack are dealt over the devices, in place of the rows of their batches."""
+        return self.mesh is not None and stacked > 1 and stacked % self.parts == 0
 
     def placed(self, state: PyTree, stacked: int = 0) -> PyTree:
         """A state on the devices of the group; a state that is there already is not copied."""
@@ -102,34 +112,65 @@ class Group:
             return _put(state, lambda leaf: self.devices[0]) if self.devices else state
         return jax.device_put(state, self.shardings(state, stacked))
 
-    def abstract(self, tree: PyTree, rows: int | None = None) -> PyTree:
+    def made(self, make: Callable[..., PyTree], *args: Any, stacked: int = 0) -> PyTree:
+        """Calls a compiled function that makes a state; on a mesh every leaf is born where it will live.
+
+        Of a mesh that spans processes each process makes the whole on its own, and `placed` keeps its part.
+
+        Args:
+          make: from `jax.jit`, the same one from call to call: it is compiled once for the group.
+          *args: its arguments.
+          stacked: as for `shardings`.
+        """
+        if self.mesh is None or self.spans:
+            return make(*args)
+        with self._holding:
+            if make not in self._makers:
+                where, inner = self.shardings(jax.eval_shape(make, *args), stacked), inspect.unwrap(make)
+                self._makers[make] = jax.jit(inner, out_shardings=where, compiler_options=compiler.options_once())
+            program = self._makers[make]
+        return program(*args)
+
+    def abstract(self, tree: PyTree, rows: int | None = None, leading: int = 0) -> PyTree:
         """Shapes with the places of a state, or (with `rows`) of a batch: what a program is compiled for."""
         if self.mesh is None:
             return tree
-        where = self.shardings(tree) if rows is None else jax.tree.map(lambda x: self._dealt(x.shape, rows), tree)
+        dealt = lambda leaf: self._dealt(leaf.shape, cast(int, rows), leading)  # noqa: E731
+        where = self.shardings(tree) if rows is None else jax.tree.map(dealt, tree)
         return jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree, where)
 
     def _named(self, *spec: str | None) -> NamedSharding:
         assert self.mesh is not None
+        while spec and spec[-1] is None:
+            spec = spec[:-1]
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
-    def _dealt(self, shape: tuple[int, ...], size: int) -> NamedSharding:
-        axis = shape.index(size) if size in shape and size % self.parts == 0 else None
-        return self._named() if axis is None else self._named(*(None,) * axis, "data")
+    def _whole(self, leaf: Any) -> Any:
+        if self.mesh is None:
+            return self.devices[0]
+        here = isinstance(leaf, jax.Array) and leaf.sharding.device_set == set(self.devices)
+        return leaf.sharding if here else self._named()
 
-    def _fitting(self, path: str, leaf: Any, spec: tuple) -> tuple:
-        """A rule for the last dimensions of a leaf; nothing where they do not divide."""
+    def _dealt(self, shape: tuple[int, ...], size: int, leading: int) -> NamedSharding:
+        axes = [axis for axis in range(leading, len(shape)) if shape[axis] == size]
+        return self._named(*(None,) * axes[0], "data") if axes and size % self.parts == 0 else self._named()
+
+    def _fitting(self, path: str, leaf: Any, rule: tuple, runs: tuple) -> tuple:
+        """A rule for the last dimensions of a leaf, not where they do not divide; before them `runs`, of a stack."""
         assert self.mesh is not None
-        if not any(spec):
-            return ()
-        spec = (None,) * (np.ndim(leaf) - len(spec)) + spec
+        shape, runs = tuple(np.shape(leaf)), runs[: np.ndim(leaf)]
+        spec = (*runs, *(None,) * (len(shape) - len(runs) - len(rule)), *rule)
         parts = [1 if name is None else self.mesh.shape[name] for name in spec]
-        if len(spec) > np.ndim(leaf) or any(size % n for size, n in zip(np.shape(leaf), parts, strict=True)):
-            if path not in self._noted:
-                self._noted.add(path)
-                log.info("%s %s does not divide over the mesh %s: whole", path, np.shape(leaf), dict(self.mesh.shape))
-            return ()
-        return spec
+        if len(spec) == len(shape) and not any(size % n for size, n in zip(shape, parts, strict=True)):
+            return spec
+        _note_whole(path, shape, self.mesh.shape["model"])
+        return runs
+
+
+@functools.cache
+def _note_whole(path: str, shape: tuple[int, ...], parts: int) -> None:
+    """Says it once of every head."""
+    log.warning("%s %s does not divide over devices.mesh.model = %d: it is whole on every device", path, shape, parts)
 
 
 ALONE = Group(0)
@@ -152,6 +193,18 @@ def deal(rows: PyTree) -> PyTree:
     if current().spans:
         return rows
     return current().rows(rows, len(jax.tree.leaves(rows)[0]))
+
+
+def even(size: int) -> int:
+    """Rows that are evaluated at once, rounded up to as many on each device of this thread's group.
+
+    Not for what draws: how many rows there are in a batch decides what is drawn for them.
+
+    >>> even(20)
+    20
+    """
+    parts = current().parts
+    return -(-size // parts) * parts
 
 
 @contextlib.contextmanager
@@ -193,23 +246,20 @@ class Pool:
         if any(group.mesh is not None for group in groups):
             workers = many  # two programs on the same devices would wait for each other
         self.workers = workers or (many if many > 1 else 0)
-        self._free: queue.SimpleQueue[Group] = queue.SimpleQueue()
-        for place in range(max(many, self.workers)):
-            self._free.put(self.groups[place % many])
+        self._lock, self._borrowers = threading.Lock(), [0] * many
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[Group]:
-        """A group that is free; it is another's after the block."""
-        if len(self.groups) == 1:
-            with using(self.groups[0]) as group:
-                yield group
-            return
-        group = self._free.get()
+        """The first group of those with the fewest borrowers: one that has compiled programs goes on with them."""
+        with self._lock:
+            place = self._borrowers.index(min(self._borrowers))
+            self._borrowers[place] += 1
         try:
-            with using(group):
+            with using(self.groups[place]) as group:
                 yield group
         finally:
-            self._free.put(group)
+            with self._lock:
+                self._borrowers[place] -= 1
 
 
 def of(engine: Engine, batch_size: int) -> list[Group]:

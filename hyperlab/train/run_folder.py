@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hyperlab import files
-from hyperlab.errors import ConfigError, DataError, MissingExtraError, WorkdirError
+from hyperlab.errors import ConfigError, DataError, MeshError, MissingExtraError, WorkdirError
 from hyperlab.files import write_atomically  # its home until it moved to the ground floor
 from hyperlab.train import config as configs
 from hyperlab.train import distributed, provenance
@@ -27,7 +27,7 @@ from hyperlab.train.run_contents import CONFIG, LOG, RUN, Contents, worked
 __all__ = ["CONFIG", "LOG", "REQUEUE", "RUN", "InUseError", "RunFolder", "default_workdir", "write_atomically"]
 
 REQUEUE = "REQUEUE"  # is there after a stop by the system's signal: start the run again, and it goes on
-REFUSALS = (ConfigError, DataError, MissingExtraError)  # of what was given: another command may do
+REFUSALS = (ConfigError, DataError, MissingExtraError, MeshError)  # of what was given: another command may do
 LOCK = ".lock"
 
 log = logging.getLogger(__name__)

@@ -208,6 +208,7 @@ class LocalSGD(Study[Cell]):
             steps=steps,
             key=self.key("training", draws),
             examples=self.task.train(),
+            leading=1,  # replicas
             place=lambda drawn: (drawn[0], self.task.place(drawn[1])),
             evaluate=evaluate,
             evaluate_every=every,

@@ -20,7 +20,7 @@ from hyperlab.studies.pruning.programs import Programs
 from hyperlab.studies.pruning.schema import check
 from hyperlab.studies.record import write_json
 from hyperlab.tasks import Task, load
-from hyperlab.train import durations, state
+from hyperlab.train import durations, groups, state
 from hyperlab.train.phases import REPORT
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements
@@ -275,7 +275,7 @@ class Pruning(Study[Cell]):
         def advance(current: state.TrainState, given: Any, key: jax.Array) -> tuple[state.TrainState, Any]:
             examples, (index, rows) = given
             if index in events:
-                current = events[index](current)
+                current = groups.current().placed(events[index](current))
             return step(current, (examples, rows), key)
 
         return self.fit(

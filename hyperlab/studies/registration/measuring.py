@@ -11,6 +11,7 @@ from hyperlab.models.voxelmorph import Registration
 from hyperlab.nn.spatial_transformer import warp, warp_labels
 from hyperlab.registration.measurements import by_subject
 from hyperlab.registration.pairs import PairDataset, PairSplit
+from hyperlab.train import groups
 from hyperlab.train.units import Measurements
 
 Register = Callable[[float, np.ndarray, np.ndarray], Registration]  # (weight, moving, fixed)
@@ -24,7 +25,7 @@ def by_weight(
     for weight in weights:
         chunks = []
         for rows in _chunks(split, batch):
-            pairs = _pairs(split, rows)
+            pairs = groups.deal(_pairs(split, rows))
             chunks.append(jax.device_get(measure(register(weight, pairs["moving"], pairs["fixed"]), pairs)))
         measured.append({key: np.concatenate([c[key] for c in chunks])[: len(split)] for key in chunks[0]})
     per_pair = {key: np.stack([one[key] for one in measured]) for key in measured[0]}
@@ -33,7 +34,7 @@ def by_weight(
 
 def example(register: Register, data: PairDataset, weights: Sequence[float], batch: int) -> Measurements:
     """The first test pair at each weight, for figures; of a volume, the middle slice of the first axis."""
-    pairs = _pairs(data.test, np.zeros(min(batch, len(data.test)), int))
+    pairs = _pairs(data.test, np.zeros(groups.even(min(batch, len(data.test))), int))
     shown: dict[str, list] = {"moved": [], "moved_labels": [], "displacement": []}
     for weight in weights:
         displacement = register(weight, pairs["moving"], pairs["fixed"]).displacement[:1]
@@ -51,7 +52,7 @@ def example(register: Register, data: PairDataset, weights: Sequence[float], bat
 
 def _chunks(split: PairSplit, batch: int) -> Iterator[np.ndarray]:
     """Rows of equally many pairs; the last ones are filled up with the first pair, which is cut off later."""
-    size = min(batch, len(split))
+    size = groups.even(min(batch, len(split)))
     for start in range(0, len(split), size):
         rows = np.arange(start, start + size)
         yield np.where(rows < len(split), rows, 0)

@@ -42,10 +42,11 @@ class Programs:
         self.network = computing_in(network_of(config), engine.of(config).precision)
         self.criterion = criterion_of(config)
         self.coarse_shape = coarse_shape(self.network, data.shape)
+        self.leading = int(config.steps_per_call > 1)  # axes of a batch before that of its rows
 
     def start(self, variant: Arm, key: jax.Array, rate: float) -> state.TrainState:
         """The state of a training before its first step."""
-        variables = self.initial(variant)(key)
+        variables = groups.current().made(self.initial(variant), key)
         start = state.create(variables, self._optimizer(variables["params"]))
         return optimizers.with_learning_rate(start, rate * variant.rate_factor)
 
@@ -60,8 +61,9 @@ class Programs:
         step = train_step(loss_function(self.network, self._model(architecture), self.criterion), optimizer)
         start = jax.eval_shape(lambda variables: state.create(variables, optimizer), abstract)
         batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, self.batches(0, None)(0)))
-        program = compile_step(step, steps_per_call=self.config.steps_per_call)
-        given = group.abstract(start), group.abstract(batch, rows=self.config.batch_size)
+        where = None if group.mesh is None else group.shardings(start)
+        program = compile_step(step, steps_per_call=self.config.steps_per_call, shardings=where)
+        given = group.abstract(start), group.abstract(batch, self.config.batch_size, leading=self.leading)
         return compiler.timed_compile(program, *given, jax.random.key(0))
 
     @memoize_method

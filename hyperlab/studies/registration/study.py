@@ -92,7 +92,9 @@ class Registration(Study[Cell]):
         return chosen_setting(cell, chosen["arms"][cell.arm], self.config)
 
     def in_parallel(self, measure: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """One after the other: the seconds of a training are among what is compared."""
+        """One after the other on the same devices: the seconds of a training are among what is compared."""
+        if len(self.devices.groups) > 1:
+            return super().in_parallel(measure, items)
         return [measure(item) for item in items]
 
     def report(self, chosen: Chosen, writer: MultiWriter) -> bool:
@@ -149,6 +151,7 @@ class Registration(Study[Cell]):
             steps=steps,
             key=key,
             place=jax.device_put,
+            leading=self.programs.leading,
             steps_per_call=call,
             observe=course.observe,
             kept=course.kept,

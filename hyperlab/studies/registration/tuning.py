@@ -49,14 +49,13 @@ def _network(study: Any, cell: Cell) -> dict | None:
     dice: dict[tuple[int, float], list] = {}
 
     def measure(index: int, runs: list[tuple[float, int]]) -> np.ndarray | None:
-        scores = []
-        for rate, seed in runs:
-            result = study.train(cell, Setting(initializers[index], rate), seed, TUNE)
-            if result is None:
-                return None
+        setting = lambda rate: Setting(initializers[index], rate)  # noqa: E731
+        results = study.in_parallel(lambda run: study.train(cell, setting(run[0]), run[1], TUNE), runs)
+        if None in results:
+            return None
+        for (rate, _), result in zip(runs, results, strict=True):
             dice.setdefault((index, rate), []).append(mean_defined(result["dice"], (1, 2)))
-            scores.append(study.score(result))
-        return np.array(scores)
+        return np.array([study.score(result) for result in results])
 
     choice = tuning.choose(len(initializers), config.rates, study.tuning_seeds, measure, widenings=config.widenings)
     if choice is None:

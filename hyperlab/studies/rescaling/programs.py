@@ -80,7 +80,7 @@ class Programs:
 
     def start(self, key: jax.Array, learning_rate: float) -> state.TrainState:
         """The state before the first step; the learning rate is a number in it, so one program serves all rates."""
-        return optimizers.with_learning_rate(self._start(key), learning_rate)
+        return optimizers.with_learning_rate(groups.current().made(self._start, key), learning_rate)
 
     @functools.cached_property
     def _start(self) -> Callable:
@@ -151,7 +151,7 @@ class Programs:
             logits = self.network.run(prepared, images, sizes, bucket.canvases)
             return segmentation.predicted_labels(logits)
 
-        rows, _ = evaluation_batches(len(split), self.evaluation_batch)
+        rows, _ = evaluation_batches(len(split), groups.even(self.evaluation_batch))
         given = [(prepared, sizes, groups.deal(split.images[indices])) for indices in rows]
         parts = [self._program(("labels", bucket), call, one)(*one) for one in given]
         return np.concatenate(parts)[: len(split)]

@@ -20,7 +20,7 @@ from hyperlab.studies.stability.arms import ARMS, INITIALIZERS, Arm, Cell, Run, 
 from hyperlab.studies.stability.programs import Batches, Data, Programs
 from hyperlab.studies.stability.schema import check, check_lengths
 from hyperlab.studies.stability.tasks import Task
-from hyperlab.train import durations, optimizers, rngs
+from hyperlab.train import durations, groups, optimizers, rngs
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
@@ -162,7 +162,9 @@ class Stability(Study[Cell]):
         seeds = np.array([run.seed + 10_000 * variant.stream for run in runs], np.uint32)
         data, programs = self.curve_data[phase], self.programs(_architecture(variant), optimizer)
         keys, own = self.own(seeds)
-        start = self.starter(_initial(variant), optimizer)(keys, rates, own)
+        group, size = groups.current(), len(runs)
+        data = _placed(data)
+        start = group.made(self.starter(_initial(variant), optimizer), keys, rates, own, stacked=size)
         call, probing = self.config.steps_per_call, phase == REPORT and variant.hypernetwork
         every = max(1, self.length // 3 // call) * call if probing else 0
         probed = jax.eval_shape(programs.probe, start, own, data) if probing else {}
@@ -179,6 +181,8 @@ class Stability(Study[Cell]):
             key=self.initial_key,  # not used: the batches hold the gammas
             examples=data,
             runs=count,
+            stack=size,
+            leading=3,  # runs, evaluations, steps
             steps_per_call=call,
             evaluate=probe if probing else None,
             evaluate_every=every,
@@ -187,7 +191,7 @@ class Stability(Study[Cell]):
         if state is None:
             return None
         self.reads_test(phase, count)
-        state, final = programs.finish(state, self.final_data[phase])
+        state, final = programs.finish(state, _placed(self.final_data[phase]))
         result = {f"final/{key}": value for key, value in final.items()}
         result |= {f"curve/{key}": value for key, value in state.history.items()}
         result |= {f"probe/{key}": np.moveaxis(v, 0, 1).astype(np.float32) for key, v in probes.values.items()}
@@ -249,6 +253,15 @@ class Stability(Study[Cell]):
 def length_of(config: Any, task: Task) -> int:
     """Steps of one run."""
     return durations.steps(config.train_length, batch_size=config.batch_size, examples=task.sizes["train"])
+
+
+def _placed(data: Data) -> Data:
+    """Data on this thread's devices: the examples to train on whole on each, the rows of the others dealt.
+
+    Where the devices are of several processes, each evaluates by itself.
+    """
+    group = groups.current()
+    return data if group.spans else group.whole(data._replace(held_out=groups.deal(data.held_out)))
 
 
 def _further(variant: Arm, runs: list[Run]) -> dict[str, Any]:

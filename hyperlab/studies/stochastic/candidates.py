@@ -16,7 +16,7 @@ from hyperlab import losses
 from hyperlab.data.loaders import evaluation_batches
 from hyperlab.in_context.programs import SMOOTH, Programs
 from hyperlab.in_context.stochastic import augmented_candidates, noise_candidates
-from hyperlab.train import compiler
+from hyperlab.train import compiler, groups
 
 _LOSSES = {"best": losses.best_candidate_dice, "mean": losses.mean_candidate_dice}
 
@@ -73,7 +73,8 @@ def masks(
     examples = support(0) if programs.in_context else ()
     rows, _ = evaluation_batches(len(queries), programs.evaluation_batch)
     keys = jax.random.split(key, len(rows))
-    parts = [np.asarray(program(params, one, queries[row], *examples)) for one, row in zip(keys, rows, strict=True)]
+    given = [(one, groups.deal(queries[chosen])) for one, chosen in zip(keys, rows, strict=True)]
+    parts = [np.asarray(program(params, *one, *examples)) for one in given]
     return np.concatenate(parts)[: len(queries)]
 
 

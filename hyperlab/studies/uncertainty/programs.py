@@ -93,7 +93,7 @@ class Programs:
     def start(self, source: Source, key: jax.Array, learning_rate: float) -> state.TrainState:
         """The state before the first step."""
         start = self._once(("start", defining(source, "network", "init")), lambda: self._start(source))
-        return optimizers.with_learning_rate(start(key), learning_rate)
+        return optimizers.with_learning_rate(groups.current().made(start, key), learning_rate)
 
     def _start(self, source: Source) -> Callable:
         def start(key: jax.Array) -> state.TrainState:
@@ -170,7 +170,7 @@ class Programs:
         """Probabilities `[n, height, width, class]` of one pass; the key is for networks that always draw."""
         key = jax.random.key(0) if key is None else key
         program = self._once(("predict", defining(source, "network", "one_pass")), lambda: self._predict(source))
-        rows, _ = evaluation_batches(len(images), self.evaluation_batch)
+        rows, _ = evaluation_batches(len(images), groups.even(self.evaluation_batch))
         # one draw for all images, however many are predicted at once
         given = [(jax.random.clone(key), groups.deal(images[chosen]), aux_inputs) for chosen in rows]
         return np.concatenate([np.asarray(program(params, *one)) for one in given])[: len(images)]

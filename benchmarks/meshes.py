@@ -1,0 +1,239 @@
+"""Whether a mesh of devices trains as one device does, what each device then holds, and what groups of devices bring.
+
+    python benchmarks/meshes.py [--networks NAME ...] [--steps 50] [--only losses bytes groups] [--record]
+
+On eight virtual devices of this processor: numbers are exact, times are rough, since all devices share its cores.
+
+- losses: of every study's default network, the largest relative difference of a loss from that of one device. Beside
+  it what rounding alone does: one device against itself, every number of its first state moved by one unit in the last
+  place.
+- bytes: of a train state on each device, of a hypernetwork for ten million parameters, by the compiled program's own
+  account.
+- groups: four trainings, side by side on four groups of one device and one after the other on one: whether results are
+  equal, and seconds.
+
+`--record` keeps of an earlier record what this call does not measure.
+"""
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from common import arguments, recorded, report
+
+import hyperlab
+from hyperlab import hypernetize, launch
+from hyperlab.studies import base
+from hyperlab.train import compiler, groups, loop, state, step
+
+DEVICES = 8
+PARTS = ("losses", "bytes", "groups")
+# The network that stands for each study; where its batch is smaller than the devices, one that divides.
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "stability": ("stability", {"arms": ("mip",), "evaluate_every": 1, "steps_per_call": 1}),
+    "rescaling": ("rescaling", {"arms": ("sshn",)}),
+    "registration": ("registration", {"arms": ("mip",), "steps_per_call": 1, "batch_size": 8}),
+    "in_context": ("in_context", {"arms": ("universeg",), "batch_size": 8}),
+    "stochastic": ("stochastic", {"arms": ("tyche",)}),
+    "pruning": ("pruning", {}),
+    "pruning, hypernetwork": ("pruning", {"task": "hypernetwork"}),
+    "local_sgd": ("local_sgd", {"arms": ("local",), "parts": (), "cost.compute_seconds": 0.01}),
+    "uncertainty": ("uncertainty", {"arms": ("spatial",)}),
+}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "data=8": {"devices.mesh.data": 8},
+    "data=4, model=2": {"devices.mesh": {"data": 4, "model": 2}},
+}
+SIDE_BY_SIDE = {"arms": ("none",), "contrasts": (), "rates": (0.01,), "dropout_rates": (0.2,), "report_seeds": 4,
+                "data.count": 40, "network.widths": (8, 8), "data.shifts": (), "widenings": 0}  # fmt: skip
+
+
+class Course(NamedTuple):
+    """The first steps of a training.
+
+    Attributes:
+      losses: float64 `[calls]`.
+      batch: paths of the leaves of a batch that are dealt.
+      state: paths of the leaves of the state that are split, after the last step.
+      programs: that were compiled in each call.
+    """
+
+    losses: np.ndarray
+    batch: list[str]
+    state: list[str]
+    programs: list[int]
+
+
+class _Enough(Exception):
+    """The course is known."""
+
+
+def course(study: str, settings: Mapping[str, Any], steps: int, nudged: bool = False) -> Course:
+    """Runs a study until the first of its trainings has done some steps.
+
+    Args:
+      study: its name.
+      settings: of its config.
+      steps: how many.
+      nudged: whether every number of the first state is moved by one unit in the last place, up or down at random.
+    """
+    found: list[Course] = []
+
+    def fit(start, step_fn, batch_fn, *, total_steps, root_key, place, steps_per_call=1, **_):
+        current, losses, programs = loop.strong(nudge(start) if nudged else start), [], []
+        for at in range(0, min(steps, total_steps), steps_per_call):
+            batch = place(batch_fn(at))
+            with compiler.compilations() as compiled:
+                current, metrics = step_fn(current, batch, root_key)
+            losses.append(np.mean(np.asarray(metrics["loss"].total / metrics["loss"].count)))
+            programs.append(compiled.programs)
+        found.append(Course(np.array(losses, np.float64), split(batch), split(current), programs))
+        raise _Enough
+
+    one_thread = {} if study == "registration" else {"workers": 1}
+    given = {"contrasts": (), **one_thread, **settings}
+    config = launch.parse(study, [f"--config.{key}={value}" for key, value in given.items()])[1]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(base.loop, "fit", fit),
+        contextlib.suppress(_Enough),
+    ):
+        hyperlab.run(config, Path(folder) / "run")
+    return found[0]
+
+
+def split(tree: Any) -> list[str]:
+    """The paths of what is not whole on every device."""
+    leaves = hyperlab.trees.flatten(tree)
+    return [path for path, x in leaves.items() if isinstance(x, jax.Array) and not x.sharding.is_fully_replicated]
+
+
+def nudge(tree: Any) -> Any:
+    """Every floating-point number moved by one unit in the last place, up or down."""
+    rng = np.random.default_rng(0)
+
+    def moved(leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        value = np.asarray(leaf)
+        aims = np.where(rng.random(value.shape) < 0.5, -np.inf, np.inf).astype(value.dtype)
+        return jnp.asarray(np.where(value == 0, value, np.nextafter(value, aims)))
+
+    return jax.tree.map(moved, tree)
+
+
+def losses(names: list[str], steps: int) -> dict[str, Any]:
+    """Every network on every mesh against one device."""
+    found: dict[str, Any] = {}
+    print(f"{'':24}{'':18}largest   after a tenth of the steps; dealt, split; programs after the first two steps")
+    for name in names:
+        study, settings = NETWORKS[name]
+        one = course(study, settings, steps)
+        found[name] = {"loss": [one.losses[0], one.losses[-1]]}
+        for layout, given in {**LAYOUTS, "one ulp": {}}.items():
+            other = course(study, {**settings, **given}, steps, nudged=not given)
+            far = np.abs(other.losses / one.losses - 1)
+            found[name][layout] = {
+                "largest": far.max(), "early": far[: max(1, len(far) // 10)].max(), "batch_dealt": len(other.batch),
+                "state_split": len(other.state), "programs": other.programs[:2] + [sum(other.programs[2:])],
+            }  # fmt: skip
+            early, *rest = list(found[name][layout].values())[1:]
+            print(f"{name:24}{layout:18}{far.max():.1e}   {early:.1e}; {rest[0]}, {rest[1]}; {rest[2]}", flush=True)
+    return found
+
+
+class TenMillion(nn.Module):
+    """10,001,406 parameters: even, but not a multiple of 4."""
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return nn.Dense(3162)(images)
+
+
+def bytes_a_device() -> dict[str, Any]:
+    """What a device holds of the train state of a hypernetwork between two steps, at most and as a share of it all."""
+    images, optimizer = jax.ShapeDtypeStruct((8, 3162), jnp.float32), optax.adam(0.01)
+    model = hypernetize(TenMillion(), images, hidden=(16, 128), memory_limit=2**40)
+
+    def loss(params, collections, batch, keys):
+        logits = model.apply({"params": params, **collections}, jnp.array([0.3]), batch)
+        return jnp.square(logits).mean(), step.Aux()
+
+    abstract = jax.eval_shape(lambda key: state.create(model.init(key), optimizer), jax.random.key(0))
+    whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
+    found = {"parameters": model.spec.size, "whole": whole}
+    for parts in (1, 2, 4, 8):
+        group = groups.Group(0, jax.devices()[:parts], {"data": 1, "model": parts})
+        program = jax.jit(step.train_step(loss, optimizer), donate_argnums=0)
+        memory = program.lower(group.abstract(abstract), images, jax.random.key(0)).compile().memory_analysis()
+        held = max(memory.argument_size_in_bytes, memory.output_size_in_bytes)
+        found[f"model={parts}"] = {"bytes": held, "share": held / whole, "temporary": memory.temp_size_in_bytes}
+        print(
+            f"model={parts}: {held / 2**20:,.0f} MiB a device of {whole / 2**20:,.0f}, {held / whole:.3f}", flush=True
+        )
+    return found
+
+
+def side_by_side() -> dict[str, Any]:
+    """Four trainings on four groups of one device, against one after the other on one."""
+    found: dict[str, Any] = {}
+    kept = {}
+    layouts = {"one device": {"workers": 1}, "four groups": {"devices.per_training": 1, "workers": 4}}
+    for name, given in layouts.items():
+        config = launch.parse("uncertainty", [f"--config.{k}={v}" for k, v in (SIDE_BY_SIDE | given).items()])[1]
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            run = hyperlab.run(config, Path(folder) / "run")
+            seconds = time.perf_counter() - begun
+            start = json.loads((run / "run.json").read_text())["starts"][-1]
+            units = [dict(np.load(path)) for path in sorted((run / "units").glob("*report*.npz"))]
+        used = sorted({place for unit, place in start.get("trained_on", {}).items() if "report" in unit})
+        kept[name] = units
+        found[name] = {"seconds": seconds, "compiling": start["compiled"]["seconds"], "groups_used": used}
+        print(f"{name}: {seconds:.1f} s, of all threads {start['compiled']['seconds']:.1f} compiling; used {used}")
+    one, other = kept.values()
+    found["equal"] = all(
+        np.array_equal(a[key], b[key], equal_nan=True)
+        for a, b in zip(one, other, strict=True)
+        for key in a
+        if key.startswith("params") or key == "loss"
+    )
+    print(f"trained parameters and losses are equal: {found['equal']}")
+    return found
+
+
+def main() -> None:
+    """Measures, prints and records."""
+    parser = arguments(__doc__, repeats=1)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
+    options = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    found: dict[str, Any] = {}
+    if "bytes" in options.only:
+        found["bytes"] = bytes_a_device()
+    if "groups" in options.only:
+        found["groups"] = side_by_side()
+    if "losses" in options.only:
+        found["losses"] = losses(options.networks, options.steps)
+    if recorded("meshes").exists():  # what this call did not measure stays
+        before = json.loads(recorded("meshes").read_text())
+        found["losses"] = before.get("losses", {}) | found.get("losses", {})
+        found = {part: found.get(part) or before.get(part) for part in PARTS}
+    report("meshes", {"steps": options.steps, "devices": DEVICES}, found, options.record)
+
+
+if __name__ == "__main__":
+    main()
