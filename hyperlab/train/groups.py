@@ -10,11 +10,13 @@ import contextvars
 import logging
 import math
 import queue
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+import psutil
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -45,6 +47,14 @@ class Group:
         self.mesh = meshes.make_mesh(shape, self.devices) if len(self.devices) > 1 else None
         self._held: dict[tuple[int, ...], tuple[PyTree, PyTree]] = {}
         self._noted: set[str] = set()
+        self._lock = threading.Lock()  # trainings side by side may share a group
+
+    @property
+    def room(self) -> int:
+        """Half of the memory of one of its devices, in bytes; of a CPU half of the machine's."""
+        device = self.devices[0] if self.devices else jax.local_devices()[0]
+        known = (device.memory_stats() or {}) if device.platform != "cpu" else {}
+        return (known.get("bytes_limit") or psutil.virtual_memory().total) // 2
 
     @property
     def spans(self) -> bool:
@@ -70,16 +80,35 @@ class Group:
         return _put(tree, lambda leaf: self._dealt(np.shape(leaf), size))
 
     def whole(self, tree: PyTree) -> PyTree:
-        """Arrays whole on each device; kept there, since every step is given the same examples."""
-        if not self.devices:
-            return tree
+        """Arrays whole on each device; the last few are kept there, since every training is given the same examples."""
         key = tuple(map(id, jax.tree.leaves(tree)))
-        if key not in self._held:
-            placed = _put(tree, lambda leaf: self._named() if self.mesh is not None else self.devices[0])
-            while len(self._held) >= _HELD:
+        with self._lock:
+            held = self._held.pop(key, None)
+            # the tree too: as long as it lives, its identity is not another's
+            self._held[key] = held or (tree, _put(tree, self._everywhere()))
+            while len(self._held) > _HELD:
                 del self._held[next(iter(self._held))]
-            self._held[key] = tree, placed  # the tree too: as long as it lives, its identity is not another's
-        return self._held[key][1]
+            return self._held[key][1]
+
+    def travelled(self, tree: PyTree, processes: int = 1) -> PyTree:
+        """Rows that were read for one batch, dealt out where they divide.
+
+        Args:
+          tree: arrays `[rows, ...]`, on the host.
+          processes: that the training spans; each has read its share of the rows where they divide.
+        """
+        if self.mesh is None:
+            return _put(tree, self._everywhere())
+
+        def put(leaf: Any) -> jax.Array:
+            sharding = self._named("data") if len(leaf) * processes % self.parts == 0 else self._named()
+            return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+        return jax.tree.map(put, tree)
+
+    def _everywhere(self) -> Callable[[Any], Any]:
+        where = self._named() if self.mesh is not None else self.devices[0] if self.devices else None
+        return lambda leaf: where
 
     def shardings(self, state: PyTree, stacked: int = 0) -> PyTree:
         """Where each leaf of a state is: by `mesh.HEAD_RULES` where it divides, else whole.

@@ -148,7 +148,6 @@ class Registration(Study[Cell]):
             self.programs.batches(draws, cell.weight),
             steps=steps,
             key=key,
-            place=jax.device_put,
             steps_per_call=call,
             observe=course.observe,
             kept=course.kept,
