@@ -176,12 +176,14 @@ class ReadAhead(Generic[Read]):
 
     def _begin(self, step: int) -> None:
         import grain  # slow to import, and needed for large sets alone
+        from absl import flags
 
         self.close()
         steps = grain.MapDataset.range(step, self._steps, self._stride)
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=self._ahead)
         dataset = steps.map(_Caught(self._function)).to_iter_dataset(options)
         if self._processes:
+            flags.FLAGS.mark_as_parsed()  # grain has flags of its own for its processes, and no one parses them here
             each = -(-self._ahead // self._processes)
             dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(self._processes, per_worker_buffer_size=each))
         self._iterator = iter(dataset)
