@@ -1,4 +1,4 @@
-"""What a step is given: the same rows whether the examples are on the device or travel, on one device and on several."""
+"""What a step is given: the same rows wherever the examples are, on one device and on several."""
 
 from types import SimpleNamespace
 
