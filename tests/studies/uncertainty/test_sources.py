@@ -150,7 +150,9 @@ def study():
 def test_every_arm_takes_a_step_and_answers(name, study):
     programs, cell = study.programs, Cell(name, 0.3)
     source, (first, second, third) = programs.source(name), jax.random.split(jax.random.key(0), 3)
-    batch = (study.images, study.labels, np.arange(2), source.train_inputs(study, cell))
+    beside = source.train_inputs(study, cell)
+    rows = programs.rows(source)(first, 0, np.arange(2), beside)
+    batch = (study.images, study.labels, rows, beside)
     trained, metrics = programs.step(source)(programs.start(source, jax.random.key(1), 0.1), batch, first)
     assert np.isfinite(metrics["loss"].total)
     params = [trained.params] * source.members(CONFIG)
