@@ -85,7 +85,7 @@ class Group:
         with self._lock:
             held = self._held.pop(key, None)
             # the tree too: as long as it lives, its identity is not another's
-            self._held[key] = held or (tree, _put(tree, self._everywhere()))
+            self._held[key] = held or (tree, _put(jax.tree.map(_in_memory, tree), self._everywhere()))
             while len(self._held) > _HELD:
                 del self._held[next(iter(self._held))]
             return self._held[key][1]
@@ -284,6 +284,11 @@ def _said(engine: Engine) -> str:
 
 def _put(tree: PyTree, where: Any) -> PyTree:
     return jax.tree.map(lambda leaf: jax.device_put(leaf, where(leaf)) if _is_array(leaf) else leaf, tree)
+
+
+def _in_memory(leaf: Any) -> Any:
+    """On a CPU a device may go on reading what it was given, and the file of a memory map may change."""
+    return np.array(leaf) if isinstance(leaf, np.memmap) else leaf
 
 
 def _is_array(leaf: Any) -> bool:
