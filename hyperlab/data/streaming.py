@@ -25,20 +25,20 @@ class Share(NamedTuple):
     """Which part of the rows of a batch a process reads: one of several equal ones.
 
     Attributes:
-      index: of the part, from 0 on.
-      count: of parts.
+      part: which, from 0 on.
+      parts: how many there are.
 
     >>> [Share(process, 3).of(np.arange(6)).tolist() for process in range(3)], Share(1, 4).of(np.arange(6)).tolist()
     ([[0, 1], [2, 3], [4, 5]], [0, 1, 2, 3, 4, 5])
     """
 
-    index: int = 0
-    count: int = 1
+    part: int = 0
+    parts: int = 1
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """The part of an array `[rows, ...]`; all of it where it does not divide."""
-        size, rest = divmod(len(rows), self.count)
-        return rows if rest else rows[self.index * size : (self.index + 1) * size]
+        size, rest = divmod(len(rows), self.parts)
+        return rows if rest else rows[self.part * size : (self.part + 1) * size]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -97,7 +97,7 @@ class Supply:
         """The turn on the devices, of what `read` found: `(examples, drawn)`, or `drawn` alone without examples."""
         if self.streamed:
             part, drawn = found
-            return self._group.travelled(part, self._share.count), self._group.rows(drawn, self._rows)
+            return self._group.travelled(part, self._share.parts), self._group.rows(drawn, self._rows)
         dealt = self._group.rows(found, self._rows)
         return dealt if self._examples is None else (self._resident, dealt)
 

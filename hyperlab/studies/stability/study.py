@@ -206,7 +206,7 @@ class Stability(Study[Cell]):
         return {key: np.asarray(value)[:count] for key, value in result.items()}
 
     def _select(self, examples: Any, batches: Batches) -> tuple[Any, Batches]:
-        part, indices = self.task.rows(examples, batches.indices)
+        part, indices = self.task.rows(examples, np.asarray(batches.indices))
         return part, batches._replace(indices=indices)
 
     def _batches(self, seeds: np.ndarray, step: int, per_sample: bool) -> Batches:
