@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from hyperlab import trees
+from hyperlab.data.streaming import Share
 from hyperlab.errors import MeshError
 from hyperlab.train import mesh as meshes
 from hyperlab.train.engine import Engine
@@ -90,19 +91,34 @@ class Group:
                 del self._held[next(iter(self._held))]
             return self._held[key][1]
 
-    def travelled(self, tree: PyTree, processes: int = 1) -> PyTree:
+    @property
+    def share(self) -> Share:
+        """Which part of the rows of a batch is that of this process's devices."""
+        if not self.spans or self.mesh is None:
+            return Share()
+        axis = self.mesh.axis_names.index("data")
+        owners = np.vectorize(lambda device: device.process_index)(np.moveaxis(self.mesh.devices, axis, 0))
+        return share_of(owners.reshape(self.parts, -1), jax.process_index())
+
+    def travelled(self, tree: PyTree, share: Share = Share()) -> PyTree:  # noqa: B008  # a tuple
         """Rows that were read for one batch, dealt out where they divide.
 
         Args:
           tree: arrays `[rows, ...]`, on the host.
-          processes: that the training spans; each has read its share of the rows where they divide.
+          share: of the rows of the batch that these are; of several processes, each has read its own.
         """
         if self.mesh is None:
             return _put(tree, self._everywhere())
 
         def put(leaf: Any) -> jax.Array:
-            sharding = self._named("data") if len(leaf) * processes % self.parts == 0 else self._named()
-            return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+            rows, first = len(leaf) * share.parts, len(leaf) * share.part
+            where = self._named("data") if rows % self.parts == 0 else self._named()
+
+            def part(index: tuple[slice, ...]) -> np.ndarray:
+                start, stop, _ = index[0].indices(rows)
+                return leaf[start - first : stop - first]
+
+            return jax.make_array_from_callback((rows, *np.shape(leaf)[1:]), where, part)
 
         return jax.tree.map(put, tree)
 
@@ -159,6 +175,25 @@ class Group:
                 log.info("%s %s does not divide over the mesh %s: whole", path, np.shape(leaf), dict(self.mesh.shape))
             return ()
         return spec
+
+
+def share_of(owners: np.ndarray, process: int) -> Share:
+    """The part of the rows that a process reads: those of its own devices, where they are one of several equal parts.
+
+    Args:
+      owners: `[parts, devices]`, the process of each device that holds a part of the rows.
+      process: which.
+
+    >>> owners = np.array([[0], [0], [1], [1]])
+    >>> share_of(owners, 0), share_of(owners, 1)
+    (Share(part=0, parts=2), Share(part=1, parts=2))
+    >>> share_of(np.array([[0, 1], [0, 1]]), 1)  # heads are split over processes: each needs all rows
+    Share(part=0, parts=1)
+    """
+    runs = np.split(owners, np.flatnonzero(np.any(owners[1:] != owners[:-1], axis=1)) + 1)
+    whole = all((run == run[0, 0]).all() and len(run) == len(runs[0]) for run in runs)
+    mine = [at for at, run in enumerate(runs) if run[0, 0] == process]
+    return Share(mine[0], len(runs)) if whole and len(mine) == 1 else Share()
 
 
 ALONE = Group(0)

@@ -29,7 +29,7 @@ class Supply:
       rows: of a batch, which are dealt over them.
       limit: examples of more bytes are streamed; 0: half of a device's memory.
       processes: that read files ahead; 0: threads. Rows of arrays are read in threads, since processes would copy them.
-      share: of a batch's rows, that this process reads.
+      share: of a batch's rows, that this process reads; by default those of its devices in the group.
 
     Attributes:
       bytes: of the examples.
@@ -55,10 +55,11 @@ class Supply:
         rows: int,
         limit: int = 0,
         processes: int = 0,
-        share: streaming.Share = streaming.Share(),  # noqa: B008  # a tuple
+        share: streaming.Share | None = None,
     ):
         self._examples, self._select, self._read = examples, select, read
-        self._group, self._rows, self._processes, self._share = group, rows, processes, share
+        self._group, self._rows, self._processes = group, rows, processes
+        self._share = group.share if share is None else share
         self.bytes, self.limit = streaming.size(examples), limit or group.room
         self.streamed = select is not None and self.bytes > self.limit
         self._resident = group.whole(examples) if examples is not None and not self.streamed else None
@@ -97,7 +98,7 @@ class Supply:
         """The turn on the devices, of what `read` found: `(examples, drawn)`, or `drawn` alone without examples."""
         if self.streamed:
             part, drawn = found
-            return self._group.travelled(part, self._share.parts), self._group.rows(drawn, self._rows)
+            return self._group.travelled(part, self._share), self._group.rows(drawn, self._rows)
         dealt = self._group.rows(found, self._rows)
         return dealt if self._examples is None else (self._resident, dealt)
 
