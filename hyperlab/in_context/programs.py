@@ -1,4 +1,4 @@
-"""Training and prediction of one kind of network, as compiled functions over examples on the device.
+"""Training and prediction of one kind of network, as compiled functions over examples that are given.
 
 A network that is trained across tasks sees episodes: queries, each with a support set of its task. One that is trained
 for a task sees its examples alone. The indices of every step come from the host, and everything else happens in one

@@ -114,7 +114,7 @@ class Group:
             rows, first = len(leaf) * share.parts, len(leaf) * share.part
             where = self._named("data") if rows % self.parts == 0 else self._named()
 
-            def part(index: tuple[slice, ...]) -> np.ndarray:
+            def part(index: Any) -> np.ndarray:
                 start, stop, _ = index[0].indices(rows)
                 return leaf[start - first : stop - first]
 

@@ -50,9 +50,9 @@ class Examples(NamedTuple):
       subjects: int `[n]`, from 0 to n - 1 at most; images of one subject have the same number.
     """
 
-    images: jax.Array | np.ndarray
-    labels: jax.Array | np.ndarray
-    subjects: jax.Array | np.ndarray
+    images: Any  # arrays of the host, or traced ones
+    labels: Any
+    subjects: Any
 
     @classmethod
     def of(cls, split: Split) -> "Examples":
