@@ -84,6 +84,14 @@ def toy(tmp_path):
     return make
 
 
+def assert_nothing_reads():
+    """Threads that read ahead have ended, or do at once."""
+    end = time.monotonic() + 10
+    while (readers := [t.name for t in threading.enumerate() if "grain" in t.name]) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not readers
+
+
 def trained(study, seed=0):
     return study.train(Cell(), 0.1, seed, TUNE)
 
@@ -105,6 +113,7 @@ def test_the_same_numbers_and_one_word_of_where_examples_are(toy, capsys):
 def test_a_streamed_training_that_is_stopped_reads_on_where_it_was(toy):
     straight = trained(toy("straight", 10**9)[0])
     assert trained(toy("stopped", 1, StopAfter(23))[0]) is None
+    assert_nothing_reads()
     again, _ = toy("stopped", 1)
     asked, real = [], streaming.select
     counted = lambda examples, rows: asked.append(rows) or real(examples, rows)  # noqa: E731
@@ -142,10 +151,7 @@ def test_a_file_that_is_damaged_in_the_middle_is_named_and_the_training_goes_on_
     for key, values in trained(again).items():
         np.testing.assert_array_equal(values, straight[key], err_msg=key)
     assert 0 < again.trained_steps <= 60 - 15  # it was saved at the step that could not be read
-    end = time.monotonic() + 10
-    while any("grain" in thread.name for thread in threading.enumerate()) and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not any("grain" in thread.name for thread in threading.enumerate())
+    assert_nothing_reads()
 
 
 @pytest.mark.slow
