@@ -4,10 +4,12 @@
 
 The same compiled steps of a U-Net (Adam, random batches) through the training loop, with the set whole on the device;
 with the rows of each batch read ahead from memory; and from a file that is mapped (`.npy`). They take turns of some
-steps each, the start of the readers in it. The target is for steps of 50 ms or more.
+steps each, the start of the readers in it. The target is for steps of 50 ms or more. What the loop waits for a batch is
+timed too: on a machine with other work it says more than ratios of steps.
 """
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from common import arguments, interleave, ratio, report, seconds, table, verdict
+from common import arguments, interleave, quartiles, ratio, report, seconds, table, verdict
 
 from hyperlab import losses
 from hyperlab.data import batch_indices, streaming
@@ -44,20 +46,23 @@ def main() -> None:
     found = {}
     for name in options.cases:
         with tempfile.TemporaryDirectory() as folder:
-            turns, size = turns_of(CASES[name], options.examples, Path(folder))
+            turns, waits, size = turns_of(CASES[name], options.examples, Path(folder))
             print(f"{name}: {CASES[name]}, {size / 2**20:.0f} MiB of examples")
             times = interleave(turns, options.repeats)
         table(times, {})
+        waited = {form: quartiles(values) for form, values in waits.items()}
+        print("ms that the loop waits for a batch and its way to the device:", end=" ")
+        print(", ".join(f"{form} {1e3 * q['median']:.2f} [{1e3 * q['high']:.2f}]" for form, q in waited.items()))
         fast = float(np.median(times["resident"])) < LEAST
         limit = None if fast else LIMIT
         ratios = [verdict(ratio(times, form, "resident"), limit) for form in ("streamed", "streamed from a file")]
-        found[name] = {**CASES[name], "bytes": size, "times": times, "ratios": ratios}
+        found[name] = {**CASES[name], "bytes": size, "times": times, "waited": waited, "ratios": ratios}
     settings = {**SETTINGS, "cases": list(options.cases), "examples": options.examples}
     report("streaming", {**settings, "ahead": streaming.AHEAD, "threads": streaming.THREADS}, found, options.record)
 
 
-def turns_of(case: dict[str, Any], count: int, folder: Path) -> tuple[dict[str, Callable[[], float]], int]:
-    """Turns that train on, each from where its last one ended; and the bytes of the examples."""
+def turns_of(case: dict[str, Any], count: int, folder: Path) -> tuple[dict[str, Callable], dict[str, list], int]:
+    """Turns that train on, each from where its last one ended; seconds of waiting that they add; bytes of the examples."""
     draw, shape = np.random.default_rng(0), (count, case["size"], case["size"])
     examples = {"images": draw.random((*shape, 1), np.float32), "labels": draw.integers(0, 2, shape).astype(np.int32)}
     for name, array in examples.items():
@@ -72,7 +77,7 @@ def turns_of(case: dict[str, Any], count: int, folder: Path) -> tuple[dict[str, 
 
     step = make_train_step(loss, optimizer)
 
-    def turn(given: Any, limit: int) -> Callable[[], float]:
+    def turn(given: Any, limit: int, waits: list[float]) -> Callable[[], float]:
         supply = Supply(given, streaming.select, group=Group(0), rows=case["batch"], limit=limit)
         params = unet.init(jax.random.key(0), jnp.zeros((1, *shape[1:], 1)))["params"]
         held = [state.create({"params": params}, optimizer)]
@@ -80,13 +85,20 @@ def turns_of(case: dict[str, Any], count: int, folder: Path) -> tuple[dict[str, 
 
         def train() -> Any:
             with supply.ahead(batches, SETTINGS["steps"]) as ahead:
+
+                def placed(index: int) -> Any:
+                    begun = time.perf_counter()
+                    batch = supply.place(ahead(index))
+                    waits.append(time.perf_counter() - begun)
+                    return batch
+
                 held[0] = loop.fit(
                     held[0],
                     step,
-                    ahead,
+                    placed,
                     total_steps=SETTINGS["steps"],
                     root_key=jax.random.key(1),
-                    place=supply.place,
+                    place=lambda batch: batch,
                     on_nonfinite="ignore",
                 )
             return held[0].params
@@ -94,7 +106,8 @@ def turns_of(case: dict[str, Any], count: int, folder: Path) -> tuple[dict[str, 
         return lambda: seconds(train) / SETTINGS["steps"]
 
     forms = {"resident": (examples, 2**62), "streamed": (examples, 1), "streamed from a file": (mapped, 1)}
-    return {name: turn(*form) for name, form in forms.items()}, streaming.size(examples)
+    waits: dict[str, list] = {name: [] for name in forms}
+    return {name: turn(*form, waits[name]) for name, form in forms.items()}, waits, streaming.size(examples)
 
 
 if __name__ == "__main__":
