@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from hyperlab.data.in_context import Indices, Pool, Sampler, Sampling, StoredTask, TaskName, TaskStore, choose
@@ -54,7 +53,7 @@ class Benchmark:
 
 
 class Episodes:
-    """Batches of episodes of some tasks: all examples on the device, and which of them a step takes.
+    """Batches of episodes of some tasks: all examples on the host, and which of them a step takes.
 
     Args:
       tasks: to draw from.
@@ -71,8 +70,8 @@ class Episodes:
 
     @functools.cached_property
     def pool(self) -> Pool:
-        """All examples, on the device; it gathers what `indices` name."""
-        return jax.device_put(Pool.of(self.tasks))
+        """All examples, on the host; it gathers what `indices` name."""
+        return Pool.of(self.tasks)
 
     def indices(self, seed: int, step: int) -> Indices:
         """Task, query and support set of each episode of a step: a function of seed and step alone."""

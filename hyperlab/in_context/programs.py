@@ -1,4 +1,4 @@
-"""Training and prediction of one kind of network, as compiled functions over examples on the device.
+"""Training and prediction of one kind of network, as compiled functions over examples that are given.
 
 A network that is trained across tasks sees episodes: queries, each with a support set of its task. One that is trained
 for a task sees its examples alone. The indices of every step come from the host, and everything else happens in one
@@ -17,6 +17,7 @@ import optax
 from jaxtyping import PyTree
 
 from hyperlab import losses
+from hyperlab.data import streaming
 from hyperlab.data.in_context import Episode, augment_episodes
 from hyperlab.data.loaders import evaluation_batches
 from hyperlab.train import compiler, groups, optimizers, state
@@ -35,8 +36,12 @@ class Examples(NamedTuple):
       labels: as the images.
     """
 
-    images: jax.Array
-    labels: jax.Array
+    images: jax.Array | np.ndarray
+    labels: jax.Array | np.ndarray
+
+    def select(self, rows: np.ndarray) -> "tuple[Examples, np.ndarray]":
+        """Some rows alone, and their numbers there; see `data.streaming`."""
+        return streaming.select(self, rows)
 
     def gather(self, rows: jax.Array) -> Episode:
         """Queries `[batch, height, width, 1]` with support sets of no image."""

@@ -31,6 +31,7 @@ from hyperlab.train.progress import Progress
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.saving import Saved, Saves
 from hyperlab.train.signals import AgreedStop
+from hyperlab.train.supply import Select, Supply
 from hyperlab.train.units import Counter, Item, Measurements, Result, UnitFiles, in_parallel
 from hyperlab.train.writers import MultiWriter
 
@@ -124,6 +125,7 @@ class Study(Generic[CellT]):
         self.trained_on: dict[str, int] = {}  # the group of devices of each unit that was trained
         self.trained_steps = 0  # training steps that this start did
         self.saved: list[Saved] = []  # trainings that a stop cut off
+        self._told_streamed = False  # that examples stay on the host
         self._lock = threading.Lock()  # units may be computed in several threads
         self._counted: set[str] = set()  # units that the progress knows of
         self._working: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)  # on one unit, one thread
@@ -388,11 +390,12 @@ class Study(Generic[CellT]):
         steps: int,
         key: jax.Array,
         examples: Any = None,
+        select: Select | None = None,
+        read: Callable[[Any], Any] | None = None,
         runs: int = 1,
         stack: int = 0,
         leading: int = 0,
         kept: Any = None,
-        place: Callable[[Any], Any] = lambda drawn: drawn,
         **options: Any,
     ) -> Any | None:
         """The one call of the training loop: the trained state, or None after a stop.
@@ -405,23 +408,24 @@ class Study(Generic[CellT]):
           batches: `step -> ` what is drawn for it, on the host.
           steps: how many.
           key: the root of all keys of the steps.
-          examples: what all steps gather their rows from, on the device.
+          examples: what all steps gather their rows from, on the host; see `train.supply` for where they go.
+          select: which rows of the examples a step needs; examples that a device has no room for are read by it.
+          read: reads what was drawn, where a step is to be given more than indices.
           runs: how many trainings run side by side in the state.
           stack: the leading axis of a state of several runs, with those that only fill it up.
           leading: axes of a batch before that of its rows.
           kept: host arrays of fixed shapes that callbacks fill along the training, such as `train.curves.Curve.values`;
             whatever else they remember is lost when the training is cut off.
-          place: reads what was drawn, where a step is to be given more than indices.
           **options: of `train.loop.fit`: `evaluate` with `evaluate_every`, `observe`, `steps_per_call`.
+
+        Raises:
+          DataError: rows or files that cannot be read; the training goes on from there when they are mended.
         """
         if self.stop.requested:
             return None
         saves, counter, group = _SAVES.get(), self.counter(runs), groups.current()
         dealt_out = (stack, 0) if group.deals(stack) else (self.config.get("batch_size", 0), leading)
-
-        def placed(drawn: Any) -> Any:
-            dealt = group.rows(place(drawn), *dealt_out)
-            return dealt if examples is None else (group.whole(examples), dealt)
+        supply = self.supply(examples, select, read, dealt_out=dealt_out)
 
         def advance(current: Any, batch: Any, root_key: jax.Array) -> Any:
             current, metrics = step(current, batch, root_key)
@@ -433,21 +437,22 @@ class Study(Generic[CellT]):
             options["meta"] = training.meta
         if group.spans and (evaluate := options.get("evaluate")):
             options["evaluate"] = lambda current, index, stop: evaluate(groups.to_host(current), index, stop)
-        trained = loop.fit(
-            group.placed(start, stack),
-            step if group.mesh is None else advance,
-            batches,
-            total_steps=steps,
-            root_key=key,
-            place=placed,
-            stop=getattr(self.stop, "own", self.stop),
-            progress=counter,
-            kept={} if kept is None else kept,
-            save_last=False,
-            on_nonfinite="ignore",  # failures are part of what is measured
-            together=self.across,
-            **options,
-        )
+        with supply.ahead(batches, steps, options.get("steps_per_call", 1)) as found:
+            trained = loop.fit(
+                group.placed(start, stack),
+                step if group.mesh is None else advance,
+                found,
+                total_steps=steps,
+                root_key=key,
+                place=supply.place,
+                stop=getattr(self.stop, "own", self.stop),
+                progress=counter,
+                kept={} if kept is None else kept,
+                save_last=False,
+                on_nonfinite="ignore",  # failures are part of what is measured
+                together=self.across,
+                **options,
+            )
         if isinstance(self.stop, AgreedStop) and self.across:
             trained = groups.to_host(trained)
             self.stop.agree()
@@ -462,6 +467,27 @@ class Study(Generic[CellT]):
             with self._lock:
                 self.saved += [training.report] if training.step else []
         return None
+
+    def supply(
+        self,
+        examples: Any,
+        select: Select | None = None,
+        read: Callable[[Any], Any] | None = None,
+        *,
+        dealt_out: tuple[int, int] | None = None,
+    ) -> Supply:
+        """`drawn -> ` what a step of `fit` is given on this thread's devices; see there for the arguments."""
+        group, (rows, leading) = groups.current(), dealt_out or (self.config.get("batch_size", 0), 0)
+        limit, processes = self.engine.device_bytes, self.engine.reader_processes
+        supply = Supply(
+            examples, select, read, group=group, rows=rows, leading=leading, limit=limit, processes=processes
+        )
+        with self._lock:
+            told, self._told_streamed = self._told_streamed, self._told_streamed or supply.streamed
+        if supply.streamed and not told:
+            print(supply, file=sys.stderr)
+            self.folder.note(streamed={"bytes": supply.bytes, "device_bytes": supply.limit})
+        return supply
 
     @property
     def tuning_seeds(self) -> range:

@@ -220,7 +220,9 @@ class EpisodicStudy(Study[EpisodicCellT]):
             return None
         key = self.key("initial", draws)
         start, key = programs.start(key, rate), jax.random.clone(key)
-        state = self.fit(start, programs.step, batch, steps=steps, key=key, examples=pool, **options)
+        state = self.fit(
+            start, programs.step, batch, steps=steps, key=key, examples=pool, select=type(pool).select, **options
+        )
         return None if state is None else state.params
 
     @memoize_method

@@ -85,11 +85,11 @@ class Classification(Task):
 
     @property
     @memoize_method
-    def _train(self) -> tuple[jax.Array, jax.Array]:
+    def _train(self) -> tuple[np.ndarray, np.ndarray]:
         split = self.splits.train
-        return jnp.asarray((split.images - self.mean) / self.std), jnp.asarray(split.labels)
+        return (split.images - self.mean) / self.std, split.labels
 
-    def train(self) -> tuple[jax.Array, ...]:
+    def train(self) -> tuple[np.ndarray, ...]:
         """Images, standardised by channel, and labels."""
         return self._train
 

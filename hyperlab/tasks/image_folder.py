@@ -50,7 +50,7 @@ class ImageFolder(Classification):
         self.sizes = {part: len(files.paths) for part, files in parts.items()}
         self.notes = (f"Images of {self.side}x{self.side} pixels from files; 'val' is the test split.",)
 
-    def train(self) -> tuple[jax.Array, ...]:
+    def train(self) -> tuple[np.ndarray, ...]:
         """Nothing: steps are given what they see."""
         return ()
 
@@ -60,10 +60,12 @@ class ImageFolder(Classification):
         rows = batch_indices(seed, step, self.sizes["train"], batch)
         return {"rows": rows, "draws": philox(seed, step, DRAWS).random_raw(batch)}
 
-    def place(self, indices: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 `[..., batch, side, side, 3]` and labels int32 `[..., batch]`.
+    def select(self, examples: PyTree, indices: PyTree) -> tuple[PyTree, PyTree]:
+        """What was read is all."""
+        return examples, indices
 
-        The loop asks for the next batch while the device works on this one, so threads are enough.
+    def read(self, indices: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 `[..., batch, side, side, 3]` and labels int32 `[..., batch]`.
 
         Raises:
           DataError: a file that cannot be decoded, named.

@@ -73,6 +73,10 @@ class InContext(Task):
         """Task, queries and support sets."""
         return self.episodes.indices(seed, step)
 
+    def select(self, examples: Pool, indices: Any) -> tuple[Pool, Any]:
+        """See `Pool.select`."""
+        return examples.select(indices)
+
     def loss(self, params, collections, examples, indices, keys: Mapping[str, jax.Array]):
         """Cross-entropy and soft Dice of augmented episodes."""
         return self.episode_loss(self.programs, params, examples, indices, keys)

@@ -136,6 +136,11 @@ class InContextScales(Generated, InContext):
         episodes = jax.tree.map(lambda leaf: leaf[None], super().indices(seed, step))
         return Placed(episodes, np.array([place], np.int32))
 
+    def select(self, examples: Any, indices: Placed) -> tuple[Any, Placed]:
+        """By the episodes."""
+        part, episodes = super().select(examples, indices.episodes)
+        return part, indices._replace(episodes=episodes)
+
     def loss(self, params, collections, examples, indices: Placed, keys: Mapping[str, jax.Array]):
         """Cross-entropy and soft Dice of augmented episodes, at the full size; of several batches the mean."""
 

@@ -120,14 +120,14 @@ class ScaleSpace(Generated):
 
     # -- training ------------------------------------------------------------------------------------------------
 
-    @property
-    @memoize_method
-    def _train(self) -> tuple[jax.Array, jax.Array]:
-        return jnp.asarray(self._splits.train.images), jnp.asarray(self._splits.train.labels)
-
-    def train(self) -> tuple[jax.Array, jax.Array]:
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
         """Images and labels."""
-        return self._train
+        return self._splits.train.images, self._splits.train.labels
+
+    def select(self, examples: PyTree, indices: Drawn) -> tuple[PyTree, Drawn]:
+        """By the rows of the batches."""
+        part, rows = super().select(examples, indices.rows)
+        return part, indices._replace(rows=rows)
 
     def indices(self, seed: int, step: int) -> Drawn:
         """One batch, at the factor of the step."""

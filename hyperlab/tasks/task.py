@@ -1,6 +1,7 @@
 """What the pruning and the local SGD study have to know of a task; everything else is the same for all of them."""
 
 import abc
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from hyperlab.data import streaming
 from hyperlab.errors import ConfigError
 
 
@@ -57,21 +59,49 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def train(self) -> PyTree:
-        """All training examples, on the device; `()` where `place` reads them."""
+        """All training examples, on the host; `()` where `read` reads them."""
 
     @abc.abstractmethod
     def indices(self, seed: int, step: int) -> PyTree:
         """Which examples a step sees, on the host: a function of seed and step alone."""
 
-    def place(self, indices: PyTree) -> PyTree:
-        """What a step is given, on the host: by default the indices, with which it gathers examples on the device.
-
-        A task whose examples do not fit there reads them here, and its `train` is an empty tuple.
+    def select(self, examples: PyTree, indices: PyTree) -> tuple[PyTree, PyTree]:
+        """The rows of all examples that a step sees, and the indices within these rows; see `data.streaming`.
 
         Args:
+          examples: of `train`.
           indices: of one step, leaves with any leading axes (replicas) before that of the batch.
         """
+        return streaming.select(examples, indices)
+
+    def read(self, indices: PyTree) -> PyTree:
+        """What a step is given, on the host: by default the indices, with which it gathers examples.
+
+        A task whose examples are files reads them here, and its `train` is an empty tuple.
+
+        Args:
+          indices: as those of `select`.
+        """
         return indices
+
+    def batch(self, indices: PyTree) -> tuple[PyTree, PyTree]:
+        """Examples of one step alone, on the host, with the indices within them: what a loss is given."""
+        examples, indices = self.select(self.train(), self.read(indices))
+        return streaming.read(examples), indices
+
+    def feeding(self) -> dict[str, Any]:
+        """The `examples`, `select` and `read` of `Study.fit` for steps for which `(step, indices)` is drawn."""
+
+        def select(examples: PyTree, drawn: tuple[int, PyTree]) -> tuple[PyTree, tuple[int, PyTree]]:
+            part, indices = self.select(examples, drawn[1])
+            return part, (drawn[0], indices)
+
+        reads = type(self).read is not Task.read
+        return {"examples": self.train(), "select": select, "read": functools.partial(_read, self) if reads else None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that read: without compiled programs and threads, which each makes when it needs them."""
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_memoized_")}
 
     @abc.abstractmethod
     def loss(
@@ -123,3 +153,7 @@ class Task(abc.ABC):
           ConfigError: it has no front.
         """
         raise ConfigError(f"{self.name} has no front, and so no point {point!r} of one")
+
+
+def _read(task: Task, drawn: tuple[int, PyTree]) -> tuple[int, PyTree]:
+    return drawn[0], task.read(drawn[1])

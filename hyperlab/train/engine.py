@@ -57,6 +57,7 @@ KEYS: dict[str, tuple[Any, Field]] = {
     "distributed": (None, Flag("several processes are one run; None: where a cluster is detected", undecided=True)),
     "checkpoint_every": ("5 min", Interval("between two saves of a training in work; 0: only when it is stopped")),
     "precision": ("float32", Choice("networks compute in it; sums, losses and moments are float32", PRECISIONS)),
+    "data.reader_processes": (0, Whole("read files ahead; 0: threads do", low=0, high=1024)),
     "data.device_bytes": (0, Whole("larger sets stay on the host; 0: half of the device's memory", low=0, high=2**60)),
 }
 MACHINE = tuple(key for key in KEYS if key != "precision")  # decide no number
@@ -74,6 +75,7 @@ class Engine(NamedTuple):
       interval: from one save of a training to the next.
       precision: that networks compute in.
       device_bytes: sets of more bytes are read batch by batch; 0: half of the device's memory.
+      reader_processes: that read files ahead; 0: threads do.
     """
 
     devices_given: bool
@@ -83,6 +85,7 @@ class Engine(NamedTuple):
     interval: durations.Interval
     precision: str
     device_bytes: int
+    reader_processes: int
 
 
 def of(config: Mapping[str, Any]) -> Engine:
@@ -104,6 +107,7 @@ def of(config: Mapping[str, Any]) -> Engine:
         durations.interval(value["checkpoint_every"]),
         value["precision"],
         max(room, default=0),
+        value["data.reader_processes"],
     )
 
 

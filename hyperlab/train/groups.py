@@ -17,10 +17,12 @@ from typing import Any, cast
 
 import jax
 import numpy as np
+import psutil
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from hyperlab import trees
+from hyperlab.data.streaming import Share
 from hyperlab.errors import MeshError
 from hyperlab.train import compiler
 from hyperlab.train import mesh as meshes
@@ -48,7 +50,14 @@ class Group:
         self.mesh = meshes.make_mesh(shape, self.devices) if len(self.devices) > 1 else None
         self._held: dict[tuple[int, ...], tuple[PyTree, PyTree]] = {}
         self._makers: dict[Callable, Callable] = {}
-        self._holding = threading.RLock()
+        self._holding = threading.RLock()  # trainings side by side may share a group
+
+    @property
+    def room(self) -> int:
+        """Half of the memory of one of its devices, in bytes; of a CPU half of the machine's."""
+        device = self.devices[0] if self.devices else jax.local_devices()[0]
+        known = (device.memory_stats() or {}) if device.platform != "cpu" else {}
+        return (known.get("bytes_limit") or psutil.virtual_memory().total) // 2
 
     @property
     def spans(self) -> bool:
@@ -75,20 +84,49 @@ class Group:
         return _put(tree, lambda leaf: self._dealt(np.shape(leaf), size, leading))
 
     def whole(self, tree: PyTree) -> PyTree:
-        """Arrays whole on each device; kept there, since every step is given the same examples.
+        """Arrays whole on each device; the last few are kept there, since every training is given the same examples.
 
         What was dealt out over the devices of the group before stays dealt.
         """
-        if not self.devices:
-            return tree
         key = tuple(map(id, jax.tree.leaves(tree)))
         with self._holding:  # a group may have several threads
-            if key not in self._held:
-                while len(self._held) >= _HELD:
-                    del self._held[next(iter(self._held))]
-                # the tree too: as long as it lives, its identity is not another's
-                self._held[key] = tree, _put(tree, self._whole)
+            held = self._held.pop(key, None)
+            # the tree too: as long as it lives, its identity is not another's
+            self._held[key] = held or (tree, _put(jax.tree.map(_in_memory, tree), self._whole))
+            while len(self._held) > _HELD:
+                del self._held[next(iter(self._held))]
             return self._held[key][1]
+
+    @property
+    def share(self) -> Share:
+        """Which part of the rows of a batch is that of this process's devices."""
+        if not self.spans or self.mesh is None:
+            return Share()
+        axis = self.mesh.axis_names.index("data")
+        owners = np.vectorize(lambda device: device.process_index)(np.moveaxis(self.mesh.devices, axis, 0))
+        return share_of(owners.reshape(self.parts, -1), jax.process_index())
+
+    def travelled(self, tree: PyTree, share: Share = Share()) -> PyTree:  # noqa: B008  # a tuple
+        """Rows that were read for one batch, dealt out where they divide.
+
+        Args:
+          tree: arrays `[rows, ...]`, on the host.
+          share: of the rows of the batch that these are; of several processes, each has read its own.
+        """
+        if self.mesh is None:
+            return _put(tree, self._whole)
+
+        def put(leaf: Any) -> jax.Array:
+            rows, first = len(leaf) * share.parts, len(leaf) * share.part
+            where = self._named("data") if rows % self.parts == 0 else self._named()
+
+            def part(index: Any) -> np.ndarray:
+                start, stop, _ = index[0].indices(rows)
+                return leaf[start - first : stop - first]
+
+            return jax.make_array_from_callback((rows, *np.shape(leaf)[1:]), where, part)
+
+        return jax.tree.map(put, tree)
 
     def shardings(self, state: PyTree, stacked: int = 0) -> PyTree:
         """Where each leaf of a state is: by `mesh.HEAD_RULES` where it divides, else whole.
@@ -147,7 +185,7 @@ class Group:
 
     def _whole(self, leaf: Any) -> Any:
         if self.mesh is None:
-            return self.devices[0]
+            return self.devices[0] if self.devices else None
         here = isinstance(leaf, jax.Array) and leaf.sharding.device_set == set(self.devices)
         return leaf.sharding if here else self._named()
 
@@ -171,6 +209,25 @@ class Group:
 def _note_whole(path: str, shape: tuple[int, ...], parts: int) -> None:
     """Says it once of every head."""
     log.warning("%s %s does not divide over devices.mesh.model = %d: it is whole on every device", path, shape, parts)
+
+
+def share_of(owners: np.ndarray, process: int) -> Share:
+    """The part of the rows that a process reads: those of its own devices, where they are one of several equal parts.
+
+    Args:
+      owners: `[parts, devices]`, the process of each device that holds a part of the rows.
+      process: which.
+
+    >>> owners = np.array([[0], [0], [1], [1]])
+    >>> share_of(owners, 0), share_of(owners, 1)
+    (Share(part=0, parts=2), Share(part=1, parts=2))
+    >>> share_of(np.array([[0, 1], [0, 1]]), 1)  # heads are split over processes: each needs all rows
+    Share(part=0, parts=1)
+    """
+    runs = np.split(owners, np.flatnonzero(np.any(owners[1:] != owners[:-1], axis=1)) + 1)
+    whole = all((run == run[0, 0]).all() and len(run) == len(runs[0]) for run in runs)
+    mine = [at for at, run in enumerate(runs) if run[0, 0] == process]
+    return Share(mine[0], len(runs)) if whole and len(mine) == 1 else Share()
 
 
 ALONE = Group(0)
@@ -305,6 +362,11 @@ def _said(engine: Engine) -> str:
 
 def _put(tree: PyTree, where: Any) -> PyTree:
     return jax.tree.map(lambda leaf: jax.device_put(leaf, where(leaf)) if _is_array(leaf) else leaf, tree)
+
+
+def _in_memory(leaf: Any) -> Any:
+    """On a CPU a device may go on reading what it was given, and the file of a memory map may change."""
+    return np.array(leaf) if isinstance(leaf, np.memmap) else leaf
 
 
 def _is_array(leaf: Any) -> bool:

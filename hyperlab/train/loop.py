@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from hyperlab.errors import ConfigError, NonFiniteError
+from hyperlab.errors import ConfigError, DataError, NonFiniteError
 from hyperlab.train import distributed
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.protocols import Progress, Resumed, Stop, Writer
@@ -97,6 +97,7 @@ def fit(
       ConfigError: a period that `steps_per_call` does not divide.
       NonFiniteError: a step was not finite; noticed one call later, and before anything is saved.
       CheckpointError: the checkpoint is not one of this run.
+      DataError: a batch cannot be read; the state before its step is saved.
     """
     _check_periods(steps_per_call, on_nonfinite, total_steps, evaluate_every, save_every)
     together = jax.process_count() > 1 and together is not False
@@ -131,7 +132,13 @@ def fit(
                     saved(step)
             if stopping or last:
                 break
-            batch = place(batch_fn(step))
+            try:
+                batch = place(batch_fn(step))
+            except DataError:  # a file may be mended: nothing that was trained is lost by then
+                record.read()
+                if jax.process_count() == 1:  # the others know nothing of it, and a save waits for all
+                    _save(checkpoints, step, saved_tree(state, kept), meta, writer, progress, wait=True)
+                raise
             with profile.around(step):
                 state, metrics = step_fn(state, batch, root_key)
             record.read()

@@ -50,7 +50,8 @@ def thetas(task):
 
 @pytest.fixture(scope="module")
 def study(task, tmp_path_factory):
-    folder = SimpleNamespace(path=tmp_path_factory.mktemp("run"), mark=lambda _: None)
+    path = tmp_path_factory.mktemp("run")
+    folder = SimpleNamespace(path=path, checkpoints=path / "checkpoints", mark=lambda _: None)
     made = Pruning(task.config, task, folder, SimpleNamespace(requested=False))
     made.parent_rate = 0.01
     return made
@@ -79,7 +80,7 @@ def test_several_batches_cost_the_mean_and_a_factor_depends_on_seed_and_step_alo
     np.testing.assert_array_equal(second.sizes[0], level_sizes((16, 16), float(second.factor[0, 0]), 2))
     jax.tree.map(np.testing.assert_array_equal, task.indices(3, 1), second)
     both = jax.tree.map(lambda *leaves: np.concatenate(leaves), first, second)
-    examples = task.train()
+    examples = jax.device_put(task.train())
     loss = jax.jit(lambda drawn: task.loss(params, {}, examples, drawn, {})[0])
     np.testing.assert_allclose(loss(both), (loss(first) + loss(second)) / 2, rtol=1e-5)
 

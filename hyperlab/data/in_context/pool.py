@@ -11,6 +11,7 @@ import numpy as np
 from hyperlab.data.in_context.episodes import Indices, Sampler
 from hyperlab.data.in_context.store import UNIT, StoredTask
 from hyperlab.data.in_context.tasks import check_binary
+from hyperlab.data.streaming import Rows, numbered
 from hyperlab.errors import DataError
 
 
@@ -43,8 +44,8 @@ class Pool:
       annotators: int32 `[tasks]`: masks of one example, which follow each other.
     """
 
-    images: jax.Array | np.ndarray
-    labels: jax.Array | np.ndarray
+    images: jax.Array | np.ndarray | Rows
+    labels: jax.Array | np.ndarray | Rows
     image_of: jax.Array | np.ndarray
     first_example: jax.Array | np.ndarray
     first_label: jax.Array | np.ndarray
@@ -99,6 +100,33 @@ class Pool:
             self._images(support_task, indices.support),
             self._labels(support_task, indices.support, indices.support_annotator),
         )
+
+    def select(self, indices: Indices) -> "tuple[Pool, Indices]":
+        """A pool of the rows that these episodes take alone, and the episodes in it; see `data.streaming`.
+
+        Each episode is a task of its own there, whose first example is the query.
+
+        Args:
+          indices: of a sampler over the same tasks in the same order, on the host; with any leading axes.
+        """
+        task = np.asarray(indices.task)[..., None]
+        example = np.concatenate([np.asarray(indices.query)[..., None], indices.support], -1)
+        annotator = np.concatenate([np.asarray(indices.query_annotator)[..., None], indices.support_annotator], -1)
+        images = _at(self.image_of, _at(self.first_example, task) + example)
+        labels = _at(self.first_label, task) + example * _at(self.annotators, task) + annotator
+        episodes, each = task.size, example.shape[-1]
+        starts = np.arange(0, episodes * each, each, dtype=np.int32)
+        pool = Pool(
+            Rows(self.images, images.ravel()),
+            Rows(self.labels, labels.ravel()),
+            np.arange(episodes * each, dtype=np.int32),
+            starts,
+            starts,
+            np.ones(episodes, np.int32),
+        )
+        support = np.broadcast_to(np.arange(1, each, dtype=np.int32), indices.support.shape)
+        first = np.zeros_like(indices.query)
+        return pool, Indices(numbered(indices.task), first, support, first, np.zeros_like(support))
 
     def _images(self, task, example):
         return _rows(self.images, _at(self.image_of, _at(self.first_example, task) + example))

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.in_context.baselines import BASELINES
@@ -145,7 +144,7 @@ class InContext(EpisodicStudy[Cell]):
         arm, size, result = ARMS[cell.arm], self.sizes[-1], {}
         programs, steps = self.programs(arm), self.steps_of_one(cell, phase)
         for target in self.targets[phase]:
-            masks, examples = [], Examples(jnp.asarray(target.images), jnp.asarray(target.labels))
+            masks, examples = [], Examples(target.images, target.labels)
             for draw in range(self.networks_a_task(cell, phase)):
                 rows = target.order(draw)[:size] if arm.trains == "support" else np.arange(len(target.images))
                 params = self.fit_to_task(programs, examples, rows, rate, steps, order=seed, draws=seed + 1000 * draw)

@@ -264,7 +264,7 @@ class _Run:
         )
 
     def _read_examples(self, rows: Any, index: tuple[slice, ...]) -> tuple[np.ndarray, ...]:
-        own = self.task.place(jax.tree.map(lambda leaf: leaf[index], rows))
+        own = self.task.read(jax.tree.map(lambda leaf: leaf[index], rows))
         return tuple(leaf[own] for leaf in self.examples) if self.examples else own
 
     def evaluate(self, current: local_sgd.LocalState, step: int, stop: Any) -> dict[str, float]:

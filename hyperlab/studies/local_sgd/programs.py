@@ -189,18 +189,19 @@ class Programs:
         """`state -> scalars`: how far replicas are apart."""
         return jax.jit(local_sgd.divergence.drift, compiler_options=compiler.options())
 
-    def step_seconds(self, indices: Any) -> float:
+    def step_seconds(self, indices: Any, supply: Callable) -> float:
         """Measured seconds of a local step, compiled before: the median over some steps.
 
         Args:
           indices: `[steps, replicas, ...]`.
+          supply: `(step, indices) -> (examples, (step, indices))`, see `Study.supply`.
         """
         compiled = self._compiled(Form("local", "average", "maintain", None, 0), 0, 1)
         current, key = compiled.create(self.init(jax.random.key(0))), jax.random.key(1)
         current = optimizers.with_learning_rate(current, 1e-3)
-        seconds, examples = [], self.task.train()
+        seconds: list[float] = []
         for step in range(TIMED_STEPS + 1):
-            rows = self.task.place(jax.tree.map(lambda leaf, at=step: leaf[at % len(leaf)], indices))
+            examples, (_, rows) = supply((step, jax.tree.map(lambda leaf, at=step: leaf[at % len(leaf)], indices)))
             begun = time.perf_counter()
             current, _ = jax.block_until_ready(compiled.local(current, examples, rows, key))
             seconds.append(time.perf_counter() - begun)

@@ -146,7 +146,7 @@ class LocalSGD(Study[Cell]):
         def measure() -> Measurements:
             rows = [self.task.indices(0, step) for step in range(4)]
             few = jax.tree.map(lambda *leaves: dealing.rounds(np.stack(leaves), 1), *rows)
-            return {"seconds": np.array(self.programs(1).step_seconds(few))}
+            return {"seconds": np.array(self.programs(1).step_seconds(few, self.supply(**self.task.feeding())))}
 
         return float(cast("Measurements", self.files.measure(COMPUTE, measure))["seconds"])
 
@@ -207,9 +207,8 @@ class LocalSGD(Study[Cell]):
             lambda index: (index, jax.tree.map(lambda leaf: leaf[index], indices)),
             steps=steps,
             key=self.key("training", draws),
-            examples=self.task.train(),
+            **self.task.feeding(),
             leading=1,  # replicas
-            place=lambda drawn: (drawn[0], self.task.place(drawn[1])),
             evaluate=evaluate,
             evaluate_every=every,
             log_every=max(1, steps),

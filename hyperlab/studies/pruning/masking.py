@@ -65,7 +65,7 @@ def make(
 def gradients(programs: Programs, task: Task, variables: Any, seed: int) -> Any:
     """Gradients of the loss of one batch, a tree like what the task prunes."""
     params, collections = _parts(variables)
-    return programs.gradients(task)(params, collections, task.train(), task.indices(seed + SCORING, 0))
+    return programs.gradients(task)(params, collections, *task.batch(task.indices(seed + SCORING, 0)))
 
 
 def _evidence(
@@ -84,8 +84,8 @@ def _evidence(
                 f"GraSP needs the Hessian of what is pruned, which {task.architecture} makes from its parameters; take "
                 "a method that looks at magnitudes or gradients"
             )
-        indices = task.indices(seed + SCORING, 0)
-        loss = lambda p: task.deterministic_loss(p, collections, task.train(), indices)  # noqa: E731
+        batch = jax.device_put(task.batch(task.indices(seed + SCORING, 0)))
+        loss = lambda p: task.deterministic_loss(p, collections, *batch)  # noqa: E731
         return pruning.Evidence(hessian_gradient=pruning.evidence.hessian_gradient(loss, params))
     return pruning.Evidence(grads=gradients(programs, task, variables, seed), key=key)
 

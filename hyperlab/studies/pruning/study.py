@@ -284,7 +284,7 @@ class Pruning(Study[Cell]):
             lambda index: (index, task.indices(draws, index)),
             steps=steps,
             key=self.key("training", draws),
-            examples=self.task.train(),
+            **task.feeding(),
             evaluate=curve.evaluate,
             evaluate_every=curve.every,
             kept={**kept, **curve.kept},

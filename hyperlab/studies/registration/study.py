@@ -150,7 +150,6 @@ class Registration(Study[Cell]):
             self.programs.batches(draws, cell.weight),
             steps=steps,
             key=key,
-            place=jax.device_put,
             leading=self.programs.leading,
             steps_per_call=call,
             observe=course.observe,

@@ -8,6 +8,7 @@ import numpy as np
 
 from hyperlab import pareto
 from hyperlab.studies.rescaling.arms import Cell, cells_of, inference_name
+from hyperlab.studies.rescaling.programs import Examples
 from hyperlab.train import compiler, groups
 from hyperlab.train.units import Measurements
 
@@ -74,8 +75,9 @@ def training(study: Any, cell: Cell) -> Measurements:
         prior = study.prior
         trained = [bucket for bucket in study.buckets if bucket.high <= prior.high + 1e-9]
         wheres = [(b, b.high, prior.cumulative(b.high) - prior.cumulative(b.low)) for b in trained]
+    supply = study.supply(study.examples, Examples.select)
     step = sum(
-        share * programs.step_seconds(where, study.examples, programs.batch(factor, indices))
+        share * programs.step_seconds(where, *supply(programs.batch(factor, indices)))
         for where, factor, share in wheres
     )
     compiling = sum(programs.compile_seconds["step", where] for where, _, _ in wheres)

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from hyperlab import losses
-from hyperlab.data import evaluation_batches
+from hyperlab.data import evaluation_batches, streaming
 from hyperlab.data.splits import Split
 from hyperlab.metrics import segmentation
 from hyperlab.nn import Bucket, bucket_of, level_sizes
@@ -30,10 +30,15 @@ Sizes = tuple[tuple[int, ...], ...]
 
 
 class Examples(NamedTuple):
-    """What is trained on, on the device: images `[n, *spatial, channel]` and labels `[n, *spatial]`."""
+    """What is trained on: images `[n, *spatial, channel]` and labels `[n, *spatial]`."""
 
-    images: jax.Array
-    labels: jax.Array
+    images: jax.Array | np.ndarray
+    labels: jax.Array | np.ndarray
+
+    def select(self, batch: "Batch") -> "tuple[Examples, Batch]":
+        """The rows of a batch, and the batch with their numbers; see `data.streaming`."""
+        part, indices = streaming.select(self, batch.indices)
+        return part, batch._replace(indices=indices)
 
 
 class Batch(NamedTuple):

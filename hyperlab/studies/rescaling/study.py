@@ -50,7 +50,7 @@ class Rescaling(Study[Cell]):
         )
         if self.prior.high < 1:  # for evaluation beyond the prior
             self.buckets += plan(self.shape, self.levels, self.prior.high, 1.0, 1)
-        self.examples = Examples(jnp.asarray(data.train.images), jnp.asarray(data.train.labels))
+        self.examples = Examples(data.train.images, data.train.labels)
         validation = data.validation
         if config.curve_examples and config.curve_examples < len(validation):
             validation = validation.take(stratified_subset(validation.strata, config.curve_examples, 0))
@@ -169,6 +169,7 @@ class Rescaling(Study[Cell]):
             steps=steps,
             key=jax.random.clone(key),
             examples=self.examples,
+            select=Examples.select,
             observe=observe,
             evaluate=evaluate,
             evaluate_every=every,

@@ -33,7 +33,8 @@ class Data(NamedTuple):
     """What all runs share, on the device.
 
     Attributes:
-      train: the task's examples to train on.
+      train: examples to train on: all of the task's or those of a batch; where nothing is trained, those that are
+        probed.
       held_out: the task's examples to evaluate on.
       gammas: `[samples, d]`, at which networks are evaluated: the same in every arm.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hyperlab.data import batch_indices
+from hyperlab.data import batch_indices, streaming
 from hyperlab.errors import ConfigError
 from hyperlab.hypernet import own_start
 from hyperlab.studies import tuning
@@ -40,13 +40,17 @@ class Stability(Study[Cell]):
         self.task = task = data
         self.length = length_of(config, task)
         self.initial_key = rngs.stream(self.root, "initial")
-        train, gammas = task.train(), jax.device_put(task.fixed())
+        self.train_examples, gammas = task.train(), jax.device_put(task.fixed())
+        # All that is measured of training examples; those of a batch take this place in a step.
+        few = np.arange(min(task.probe_examples, task.sizes["train"]))
+        probed = jax.device_put(streaming.read(task.rows(self.train_examples, few)[0]))
         # As many in both phases, so that they share the compiled steps.
         count = min(config.curve_examples, task.sizes["validation"], task.sizes["test"])
         held_out = {TUNE: "validation", REPORT: "test"}
-        self.curve_data = {phase: Data(train, task.held_out(split, count), gammas) for phase, split in held_out.items()}
+        on_device = lambda split, count: jax.device_put(task.held_out(split, count))  # noqa: E731
+        self.curve_data = {phase: Data(probed, on_device(split, count), gammas) for phase, split in held_out.items()}
         # Tuning looks at the curves alone; what is reported in the end is measured on the whole test split.
-        whole = Data(train, task.held_out("test", task.sizes["test"]), gammas)
+        whole = Data(probed, on_device("test", task.sizes["test"]), gammas)
         self.final_data = {TUNE: self.curve_data[TUNE], REPORT: whole}
         self.runs_per_program = config.runs_per_program or (1 if jax.default_backend() == "cpu" else 16)
 
@@ -173,13 +177,20 @@ class Stability(Study[Cell]):
         def probe(state, step, stop) -> None:
             probes.put(step, **programs.probe(state, own, data))
 
+        shared = groups.current().whole(data)
+
+        def advance(state, given, key):
+            train, batches = given
+            return programs.advance(state, batches, shared._replace(train=train))
+
         state = self.fit(
             start,
-            lambda state, given, key: programs.advance(state, given[1], given[0]),
+            advance,
             lambda step: self._batches(seeds, step, variant.per_sample),
             steps=self.length,
             key=self.initial_key,  # not used: the batches hold the gammas
-            examples=data,
+            examples=self.train_examples,
+            select=self._select,
             runs=count,
             stack=size,
             leading=3,  # runs, evaluations, steps
@@ -197,6 +208,10 @@ class Stability(Study[Cell]):
         result |= {f"probe/{key}": np.moveaxis(v, 0, 1).astype(np.float32) for key, v in probes.values.items()}
         result |= {"seed": np.array([run.seed for run in runs]), "learning_rate": rates}
         return {key: np.asarray(value)[:count] for key, value in result.items()}
+
+    def _select(self, examples: Any, batches: Batches) -> tuple[Any, Batches]:
+        part, indices = self.task.rows(examples, np.asarray(batches.indices))
+        return part, batches._replace(indices=indices)
 
     def _batches(self, seeds: np.ndarray, step: int, per_sample: bool) -> Batches:
         """What the steps of one call see, of every run."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hyperlab.in_context.benchmark import Benchmark, build
@@ -163,8 +162,8 @@ class Stochastic(EpisodicStudy[Cell]):
             annotators = target.labels.shape[1]
             # an image comes with each of its annotators, so that a batch draws one of them
             examples = Examples(
-                jnp.asarray(np.repeat(target.images, annotators, 0)),
-                jnp.asarray(target.labels.reshape(-1, *target.labels.shape[2:])),
+                np.repeat(target.images, annotators, 0),
+                target.labels.reshape(-1, *target.labels.shape[2:]),
             )
             networks, rows = [], np.arange(len(examples.images))
             for member in range(self.networks_a_task(cell, phase)):

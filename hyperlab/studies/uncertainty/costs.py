@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from hyperlab import trees
+from hyperlab.data import streaming
 from hyperlab.metrics.operations import macs
 from hyperlab.pareto.latency import latency
 from hyperlab.studies.uncertainty.cells import TEST, Cell, Setting
@@ -37,7 +38,11 @@ def measure(study: Any, cell: Cell, setting: Setting, seed: int) -> Measurements
 
     def compute() -> Measurements:
         rows = study.rows(cell.share)[: study.config.batch_size]
-        batch = (study.images, study.labels, rows, study.source(trained).train_inputs(study, trained))
+        learner = study.source(trained)
+        beside = learner.train_inputs(study, trained)
+        rows = programs.rows(learner)(jax.random.key(0), 0, rows, beside)
+        examples, rows = study.supply((study.images, study.labels), streaming.select)(rows)
+        batch = (*examples, rows, beside)
         images = study.data.evaluated[TEST].images[: study.config.evaluation_batch]
         aux_inputs = source.aux_inputs(study, cell, setting, params, seed)
         draws = tuple(study.config.draws) if source.draws else ()
@@ -57,7 +62,7 @@ def measure(study: Any, cell: Cell, setting: Setting, seed: int) -> Measurements
         return {
             "parameters": np.array(trees.count(params)),
             "macs": np.array(macs(one, params, images[:1])),
-            "step_seconds": np.array(_step_seconds(programs, study.source(trained), batch)),
+            "step_seconds": np.array(_step_seconds(programs, learner, batch)),
             "draw_seconds": np.array(call.median / (len(images) * max(draws, default=1))),
         }
 

@@ -19,7 +19,7 @@ from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.studies.uncertainty.arms import find
 from hyperlab.studies.uncertainty.sources.base import Problem, Source
 from hyperlab.studies.uncertainty.sources.unet import OnePass
-from hyperlab.train import compiler, groups, optimizers, state
+from hyperlab.train import compiler, groups, optimizers, rngs, state
 from hyperlab.train.step import Aux, train_step
 
 STREAMS = ("augmentation", "dropout")  # of random keys in a step
@@ -123,6 +123,18 @@ class Programs:
             return train_step(loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
 
         return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
+
+    def rows(self, source: Source) -> Callable:
+        """`(key, step, rows of the images, aux_inputs) -> ` all rows that the step takes; the key is the step's."""
+        if defining(source, "rows") is Source:
+            return lambda key, step, rows, aux_inputs: rows
+        return self._once(("rows", defining(source, "rows")), lambda: self._rows(source))
+
+    def _rows(self, source: Source) -> Callable:
+        def rows(key, step, rows, aux_inputs):
+            return source.rows(rngs.stream(key, STREAMS[1], step), rows, aux_inputs)
+
+        return jax.jit(rows, compiler_options=compiler.options_once())
 
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build({**self.optimizer, "learning_rate": 0.0}, params)

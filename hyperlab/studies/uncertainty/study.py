@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import trees
-from hyperlab.data import batch_indices
+from hyperlab.data import batch_indices, streaming
 from hyperlab.data.splits import permutation
 from hyperlab.metrics.defined import mean_defined
 from hyperlab.studies.base import Chosen, Study
@@ -20,7 +20,7 @@ from hyperlab.studies.uncertainty.data import Benchmark, build
 from hyperlab.studies.uncertainty.programs import Maps, Programs
 from hyperlab.studies.uncertainty.schema import check
 from hyperlab.studies.uncertainty.sources.base import Problem, Source
-from hyperlab.train import durations
+from hyperlab.train import durations, groups
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -39,7 +39,7 @@ class Uncertainty(Study[Cell]):
     def __init__(self, config: Any, data: Benchmark, folder: Folder, stop: Stop):
         super().__init__(config, data, folder, stop)
         train = data.splits.train
-        self.images, self.labels = jnp.asarray(train.images), jnp.asarray(train.labels)
+        self.images, self.labels = train.images, train.labels
         self.rules = scoring.ScoringRules(**dict(config.judging))
         fewest = len(self.rows(min(config.train_shares)))
         self.programs = Programs(
@@ -175,12 +175,17 @@ class Uncertainty(Study[Cell]):
         source, steps = self.source(cell), self.length(phase)
         draws = seed + 10_000 * source.stream
         rows, key = self.rows(cell.share), self.key("initial", draws)
-        step, aux_inputs = self.programs.step(source), source.train_inputs(self, cell)
+        step, aux_inputs = self.programs.step(source), groups.current().whole(source.train_inputs(self, cell))
+        taken, key_of_steps = self.programs.rows(source), jax.random.clone(key)
         losses = np.full(steps, np.nan, np.float32)
 
         def advance(current, given, root_key):
-            (images, labels, *given), indices = given
-            return step(current, (images, labels, indices, *given), root_key)
+            examples, indices = given
+            return step(current, (*examples, indices, aux_inputs), root_key)
+
+        def batch(index: int) -> Any:
+            chosen = rows[batch_indices(draws, index, len(rows), self.config.batch_size)]
+            return taken(key_of_steps, index, chosen, aux_inputs)
 
         def observe(step, metrics):
             losses[step] = metrics["loss"].total
@@ -188,10 +193,11 @@ class Uncertainty(Study[Cell]):
         trained = self.fit(
             self.programs.start(source, key, rate * (source.rate_factor if phase == REPORT else 1.0)),
             advance,
-            lambda index: rows[batch_indices(draws, index, len(rows), self.config.batch_size)],
+            batch,
             steps=steps,
-            key=jax.random.clone(key),
-            examples=(self.images, self.labels, aux_inputs),
+            key=key_of_steps,
+            examples=(self.images, self.labels),
+            select=streaming.select,
             observe=observe,
             kept={"losses": losses},
         )

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from hyperlab.data.in_context.episodes import Sampler, Sampling, choose
+from hyperlab.data import streaming
+from hyperlab.data.in_context.episodes import Indices, Sampler, Sampling, choose
 from hyperlab.data.in_context.pool import Pool, StoreEpisodes
 from hyperlab.data.in_context.store import TaskStore, write_task
 from hyperlab.data.in_context.tasks import TaskData, TaskName
@@ -163,6 +164,14 @@ def test_host_device_and_disk_give_the_same_episodes(store):
         np.testing.assert_array_equal(a, b, err_msg=name)
         np.testing.assert_array_equal(a, c, err_msg=name)
         assert a.dtype == b.dtype == c.dtype == np.float32
+    for shape in ((6,), (2, 3)):  # a pool of these episodes alone, with any leading axes
+        drawn = Indices(*(leaf.reshape(*shape, *leaf.shape[1:]) for leaf in indices))
+        part, renumbered = pool.select(drawn)
+        part, flat = streaming.read(part), Indices(*(leaf.reshape(6, *leaf.shape[len(shape) :]) for leaf in renumbered))
+        assert len(part.images) == len(part.labels) == 6 * 4
+        assert [leaf.dtype for leaf in renumbered] == [leaf.dtype for leaf in drawn]
+        for name, a, b in zip(host._fields, host, part.gather(flat), strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=name)
     assert host.support_labels.shape == (6, 3, 8, 8, 1)
     for row in range(6):  # the slow obvious way
         one = tasks[indices.task[row]]

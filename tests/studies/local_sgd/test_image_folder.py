@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -77,7 +78,7 @@ def test_the_config_trains_on_files_and_checkpoints(folder, tmp_path, capsys):
 
 def test_the_study_trains_on_files_too(folder, tmp_path):
     config = small(folder, **{"network.kind": "lenet_300_100", "network.width": 0.05, "length": "2 steps", "trials": 1})
-    run = SimpleNamespace(path=tmp_path, mark=lambda _: None)
+    run = SimpleNamespace(path=tmp_path, checkpoints=tmp_path / "checkpoints", mark=lambda _: None)
     study = LocalSGD(config, load(config, tmp_path), run, SimpleNamespace(requested=False))
     found = study.train(Cell("local", 2, 2), 0, 100, REPORT)
     assert found["test/accuracy"].shape == (10,) and found["validation/accuracy"].shape == (6,) and found["finite"]
@@ -86,24 +87,58 @@ def test_the_study_trains_on_files_too(folder, tmp_path):
         LocalSGD.load(config, tmp_path)
 
 
+@pytest.mark.parametrize("processes", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_file_that_is_damaged_is_named_in_the_middle_and_the_run_goes_on_when_it_is_mended(processes, tmp_path):
+    root = tmp_path / "images"
+    paint(root, "train", 8)
+    paint(root, "val", 3)
+    changes = {"network.kind": "lenet_300_100", "network.width": 0.05, "trials": 1, "data.reader_processes": processes}
+
+    def study(name):
+        config = small(root, **changes)
+        (tmp_path / name).mkdir(exist_ok=True)
+        run = SimpleNamespace(path=tmp_path / name, checkpoints=tmp_path / name / "checkpoints", mark=lambda _: None)
+        return LocalSGD(config, load(config, tmp_path), run, SimpleNamespace(requested=False))
+
+    def train(study):
+        return study.train(Cell("local", 2, 2), 0, 100, REPORT)
+
+    straight, damaged = train(study("straight")), study("damaged")
+    seen = [set(rows.ravel().tolist()) for rows in damaged.indices(2, 100)["rows"]]
+    needed = {row: min(at for at, rows in enumerate(seen) if row in rows) for row in set().union(*seen)}
+    row, step = max(needed.items(), key=lambda item: item[1])
+    assert step > 0
+    path = Path(damaged.task.parts["train"].paths[row])
+    content = path.read_bytes()
+    path.write_bytes(content[:150])
+    with pytest.raises(DataError, match=rf"{path.parent.name}/{path.name} is truncated or damaged"):
+        train(damaged)
+    assert not list((tmp_path / "damaged" / "units").glob("local*"))
+    path.write_bytes(content)
+    mended = study("damaged")
+    for key, values in train(mended).items():
+        np.testing.assert_array_equal(values, straight[key], err_msg=key)
+    assert mended.trained_steps == len(seen) - step  # what came before was saved
+
+
 def test_what_a_step_sees_is_a_function_of_seed_and_step(folder):
     task = load(small(folder), folder)
     assert task.sizes == {"train": 18, "validation": 6, "test": 10} and task.architecture == "cifar_resnet-8 x0.25"
     indices = task.indices(0, 3)
-    images, labels = task.place(indices)
+    images, labels = task.read(indices)
     assert images.shape == (4, 16, 16, 3) and images.dtype == np.uint8
     # colours say the class, so images and labels belong together
     np.testing.assert_array_equal(images.mean((1, 2)).argmax(-1), labels)
-    again = load(small(folder), folder).place(task.indices(0, 3))
+    again = load(small(folder), folder).read(task.indices(0, 3))
     np.testing.assert_array_equal(images, again[0])
-    other = task.place({**indices, "draws": task.indices(1, 3)["draws"]})
+    other = task.read({**indices, "draws": task.indices(1, 3)["draws"]})
     assert (other[0] != images).any() and (other[1] == labels).all()
     # a leading axis of replicas is no more than several batches
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), indices, task.indices(0, 4))
-    both, _ = task.place(stacked)
+    both, _ = task.read(stacked)
     np.testing.assert_array_equal(both[0], images)
     still = load(small(folder, augment=False), folder)
-    assert (still.place(indices)[0] == still.place(task.indices(0, 3))[0]).all()
+    assert (still.read(indices)[0] == still.read(task.indices(0, 3))[0]).all()
 
 
 def test_the_validation_split_is_a_share_of_each_class_and_the_fingerprint_one_of_names(folder, tmp_path):
@@ -145,7 +180,7 @@ def test_broken_files_and_folders_are_named(folder, tmp_path):
     task = load(small(broken, **{"folder.validation": 0.1}), broken)
     with pytest.raises(DataError, match="bee/01.JPEG is truncated or damaged .* start again: a training continues"):
         for step in range(4):
-            task.place(task.indices(0, step))
+            task.read(task.indices(0, step))
     for name, message in [("val/bees", "unknown class 'bees'.*'bee'"), ("train/dog", "holds no images")]:
         (broken / name).mkdir()
         with pytest.raises(DataError, match=message):

@@ -41,7 +41,7 @@ def make(tmp_path_factory):
     def build(config=None):
         config = small() if config is None else config
         path = tmp_path_factory.mktemp("run")
-        folder = SimpleNamespace(path=path, mark=lambda _: None)
+        folder = SimpleNamespace(path=path, checkpoints=path / "checkpoints", mark=lambda _: None)
         study = Pruning(config, load(config, path), folder, SimpleNamespace(requested=False))
         study.parent_rate = 0.01
         return study

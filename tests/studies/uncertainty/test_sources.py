@@ -106,13 +106,14 @@ def test_the_loss_is_that_of_the_best_candidate():
 
     @jax.jit
     def found(params, seed):
-        first, second = (jax.random.key(seed) for _ in range(2))
+        first, second, third = (jax.random.key(seed) for _ in range(3))
         target = np.repeat(POOL[:1][:, None], 2, 1)
         noise = jax.random.normal(jax.random.split(first)[1], target.shape)
         support = [np.repeat(one[:, None], 3, 1) for one in (POOL[:1], labels)]
         logits = source.network.apply({"params": params}, target, noise, *support)
         each = [losses.binary_soft_dice(logits[:, one], labels, smooth=tyche.SMOOTH) for one in range(2)]
-        return jnp.stack(each), source.loss(params, second, alike, jnp.array([0]), jnp.arange(4))
+        rows = source.rows(third, jnp.array([0]), jnp.arange(4))
+        return jnp.stack(each), source.loss(params, second, alike, rows, jnp.arange(4))
 
     each, loss = found(params, 3)
     assert each[0] != each[1]
@@ -150,7 +151,9 @@ def study():
 def test_every_arm_takes_a_step_and_answers(name, study):
     programs, cell = study.programs, Cell(name, 0.3)
     source, (first, second, third) = programs.source(name), jax.random.split(jax.random.key(0), 3)
-    batch = (study.images, study.labels, np.arange(2), source.train_inputs(study, cell))
+    beside = source.train_inputs(study, cell)
+    rows = programs.rows(source)(first, 0, np.arange(2), beside)
+    batch = (study.images, study.labels, rows, beside)
     trained, metrics = programs.step(source)(programs.start(source, jax.random.key(1), 0.1), batch, first)
     assert np.isfinite(metrics["loss"].total)
     params = [trained.params] * source.members(CONFIG)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hyperlab.data import streaming
 from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
 from hyperlab.metrics import segmentation
@@ -24,7 +25,7 @@ from hyperlab.studies.stability.tasks.dice import at_each, mean_dice
 from hyperlab.studies.stability.tasks.task import Gammas, Task, Wording, numbered
 from hyperlab.train import engine
 
-Pairs = dict[str, jax.Array]
+Pairs = dict[str, Any]  # arrays by name
 
 GROUP = "registration.data"  # of the config, where the data are described
 
@@ -71,7 +72,13 @@ class Registration(Task):
     def train(self) -> Pairs:
         """All training images once, and the table of their pairs."""
         pairs = self.data.train
-        return {"images": jnp.asarray(pairs.images), "pairs": jnp.asarray(pairs.pairs)}
+        return {"images": pairs.images, "pairs": pairs.pairs}
+
+    def rows(self, examples: Pairs, indices: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+        """Both images of each pair, and a table of these pairs."""
+        pairs = np.asarray(examples["pairs"])[np.ravel(indices)]
+        images, table = streaming.select(examples["images"], pairs)
+        return {"images": images, "pairs": table}, streaming.numbered(indices)
 
     def take(self, examples: Pairs, indices: jax.Array | np.ndarray) -> Pairs:
         """The images of some pairs."""
@@ -83,14 +90,13 @@ class Registration(Task):
         chosen = self.data.parts()[split]
         rows = np.sort(permutation(len(chosen), self.config.registration.data.seed)[:count])
         moving, fixed = chosen.pairs[rows].T
-        pairs = {
+        return {
             "moving": chosen.images[moving],
             "fixed": chosen.images[fixed],
             "moving_labels": chosen.labels[moving],
             "fixed_labels": chosen.labels[fixed],
             "subjects": numbered(chosen.groups[rows]),
         }
-        return {name: jnp.asarray(array) for name, array in pairs.items()}
 
     def draw(self, seeds: np.ndarray, steps: range, per_sample: bool) -> Gammas:
         """Weights, 0 or 1 with a probability of 0.2, as HyperMorph draws them."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from hyperlab.data import streaming
 from hyperlab.data.splits import Split
 
 PyTree = Any
@@ -42,7 +42,7 @@ class Wording(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Labelled images on the device.
+    """Labelled images, on the host.
 
     Attributes:
       images: `[n, *spatial, channel]`.
@@ -50,14 +50,14 @@ class Examples(NamedTuple):
       subjects: int `[n]`, from 0 to n - 1 at most; images of one subject have the same number.
     """
 
-    images: jax.Array
-    labels: jax.Array
-    subjects: jax.Array
+    images: Any  # arrays of the host, or traced ones
+    labels: Any
+    subjects: Any
 
     @classmethod
     def of(cls, split: Split) -> "Examples":
         """The examples of a split."""
-        return cls(jnp.asarray(split.images), jnp.asarray(split.labels), jnp.asarray(numbered(split.groups)))
+        return cls(split.images, split.labels, numbered(split.groups))
 
 
 class Task(abc.ABC):
@@ -100,11 +100,11 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def train(self) -> PyTree:
-        """All training examples, on the device."""
+        """All training examples, on the host."""
 
     @abc.abstractmethod
     def held_out(self, split: str, count: int) -> PyTree:
-        """So many examples of `validation` or `test`, on the device; the same ones whenever it is called."""
+        """So many examples of `validation` or `test`, on the host; the same ones whenever it is called."""
 
     @abc.abstractmethod
     def draw(self, seeds: np.ndarray, steps: range, per_sample: bool) -> Gammas:
@@ -117,6 +117,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def grid(self, points: int) -> Gammas:
         """Gammas along the range, `[points, d]`, for the probes."""
+
+    def rows(self, examples: PyTree, indices: np.ndarray) -> tuple[PyTree, np.ndarray]:
+        """The rows of what `train` returned that a batch takes, and its indices within them; see `data.streaming`."""
+        return streaming.select(examples, indices)
 
     # -- pure functions ---------------------------------------------------------------------------------------
 

@@ -129,6 +129,16 @@ class Source:
         """Fresh parameters."""
         return self.network.init(key, images)["params"]
 
+    def rows(self, key: jax.Array, rows: jax.Array, aux_inputs: Any) -> jax.Array:
+        """All rows of the training split that a step takes, as its loss is given them: by default those of its images.
+
+        Args:
+          key: that of the loss.
+          rows: of the step's images, `[batch]`.
+          aux_inputs: from `train_inputs`.
+        """
+        return rows
+
     def loss(self, params: Any, key: jax.Array, take: Take, rows: jax.Array, aux_inputs: Any) -> jax.Array:
         """The loss of each image of a step, `[batch]`.
 
@@ -136,7 +146,7 @@ class Source:
           params: of the network.
           key: of all that is drawn in the step.
           take: images and labels of rows of the training split.
-          rows: of the step's images.
+          rows: from `rows`.
           aux_inputs: from `train_inputs`.
         """
         raise NotImplementedError

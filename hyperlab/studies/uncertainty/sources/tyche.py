@@ -62,13 +62,17 @@ class Tyche(Source):
         one = images[:, None]
         return self.network.init(key, one, one, one, one)["params"]
 
+    def rows(self, key: jax.Array, rows: jax.Array, aux_inputs: Any) -> jax.Array:
+        """Each image and its examples, `[batch, 1 + support]`."""
+        support_key, _ = jax.random.split(key)
+        return jnp.concatenate([rows[:, None], self.examples(support_key, rows, aux_inputs)], 1)
+
     def loss(self, params: Any, key: jax.Array, take: Take, rows: jax.Array, aux_inputs: Any) -> jax.Array:
         """That of the best candidate of each image."""
         options = self.problem.config.tyche
-        support_key, noise_key = jax.random.split(key)
-        support = self.examples(support_key, rows, aux_inputs)
-        images, labels = take(jnp.concatenate([rows[:, None], support], 1).ravel())
-        images = images.reshape(len(rows), options.support + 1, *images.shape[1:])
+        _, noise_key = jax.random.split(key)
+        images, labels = take(rows.ravel())
+        images = images.reshape(*rows.shape, *images.shape[1:])
         labels = labels.reshape(images.shape).astype(images.dtype)
         target = jnp.repeat(images[:, :1], options.candidates, 1)
         noise = jax.random.normal(noise_key, target.shape)
