@@ -167,9 +167,9 @@ def test_choices_are_on_disk_before_the_report_phase_and_a_complete_study_is_wri
 
 
 def test_a_stop_while_tuning_reads_nothing_and_writes_no_page(course, tmp_path):
-    assert course(stops_in=TUNE)[0] == [("digits", "abc"), {"test_reads": 0}]
+    assert course(stops_in=TUNE)[0] == [("digits", "abc"), {"test_reads": 0, "trained_steps": 0}]
     assert not (tmp_path / "choices.json").exists()
 
 
 def test_a_stop_while_reporting_writes_no_page(course):
-    assert course(stops_in=REPORT)[0][-1] == {"test_reads": 0}
+    assert course(stops_in=REPORT)[0][-1] == {"test_reads": 0, "trained_steps": 0}
