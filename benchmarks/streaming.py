@@ -29,13 +29,13 @@ from hyperlab.train.step import Aux, make_train_step
 from hyperlab.train.supply import Supply
 
 LIMIT, LEAST = 1.10, 0.05
-# Sizes of images, widths of the U-Net's levels, batches.
+# Sizes of images, widths of the U-Net's levels, batches, steps of a turn.
 CASES = {
-    "small": {"size": 64, "widths": (8, 8, 8), "batch": 8},
-    "large": {"size": 96, "widths": (16, 16, 16), "batch": 8},
-    "accelerator": {"size": 256, "widths": (64, 64, 64, 64), "batch": 64},
+    "small": {"size": 64, "widths": (8, 8, 8), "batch": 8, "steps": 32},
+    "large": {"size": 96, "widths": (16, 16, 16), "batch": 8, "steps": 8},
+    "accelerator": {"size": 256, "widths": (64, 64, 64, 64), "batch": 64, "steps": 64},
 }
-SETTINGS = {"examples": 2048, "steps": 8, "cases": ("small", "large")}
+SETTINGS = {"examples": 2048, "cases": ("small", "large")}
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def turns_of(case: dict[str, Any], count: int, folder: Path) -> tuple[dict[str, 
         batches = lambda index: batch_indices(0, index, count, case["batch"])  # noqa: E731
 
         def train() -> Any:
-            with supply.ahead(batches, SETTINGS["steps"]) as ahead:
+            with supply.ahead(batches, case["steps"]) as ahead:
 
                 def placed(index: int) -> Any:
                     begun = time.perf_counter()
@@ -96,14 +96,14 @@ def turns_of(case: dict[str, Any], count: int, folder: Path) -> tuple[dict[str, 
                     held[0],
                     step,
                     placed,
-                    total_steps=SETTINGS["steps"],
+                    total_steps=case["steps"],
                     root_key=jax.random.key(1),
                     place=lambda batch: batch,
                     on_nonfinite="ignore",
                 )
             return held[0].params
 
-        return lambda: seconds(train) / SETTINGS["steps"]
+        return lambda: seconds(train) / case["steps"]
 
     forms = {"resident": (examples, 2**62), "streamed": (examples, 1), "streamed from a file": (mapped, 1)}
     waits: dict[str, list] = {name: [] for name in forms}

@@ -114,7 +114,7 @@ class Group:
           share: of the rows of the batch that these are; of several processes, each has read its own.
         """
         if self.mesh is None:
-            return _put(tree, self._whole)
+            return jax.device_put(tree, self.devices[0] if self.devices else None)  # at once
 
         def put(leaf: Any) -> jax.Array:
             rows, first = len(leaf) * share.parts, len(leaf) * share.part
