@@ -35,7 +35,11 @@ from common import arguments, recorded, report
 import hyperlab
 from hyperlab import hypernetize, launch
 from hyperlab.studies import base
+from hyperlab.studies.uncertainty.study import Uncertainty
 from hyperlab.train import compiler, groups, loop, state, step
+from hyperlab.train.phases import TUNE
+from hyperlab.train.run_folder import RunFolder
+from hyperlab.train.signals import StopFlag
 
 DEVICES = 8
 PARTS = ("losses", "bytes", "groups")
@@ -55,9 +59,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "data=8": {"devices.mesh.data": 8},
     "data=4, model=2": {"devices.mesh": {"data": 4, "model": 2}},
 }
-SIDE_BY_SIDE = {"arms": ("none",), "contrasts": (), "rates": (0.01,), "dropout_rates": (0.2,), "report_seeds": 4,
-                "data.count": 40, "network.widths": (8, 8), "data.shifts": (), "widenings": 0, "tuning_length": "2 steps",
-                "train_length": "50 steps"}  # fmt: skip
+SIDE_BY_SIDE = {"arms": ("none",), "contrasts": (), "data.count": 40, "tuning_length": "50 steps"}
 
 
 class Course(NamedTuple):
@@ -185,30 +187,34 @@ def bytes_a_device() -> dict[str, Any]:
 
 
 def side_by_side() -> dict[str, Any]:
-    """Four trainings on four groups of one device, against one after the other on one."""
-    found: dict[str, Any] = {}
-    kept = {}
+    """Four U-Nets on four groups of one device, against one after the other on one; twice, the second time compiled."""
     layouts = {"one device": {"workers": 1}, "four groups": {"devices.per_training": 1, "workers": 4}}
+    found, trained = {}, {}
     for name, given in layouts.items():
         config = launch.parse("uncertainty", [f"--config.{k}={v}" for k, v in (SIDE_BY_SIDE | given).items()])[1]
-        with tempfile.TemporaryDirectory() as folder:
-            begun = time.perf_counter()
-            run = hyperlab.run(config, Path(folder) / "run")
-            seconds = time.perf_counter() - begun
-            start = json.loads((run / "run.json").read_text())["starts"][-1]
-            units = [dict(np.load(path)) for path in sorted((run / "units").glob("*report*.npz"))]
-        used = sorted({place for unit, place in start.get("trained_on", {}).items() if "report" in unit})
-        kept[name] = units
-        found[name] = {"seconds": seconds, "compiling": start["compiled"]["seconds"], "groups_used": used}
-        print(f"{name}: {seconds:.1f} s, of all threads {start['compiled']['seconds']:.1f} compiling; used {used}")
-    one, other = kept.values()
+        with tempfile.TemporaryDirectory() as place, StopFlag() as stop:
+            folder = RunFolder.open(Path(place) / "run", config)
+            study = Uncertainty(config, Uncertainty.load(config, folder.path), folder, stop)
+            (cell,) = study.cells()
+            seconds = []
+            for first in (0, 4):
+                begun = time.perf_counter()
+                train = lambda seed, study=study, cell=cell: study.network(cell, 0.01, seed, TUNE)
+                trained[name, first] = study.in_parallel(train, range(first, first + 4))
+                seconds.append(time.perf_counter() - begun)
+            used = sorted(set(study.trained_on.values()))
+            folder.finish("finished")
+        found[name] = {"first": seconds[0], "compiled": seconds[1], "groups_used": used}
+        print(
+            f"{name}: {seconds[0]:.1f} s with compilation, {seconds[1]:.1f} s without; groups used {used}", flush=True
+        )
     found["equal"] = all(
-        np.array_equal(a[key], b[key], equal_nan=True)
-        for a, b in zip(one, other, strict=True)
-        for key in a
-        if key.startswith("params") or key == "loss"
+        np.array_equal(one[key], other[key], equal_nan=True)
+        for first in (0, 4)
+        for one, other in zip(trained["one device", first], trained["four groups", first], strict=True)
+        for key in one
     )
-    print(f"trained parameters and losses are equal: {found['equal']}")
+    print(f"parameters and losses are equal: {found['equal']}")
     return found
 
 
