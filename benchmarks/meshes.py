@@ -199,8 +199,8 @@ def side_by_side() -> dict[str, Any]:
             seconds = []
             for first in (0, 4):
                 begun = time.perf_counter()
-                train = lambda seed, study=study, cell=cell: study.network(cell, 0.01, seed, TUNE)
-                trained[name, first] = study.in_parallel(train, range(first, first + 4))
+                jobs = [(cell, 0.01, seed, TUNE) for seed in range(first, first + 4)]
+                trained[name, first] = study.in_parallel(lambda job, study=study: study.network(*job), jobs)
                 seconds.append(time.perf_counter() - begun)
             used = sorted(set(study.trained_on.values()))
             folder.finish("finished")
