@@ -12,14 +12,15 @@ On eight virtual devices of this processor: numbers are exact, times are rough, 
 - groups: four trainings, side by side on four groups of one device and one after the other on one: whether results are
   equal, and seconds.
 
-`--record` keeps of an earlier record what this call does not measure.
+`--record` writes the file after each part and network, and keeps what this call does not measure.
 """
 
+import argparse
 import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -34,7 +35,11 @@ from common import arguments, recorded, report
 import hyperlab
 from hyperlab import hypernetize, launch
 from hyperlab.studies import base
+from hyperlab.studies.uncertainty.study import Uncertainty
 from hyperlab.train import compiler, groups, loop, state, step
+from hyperlab.train.phases import TUNE
+from hyperlab.train.run_folder import RunFolder
+from hyperlab.train.signals import StopFlag
 
 DEVICES = 8
 PARTS = ("losses", "bytes", "groups")
@@ -54,8 +59,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "data=8": {"devices.mesh.data": 8},
     "data=4, model=2": {"devices.mesh": {"data": 4, "model": 2}},
 }
-SIDE_BY_SIDE = {"arms": ("none",), "contrasts": (), "rates": (0.01,), "dropout_rates": (0.2,), "report_seeds": 4,
-                "data.count": 40, "network.widths": (8, 8), "data.shifts": (), "widenings": 0}  # fmt: skip
+SIDE_BY_SIDE = {"arms": ("none",), "contrasts": (), "data.count": 40, "tuning_length": "50 steps"}
 
 
 class Course(NamedTuple):
@@ -132,23 +136,21 @@ def nudge(tree: Any) -> Any:
     return jax.tree.map(moved, tree)
 
 
-def losses(names: list[str], steps: int) -> dict[str, Any]:
-    """Every network on every mesh against one device."""
-    found: dict[str, Any] = {}
-    print(f"{'':24}{'':18}largest   after a tenth of the steps; dealt, split; programs after the first two steps")
-    for name in names:
-        study, settings = NETWORKS[name]
-        one = course(study, settings, steps)
-        found[name] = {"loss": [one.losses[0], one.losses[-1]]}
-        for layout, given in {**LAYOUTS, "one ulp": {}}.items():
-            other = course(study, {**settings, **given}, steps, nudged=not given)
-            far = np.abs(other.losses / one.losses - 1)
-            found[name][layout] = {
-                "largest": far.max(), "early": far[: max(1, len(far) // 10)].max(), "batch_dealt": len(other.batch),
-                "state_split": len(other.state), "programs": other.programs[:2] + [sum(other.programs[2:])],
-            }  # fmt: skip
-            early, *rest = list(found[name][layout].values())[1:]
-            print(f"{name:24}{layout:18}{far.max():.1e}   {early:.1e}; {rest[0]}, {rest[1]}; {rest[2]}", flush=True)
+def losses(name: str, steps: int) -> dict[str, Any]:
+    """A network on every mesh against one device."""
+    study, settings = NETWORKS[name]
+    one = course(study, settings, steps)
+    found: dict[str, Any] = {"loss": [one.losses[0], one.losses[-1]]}
+    for layout, given in {**LAYOUTS, "one ulp": {}}.items():
+        other = course(study, {**settings, **given}, steps, nudged=not given)
+        far = np.abs(other.losses / one.losses - 1)
+        early, compiled = far[: max(1, len(far) // 10)].max(), [*other.programs[:2], sum(other.programs[2:])]
+        found[layout] = {
+            "largest": far.max(), "early": early, "batch_dealt": len(other.batch), "state_split": len(other.state),
+            "programs": compiled,
+        }  # fmt: skip
+        print(f"{name}, {layout}: largest {far.max():.1e}, in the first tenth {early:.1e}; ", end="")
+        print(f"leaves dealt {len(other.batch)}, split {len(other.state)}; compiled {compiled}", flush=True)
     return found
 
 
@@ -185,30 +187,34 @@ def bytes_a_device() -> dict[str, Any]:
 
 
 def side_by_side() -> dict[str, Any]:
-    """Four trainings on four groups of one device, against one after the other on one."""
-    found: dict[str, Any] = {}
-    kept = {}
+    """Four U-Nets on four groups of one device, against one after the other on one; twice, the second time compiled."""
     layouts = {"one device": {"workers": 1}, "four groups": {"devices.per_training": 1, "workers": 4}}
+    found, trained = {}, {}
     for name, given in layouts.items():
         config = launch.parse("uncertainty", [f"--config.{k}={v}" for k, v in (SIDE_BY_SIDE | given).items()])[1]
-        with tempfile.TemporaryDirectory() as folder:
-            begun = time.perf_counter()
-            run = hyperlab.run(config, Path(folder) / "run")
-            seconds = time.perf_counter() - begun
-            start = json.loads((run / "run.json").read_text())["starts"][-1]
-            units = [dict(np.load(path)) for path in sorted((run / "units").glob("*report*.npz"))]
-        used = sorted({place for unit, place in start.get("trained_on", {}).items() if "report" in unit})
-        kept[name] = units
-        found[name] = {"seconds": seconds, "compiling": start["compiled"]["seconds"], "groups_used": used}
-        print(f"{name}: {seconds:.1f} s, of all threads {start['compiled']['seconds']:.1f} compiling; used {used}")
-    one, other = kept.values()
+        with tempfile.TemporaryDirectory() as place, StopFlag() as stop:
+            folder = RunFolder.open(Path(place) / "run", config)
+            study = Uncertainty(config, Uncertainty.load(config, folder.path), folder, stop)
+            (cell,) = study.cells()
+            seconds = []
+            for first in (0, 4):
+                begun = time.perf_counter()
+                jobs = [(cell, 0.01, seed, TUNE) for seed in range(first, first + 4)]
+                trained[name, first] = study.in_parallel(lambda job, study=study: study.network(*job), jobs)
+                seconds.append(time.perf_counter() - begun)
+            used = sorted(set(study.trained_on.values()))
+            folder.finish("finished")
+        found[name] = {"first": seconds[0], "compiled": seconds[1], "groups_used": used}
+        print(
+            f"{name}: {seconds[0]:.1f} s with compilation, {seconds[1]:.1f} s without; groups used {used}", flush=True
+        )
     found["equal"] = all(
-        np.array_equal(a[key], b[key], equal_nan=True)
-        for a, b in zip(one, other, strict=True)
-        for key in a
-        if key.startswith("params") or key == "loss"
+        np.array_equal(one[key], other[key], equal_nan=True)
+        for first in (0, 4)
+        for one, other in zip(trained["one device", first], trained["four groups", first], strict=True)
+        for key in one
     )
-    print(f"trained parameters and losses are equal: {found['equal']}")
+    print(f"parameters and losses are equal: {found['equal']}")
     return found
 
 
@@ -221,18 +227,22 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", DEVICES)
-    found: dict[str, Any] = {}
+    for part, found in measured(options):
+        before = json.loads(recorded("meshes").read_text()) if recorded("meshes").exists() else {}
+        kept = {name: before.get(name, {}) for name in PARTS}
+        kept[part] |= found
+        settings = {"steps": options.steps, "devices": DEVICES}
+        report("meshes", settings, kept, options.record)
+
+
+def measured(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Part by part, and network by network."""
     if "bytes" in options.only:
-        found["bytes"] = bytes_a_device()
+        yield "bytes", bytes_a_device()
     if "groups" in options.only:
-        found["groups"] = side_by_side()
-    if "losses" in options.only:
-        found["losses"] = losses(options.networks, options.steps)
-    if recorded("meshes").exists():  # what this call did not measure stays
-        before = json.loads(recorded("meshes").read_text())
-        found["losses"] = before.get("losses", {}) | found.get("losses", {})
-        found = {part: found.get(part) or before.get(part) for part in PARTS}
-    report("meshes", {"steps": options.steps, "devices": DEVICES}, found, options.record)
+        yield "groups", side_by_side()
+    for name in options.networks if "losses" in options.only else ():
+        yield "losses", {name: losses(name, options.steps)}
 
 
 if __name__ == "__main__":

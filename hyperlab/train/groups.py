@@ -201,14 +201,14 @@ class Group:
         parts = [1 if name is None else self.mesh.shape[name] for name in spec]
         if len(spec) == len(shape) and not any(size % n for size, n in zip(shape, parts, strict=True)):
             return spec
-        _note_whole(path, shape, self.mesh.shape["model"])
+        _note_whole("/".join(path.split("/")[-2:]), shape, self.mesh.shape["model"])  # its moments are called alike
         return runs
 
 
 @functools.cache
-def _note_whole(path: str, shape: tuple[int, ...], parts: int) -> None:
+def _note_whole(name: str, shape: tuple[int, ...], parts: int) -> None:
     """Says it once of every head."""
-    log.warning("%s %s does not divide over devices.mesh.model = %d: it is whole on every device", path, shape, parts)
+    log.warning("%s %s does not divide over devices.mesh.model = %d: it is whole on every device", name, shape, parts)
 
 
 def share_of(owners: np.ndarray, process: int) -> Share:
