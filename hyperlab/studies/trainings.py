@@ -21,7 +21,7 @@ from hyperlab.train.peers import Peers
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, report_seeds
 from hyperlab.train.progress import Progress
 from hyperlab.train.protocols import Folder, Stop
-from hyperlab.train.saving import Saved, Saves
+from hyperlab.train.saving import Saved, Saves, Training
 from hyperlab.train.signals import AgreedStop
 from hyperlab.train.supply import Select, Supply
 from hyperlab.train.units import Counter, Item, Measurements, Result, UnitFiles, in_parallel
@@ -60,11 +60,16 @@ class Trainings:
             self.stop, self.files.writes = AgreedStop(stop), distributed.is_main()
         self.trained_on: dict[str, int] = {}  # the group of devices of each unit that was trained
         self.trained_steps = 0  # training steps that this start did
-        self.saved: list[Saved] = []  # trainings that a stop cut off
+        self._cut_off: list[Training] = []  # by a stop
         self._told_streamed = False  # that examples stay on the host
         self._lock = threading.Lock()  # units may be computed in several threads
         self._counted: set[str] = set()  # units that the progress knows of
         self._working: dict[str, threading.Lock] = collections.defaultdict(threading.Lock)  # on one unit, one thread
+
+    @property
+    def saved(self) -> list[Saved]:
+        """How far the trainings were that a stop cut off."""
+        return [training.report for training in self._cut_off if training.step]
 
     # -- units -------------------------------------------------------------------------------------------------
 
@@ -215,15 +220,14 @@ class Trainings:
             self.stop.agree()
         with self._lock:
             self.trained_steps += runs * (counter.done - counter.begun)
-        if not self.stop.requested:
-            if training is not None:
-                training.ended(loop.saved_tree(trained, kept or {}))
-            return trained
+        stopped = self.stop.requested
         if training is not None:
+            if not stopped or counter.done == steps:  # a stop may come after the last step
+                training.ended(loop.saved_tree(trained, kept or {}))
             training.checkpoints.close()
             with self._lock:
-                self.saved += [training.report] if training.step else []
-        return None
+                self._cut_off += [training] if stopped else []
+        return None if stopped else trained
 
     def supply(
         self,

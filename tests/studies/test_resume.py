@@ -16,7 +16,7 @@ import hyperlab
                                               ("registration", 12), ("in_context", 17), ("local_sgd", 37),
                                               ("uncertainty", 37)])  # fmt: skip
 def test_stopped_inside_trainings_it_loses_no_step_and_ends_equal(study, looks, tmp_path):
-    config = config_of(study)
+    config = config_of(study, **({"steps_per_call": 2} if study == "registration" else {}))
     straight = hyperlab.run(config, tmp_path / "straight")
     folder, saved = tmp_path / "stopped", 0
     for _ in range(60):
