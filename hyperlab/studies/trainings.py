@@ -300,6 +300,8 @@ class Trainings:
             yield
             return
         self.across = False
-        with groups.using(groups.ALONE):
-            yield
-        self.across = True
+        try:
+            with groups.using(groups.ALONE):
+                yield
+        finally:
+            self.across = True
