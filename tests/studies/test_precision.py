@@ -24,6 +24,7 @@ OF_TASKS = {f"tasks.{key}": value for key, value in TASKS.items()}
 OF_TASKS |= {f"scale_space.{key}": value for key, value in SCALE_SPACE.items()}
 OF_TASKS |= {"network.width": 0.1, "batch_size": 4, "curve_points": 1, "data.limit": 60, "hypernet.hidden": (4,)}
 PRUNING = OF_TASKS | {"compressions": (2.0,), "compared": (2.0,), "tuning_compression": 2.0, "parent_length": "2 steps"}
+PRUNING |= {"rewind_to": 0.5}  # after the first step, which is looked at
 STABILITY = {"train_length": "4 steps", "steps_per_call": 2, "evaluate_every": 2, "batch_size": 4, "samples": 2}
 STABILITY |= {"hypernet.hidden": (4, 8), "primary.widths": (8,), "rescaling.widths": (4, 4), "gamma.high": 0.5}
 STABILITY |= {"registration.network.encoder": (4,), "registration.network.decoder": (4, 4), "curve_examples": 20}
