@@ -5,7 +5,8 @@
 # float32 with flax's `dtype=bfloat16`, so their gradients are as good as float32 sums of rounded numbers.
 # Seen: the bias is cast to bfloat16 and then broadcast, and the transpose of a broadcast is a sum in bfloat16 itself,
 # without the float32 accumulator that jnp.sum has. XLA's CPU backend does it literally: ones that are added one by one
-# stop at 256, since 257 is no bfloat16 number; how many partial sums there are decides what is left. Dense and Conv have it alike; products (the kernel's gradient) do not.
+# stop at 256, since 257 is no bfloat16 number; how many partial sums there are decides what is left. Dense and Conv
+# have it alike; products (the kernel's gradient) do not.
 # A bias that is added in float32, after the product, has the right gradient.
 #
 # Output on the day this was written:
