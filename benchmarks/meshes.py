@@ -34,7 +34,7 @@ from common import arguments, recorded, report
 
 import hyperlab
 from hyperlab import hypernetize, launch
-from hyperlab.studies import base
+from hyperlab.studies import trainings
 from hyperlab.studies.uncertainty.study import Uncertainty
 from hyperlab.train import compiler, groups, loop, state, step
 from hyperlab.train.phases import TUNE
@@ -109,7 +109,7 @@ def course(study: str, settings: Mapping[str, Any], steps: int, nudged: bool = F
     config = launch.parse(study, [f"--config.{key}={value}" for key, value in given.items()])[1]
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(base.loop, "fit", fit),
+        mock.patch.object(trainings.loop, "fit", fit),
         contextlib.suppress(_Enough),
     ):
         hyperlab.run(config, Path(folder) / "run")
