@@ -118,7 +118,7 @@ def test_a_streamed_training_that_is_stopped_reads_on_where_it_was(toy):
     asked, real = [], streaming.select
     counted = lambda examples, rows: asked.append(rows) or real(examples, rows)  # noqa: E731
     supply = again.supply
-    again.supply = lambda examples, select, read, runs: supply(examples, counted, read, runs=runs)
+    again.supply = lambda examples, select, read, **options: supply(examples, counted, read, **options)
     for key, values in trained(again).items():
         np.testing.assert_array_equal(values, straight[key], err_msg=key)
     assert 0 < len(asked) < 60 and again.trained_steps == len(asked)  # what was read before is not read again
@@ -142,7 +142,7 @@ def test_a_file_that_is_damaged_in_the_middle_is_named_and_the_training_goes_on_
         return real(examples, rows)
 
     supply = study.supply
-    study.supply = lambda examples, select, read, runs: supply(examples, damaged_later, read, runs=runs)
+    study.supply = lambda examples, select, read, **options: supply(examples, damaged_later, read, **options)
     with pytest.raises(DataError, match="examples.npy is cut off"):
         trained(study)
     assert not list((study.folder.path / "units").glob("*.npz"))
