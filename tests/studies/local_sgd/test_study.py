@@ -40,7 +40,7 @@ def make(tmp_path_factory):
     def build(config=None):
         config = small() if config is None else config
         path = tmp_path_factory.mktemp("run")
-        folder = SimpleNamespace(path=path, mark=lambda _: None)
+        folder = SimpleNamespace(path=path, checkpoints=path / "checkpoints", mark=lambda _: None)
         return LocalSGD(config, load(config, path), folder, SimpleNamespace(requested=False))
 
     return build
@@ -56,7 +56,8 @@ def trained(study, arm, period, numbers, replicas=4):
     programs, steps, indices = study.programs(replicas), study.steps_of(replicas), study.indices(replicas, 0)
     start = programs.start(programs.init(jax.random.key(0)), find(arm), period, numbers, steps)
     advance = programs.advance(find(arm), period, steps)
-    state = study.fit(start, advance, lambda step: indices[step], steps=steps, key=jax.random.key(1))
+    batches = lambda step: (step, indices[step])  # noqa: E731
+    state = study.fit(start, advance, batches, steps=steps, key=jax.random.key(1), **study.task.feeding())
     return np.concatenate([np.ravel(leaf) for leaf in trees.flatten(state.params).values()])
 
 

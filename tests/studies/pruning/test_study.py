@@ -88,7 +88,7 @@ def test_only_networks_with_their_last_masks_are_selected(make, monkeypatch, nam
 
     def fitted(*arguments):
         nonlocal training
-        training = arguments[-1].best_after is not None
+        training = arguments[-2].best_after is not None
         result = fit(*arguments)
         training = False
         return result

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import ml_collections
 import numpy as np
 import pytest
 
@@ -14,9 +15,8 @@ pytestmark = pytest.mark.fast
 
 @pytest.fixture
 def study(tmp_path):
-    config = SimpleNamespace(
-        seed=0, candidates=(4, 2), arms=("universeg_noise", "universeg_draws", "dropout_unet", "unet_ensemble", "tyche")
-    )
+    arms = ("universeg_noise", "universeg_draws", "dropout_unet", "unet_ensemble", "tyche")
+    config = ml_collections.ConfigDict({"seed": 0, "candidates": (4, 2), "arms": arms})
     data = SimpleNamespace(development=["a"], test=["b", "c"])
     made = Stochastic(config, data, SimpleNamespace(path=tmp_path), SimpleNamespace(requested=False))
     made.chosen = {"tyche": {"learning_rate": 0.003}, "universeg": {"learning_rate": 0.01}}
