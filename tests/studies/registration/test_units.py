@@ -35,7 +35,7 @@ class Stop:
 
 class Folder:
     def __init__(self, path):
-        self.path = path
+        self.path, self.checkpoints = path, path / "checkpoints"
 
     def mark(self, event):
         pass
