@@ -171,11 +171,6 @@ class Checkpoints:
                 manager.wait_until_finished()
                 manager.close()
 
-    def delete(self) -> None:
-        """Closes, and removes the folder: for work whose result is kept elsewhere."""
-        self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _open(self):
         if self._manager is None:
             import orbax.checkpoint as ocp  # takes about a second to import
@@ -186,21 +181,13 @@ class Checkpoints:
                 for left in self.folder.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(left, ignore_errors=True)
             options: dict[str, Any] = {"max_to_keep": self._keep, "enable_async_checkpointing": self._asynchronous}
-            handlers = None
+            registry = None
             if self._on_host:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                own = _of_this_process(self.folder)
+                own, registry = _of_this_process(self.folder)
                 options |= {"create": False, "multiprocessing_options": own}
-                handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
-                state, meta = (
-                    ocp.StandardCheckpointHandler(multiprocessing_options=own),
-                    ocp.JsonCheckpointHandler(multiprocessing_options=own),
-                )
-                for item, handler, kinds in (("state", state, "Standard"), ("meta", meta, "Json")):
-                    handlers.add(item, getattr(ocp.args, f"{kinds}Save"), handler)
-                    handlers.add(item, getattr(ocp.args, f"{kinds}Restore"), handler)
             self._manager = ocp.CheckpointManager(
-                self.folder, options=ocp.CheckpointManagerOptions(**options), handler_registry=handlers
+                self.folder, options=ocp.CheckpointManagerOptions(**options), handler_registry=registry
             )
         return self._manager
 
@@ -260,14 +247,22 @@ class Checkpoints:
             multihost_utils.sync_global_devices("checkpoints set aside")
 
 
-def _of_this_process(folder: Path) -> Any:
-    """Options of orbax for checkpoints of which the other processes know nothing."""
+def _of_this_process(folder: Path) -> tuple[Any, Any]:
+    """Options of orbax, and its handlers, for checkpoints of which the other processes know nothing."""
     import orbax.checkpoint as ocp
 
-    own = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"{own}-{zlib.crc32(str(folder).encode())}"
+    index, registry = jax.process_index(), ocp.handlers.DefaultCheckpointHandlerRegistry()
+    prefix = f"{index}-{zlib.crc32(str(folder).encode())}"
+    own = ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=prefix
     )
+    state = ocp.StandardCheckpointHandler(multiprocessing_options=own)
+    meta = ocp.JsonCheckpointHandler(multiprocessing_options=own)
+    for given in (ocp.args.StandardSave, ocp.args.StandardRestore):
+        registry.add("state", given, state)
+    for given in (ocp.args.JsonSave, ocp.args.JsonRestore):
+        registry.add("meta", given, meta)
+    return own, registry
 
 
 def _stored(leaves: dict[str, Any], places: dict[str, list[str]] | None = None) -> tuple[dict, dict[str, list[str]]]:

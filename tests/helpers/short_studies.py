@@ -1,15 +1,12 @@
 """The shortened defaults of all studies, and what is asked of their run folders."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
+from benchmark_modules import benchmark
 
 from hyperlab import launch
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TIMED = ("second", "compile", "latency", "inference")
 
 
@@ -32,11 +29,7 @@ class StopAfter:
 
 def config_of(study, **more):
     """The shortened default of a study, with changes."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        values = importlib.import_module("faults").SHORT[study]
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    values = benchmark("faults").SHORT[study]
     given = {**values, "workers": 1} if study != "registration" else values
     words = [f"--config.{key}={value}" for key, value in {**given, **more}.items()]
     return launch.parse(study, words)[1]

@@ -1,9 +1,6 @@
 """Studies on several devices: refused before data are read, equal to one, side by side, and on again elsewhere."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,6 +9,7 @@ import ml_collections
 import numpy as np
 import optax
 import pytest
+from benchmark_modules import benchmark
 
 import hyperlab
 from hyperlab import launch
@@ -21,18 +19,12 @@ from hyperlab.train import groups, state, step
 from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.step import Aux
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STUDIES = ("stability", "rescaling", "registration", "in_context", "stochastic", "pruning", "local_sgd", "uncertainty")
 
 
 @pytest.fixture(scope="module")
 def meshes():
-    sys.path.insert(0, str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("meshes", BENCHMARKS / "meshes.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(BENCHMARKS))
+    return benchmark("meshes")
 
 
 # -- what cannot be ------------------------------------------------------------------------------------------------

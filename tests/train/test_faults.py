@@ -1,24 +1,15 @@
 """The campaign of faults in its short form: every verdict is right; and its parts, which cost nothing."""
 
-import importlib.util
 import random
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from benchmark_modules import benchmark
 
 
 @pytest.fixture(scope="module")
 def faults():
-    sys.path.insert(0, str(BENCHMARKS))
-    spec = importlib.util.spec_from_file_location("faults", BENCHMARKS / "faults.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(BENCHMARKS))
+    return benchmark("faults")
 
 
 @pytest.mark.slow
