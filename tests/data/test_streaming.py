@@ -129,14 +129,13 @@ def test_nothing_reads_on_when_the_block_ends_early():
     wait_until_nothing_reads()
 
 
-def of_step(step):
-    if step == 3:
-        raise DataError("row 3 is damaged")
-    return {"rows": np.full((1000, 8), step), "step": step}, (np.int32(step), ())
-
-
 @pytest.mark.slow
 def test_processes_read_ahead_too_and_end():
+    def of_step(step):  # inside the test: the processes cannot import a module of tests
+        if step == 3:
+            raise DataError("row 3 is damaged")
+        return {"rows": np.full((1000, 8), step), "step": step}, (np.int32(step), ())
+
     with ReadAhead(of_step, 5, processes=2) as ahead:
         for step in range(3):
             found, (number, rest) = ahead(step)
