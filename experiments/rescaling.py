@@ -42,10 +42,10 @@ def get_config() -> ml_collections.ConfigDict:
     # Named before running; the metric is test Dice, mean over the compared factors.
     config.contrasts = ("sshn - fixed", "sshn - stochastic")
     config.margin = 0.01  # of non-inferiority, in Dice
-    config.optimizer = "adam"
-    config.rates = (0.001, 0.003, 0.01)
+    config.optimizer = {"name": "adam", "schedule": "cosine", "warmup": 0.1, "clip": 1.0}  # of all arms
+    config.rates = (0.003, 0.01, 0.03)
     config.tuning_seeds = 2
-    config.widenings = 0
+    config.widenings = 1
     config.report_seeds = 3
     config.train_length = "200 steps"  # or "20 epochs", "10000 examples"
     config.batch_size = 8

@@ -5,16 +5,17 @@ minus learning rate times the schedule's factor. The run's learning rate is a le
 optimizer's state (`.../hyperparams/learning_rate`), so a vmapped stack of runs has one rate each.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.errors import ConfigError, PatternError, nearest
+from hyperlab.train import schedules
+from hyperlab.train.schedules import known
 
 _DEFAULTS = {
     "name": "adam",
@@ -42,7 +43,9 @@ def build(config: Mapping[str, Any], params: PyTree) -> optax.GradientTransforma
         `learning_rate`: a number, or an array that may be traced;
         `momentum`, `nesterov` (sgd); `b1`, `b2`, `eps` (adam, adamw); `weight_decay`;
         `clip_norm`: the largest global norm of the gradient, over what is not frozen;
-        `schedule`: `{"name": "constant" | "warmup_cosine", ...}`, see `schedule`;
+        `schedule`: `{"name": "constant" | "warmup_cosine", ...}`, see `schedules.schedule`; or
+        `{"name": "warmup_cosine", "warmup": share}`, whose length `schedules.with_length` sets in the state, see
+        `schedules.scale_by_warmup_cosine`;
         `groups`: ordered `(path pattern, settings)`, see `grouped`.
       params: arrays or `jax.ShapeDtypeStruct`.
 
@@ -60,13 +63,13 @@ def build(config: Mapping[str, Any], params: PyTree) -> optax.GradientTransforma
     >>> float(abs(updates["theta0"]).max()), updates["head"].tolist()
     (0.0, [-0.5, -0.5])
     """
-    config = {**_DEFAULTS, **_known(config, _DEFAULTS, "optimizer")}
+    config = {**_DEFAULTS, **known(config, _DEFAULTS, "optimizer")}
     if config["name"] not in _NAMES:
         raise ConfigError(f"unknown optimizer {config['name']!r}; {nearest(config['name'], _NAMES)}")
     groups = _pairs(config["groups"])
     labels = grouped(groups, params)
-    factor = schedule(config["schedule"])
-    steps = {str(index): _group(config, dict(settings), factor) for index, (_, settings) in enumerate(groups)}
+    scheduled = schedules.stage(config["schedule"])
+    steps = {str(index): _group(config, dict(settings), scheduled) for index, (_, settings) in enumerate(groups)}
     stages = [optax.partition(steps, labels)]
     if config["clip_norm"] is not None:
         frozen = {
@@ -97,7 +100,7 @@ def grouped(rules: Sequence[tuple[str, Any]], params: PyTree) -> PyTree:
     paths = list(trees.flatten(params))
     for pattern, settings in rules:
         trees.select(paths, pattern)  # a pattern without a parameter is an error, and it says so
-        _known(settings, _GROUP_KEYS, f"group {pattern!r}")
+        known(settings, _GROUP_KEYS, f"group {pattern!r}")
     labels = trees.assign(paths, [(pattern, str(index)) for index, (pattern, _) in enumerate(rules)])
     for index, (pattern, _) in enumerate(rules):
         if str(index) not in labels.values():
@@ -105,31 +108,24 @@ def grouped(rules: Sequence[tuple[str, Any]], params: PyTree) -> PyTree:
     return trees.unflatten(labels, params)
 
 
-def schedule(config: Mapping[str, Any] | None) -> Callable[[jax.Array], jax.Array] | None:
-    """The factor by which the learning rate is multiplied at each step; None is a constant 1.
+def recipe(given: Mapping[str, Any], **further: Any) -> dict[str, Any]:
+    """The settings of `build` for the group `optimizer` of a study's config, see `train.settings.recipe`.
 
     Args:
-      config: None, `{"name": "constant"}`, or `{"name": "warmup_cosine", "total_steps": n, "warmup_steps": 0,
-        "final_fraction": 0.0}`: linear from 0 to 1, then a cosine down to `final_fraction`.
+      given: `name`, `schedule` (`cosine`, or empty for a constant rate), `warmup` (share of the steps), `clip` (largest
+        norm of the gradient, 0: any), and other settings of `build`; what is missing is not done.
+      **further: other settings of `build`.
 
-    >>> factor = schedule({"name": "warmup_cosine", "warmup_steps": 2, "total_steps": 10})
-    >>> [round(float(factor(step)), 3) for step in (0, 1, 2, 6, 10)]
-    [0.0, 0.5, 1.0, 0.5, 0.0]
+    >>> recipe({"name": "adam", "schedule": "cosine", "warmup": 0.1, "clip": 1.0}, learning_rate=0.0)["clip_norm"]
+    1.0
     """
-    config = dict(config or {"name": "constant"})
-    name = config.pop("name", "constant")
-    if name == "constant":
-        _known(config, (), "schedule 'constant'")
-        return None
-    if name != "warmup_cosine":
-        raise ConfigError(f"unknown schedule {name!r}; {nearest(name, ('constant', 'warmup_cosine'))}")
-    _known(config, ("total_steps", "warmup_steps", "final_fraction"), "schedule 'warmup_cosine'")
-    warmup, total = config.get("warmup_steps", 0), config.get("total_steps")
-    if total is None or not 0 <= warmup < total:
-        raise ConfigError(f"warmup_cosine needs 0 <= warmup_steps < total_steps, got {warmup} and {total}")
-    return optax.warmup_cosine_decay_schedule(
-        0.0 if warmup else 1.0, 1.0, warmup, total, config.get("final_fraction", 0.0)
-    )
+    settings = {**given, **further}
+    name, warmup, clip = (settings.pop(key, None) for key in ("schedule", "warmup", "clip"))
+    if name not in (None, "", "cosine"):
+        raise ConfigError(f"optimizer.schedule is {name!r}; {nearest(str(name), ('', 'cosine'))}")
+    settings["schedule"] = {"name": "warmup_cosine", "warmup": warmup or 0.0} if name else None
+    settings["clip_norm"] = clip or None
+    return settings
 
 
 def with_learning_rate(tree: PyTree, learning_rate: Any) -> PyTree:
@@ -147,21 +143,15 @@ def with_learning_rate(tree: PyTree, learning_rate: Any) -> PyTree:
     Raises:
       ConfigError: there is no such leaf: another optimizer, or every group has its own rate.
     """
-    found = []
-
-    def replace(keys, leaf):
-        if not trees.path_of(keys).endswith("hyperparams/learning_rate"):
-            return leaf
-        found.append(keys)
-        return jnp.broadcast_to(jnp.asarray(learning_rate, leaf.dtype), leaf.shape)
-
-    result = jax.tree_util.tree_map_with_path(replace, tree)
+    changed, found = schedules.replaced(tree, "hyperparams/learning_rate", learning_rate)
     if not found:
         raise ConfigError("no leaf 'hyperparams/learning_rate' in the tree: not a state of optimizers.build")
-    return result
+    return changed
 
 
-def _group(config: dict, settings: dict, factor: Callable | None) -> optax.GradientTransformation:
+def _group(
+    config: dict, settings: dict, scheduled: optax.GradientTransformation | None
+) -> optax.GradientTransformation:
     if settings.get("frozen"):
         return optax.set_to_zero()
     if "learning_rate" in settings and "learning_rate_multiplier" in settings:
@@ -169,8 +159,8 @@ def _group(config: dict, settings: dict, factor: Callable | None) -> optax.Gradi
     decay = optax.add_decayed_weights(settings.get("weight_decay", config["weight_decay"]))
     direction = _direction(config)
     stages = [direction, decay] if config["name"] == "adamw" else [decay, direction]
-    if factor is not None:
-        stages.append(optax.scale_by_schedule(factor))
+    if scheduled is not None:
+        stages.append(scheduled)
     if "learning_rate" in settings:
         return optax.chain(*stages, optax.scale_by_learning_rate(settings["learning_rate"]))
     if settings.get("learning_rate_multiplier", 1.0) != 1.0:
@@ -184,13 +174,6 @@ def _direction(config: dict) -> optax.GradientTransformation:
         momentum = config["momentum"]
         return optax.trace(momentum, nesterov=config["nesterov"]) if momentum else optax.identity()
     return optax.scale_by_adam(config["b1"], config["b2"], config["eps"], nesterov=config["nesterov"])
-
-
-def _known(given: Mapping[str, Any], keys, what: str) -> dict:
-    for key in given:
-        if key not in keys:
-            raise ConfigError(f"{what} has no setting {key!r}; {nearest(key, keys)}")
-    return dict(given)
 
 
 def _pairs(groups: Any) -> list[tuple[str, dict]]:

@@ -1,6 +1,7 @@
 """Fields that several studies have, so that one setting means the same, and may be the same, in all of them."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from hyperlab import seeds
 from hyperlab.errors import ConfigError, nearest
@@ -20,6 +21,32 @@ EVALUATION_BATCH = Whole("examples that are evaluated at once", low=1, high=_LAR
 OPTIMIZER = Choice("of all networks", ("sgd", "adam", "adamw"), "optimizer")
 CONVS_PER_BLOCK = Whole("convolutions on each level", low=1)
 AUGMENTATION = Choice("or faithful, to the published code's quirks too", ("documented", "faithful"), "augmentation")
+
+
+def recipe() -> dict[str, Field]:
+    """The group `optimizer` of a study whose arms all train by one recipe, see `train.optimizers.recipe`."""
+    return under(
+        "optimizer",
+        {
+            "name": OPTIMIZER,
+            "schedule": Choice("of the rate: to zero along a cosine, or empty: constant", ("", "cosine"), "schedule"),
+            "warmup": Number("share of the steps in which the rate rises, of a cosine", low=0, below=1),
+            "clip": Number("largest norm of the gradient; 0: any", low=0),
+        },
+    )
+
+
+def check_recipe(optimizer: Any) -> None:
+    """Refuses a recipe whose settings contradict each other.
+
+    Raises:
+      ConfigError: a warm-up of a rate that is constant.
+    """
+    if optimizer.warmup and not optimizer.schedule:
+        raise ConfigError(
+            f"optimizer.warmup is {optimizer.warmup:g} and optimizer.schedule is empty: a constant rate has no warm-up;"
+            " give optimizer.schedule='cosine' or optimizer.warmup=0"
+        )
 
 
 def run(study: str) -> dict[str, Field]:

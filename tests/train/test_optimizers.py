@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from hyperlab.errors import ConfigError, PatternError
-from hyperlab.train import optimizers, state
+from hyperlab.train import optimizers, schedules, state
 
 PARAMS = {
     "theta0": {"kernel": jnp.full((2, 2), 0.5), "bias": jnp.full(2, 0.3)},
@@ -45,6 +45,29 @@ def assert_close(one, other):
 )
 def test_equal_to_optax(config, reference):
     assert_close(run(optimizers.build(config, PARAMS)), run(reference))
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.0, 7), (0.2, 10), (0.1, 3)])
+def test_a_schedule_of_any_length_is_that_of_its_length(warmup, steps):
+    settings = {"name": "adam", "learning_rate": 0.1, "clip_norm": 0.5}
+    known = {"name": "warmup_cosine", "warmup_steps": round(warmup * steps), "total_steps": steps}
+    expected = optimizers.build({**settings, "schedule": known}, PARAMS)
+    optimizer = optimizers.build(optimizers.recipe({"name": "adam", "schedule": "cosine", "warmup": warmup,
+                                                    "clip": 0.5}, learning_rate=0.1), PARAMS)  # fmt: skip
+    update = jax.jit(optimizer.update)
+    ours, theirs = schedules.with_length(optimizer.init(PARAMS), steps), expected.init(PARAMS)
+    for _ in range(steps + 2):  # beyond the end the rate stays at zero
+        one, ours = update(GRADS, ours, PARAMS)
+        other, theirs = expected.update(GRADS, theirs, PARAMS)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-9), one, other)
+    with pytest.raises(ConfigError, match="0 steps"):
+        schedules.with_length(ours, 0)
+
+
+def test_a_schedule_whose_length_nobody_set_does_not_train():
+    optimizer = optimizers.build({"schedule": {"name": "warmup_cosine", "warmup": 0.1}}, PARAMS)
+    updates, _ = optimizer.update(GRADS, optimizer.init(PARAMS), PARAMS)
+    assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(updates))
 
 
 def test_groups_have_rates_decays_and_freezing_of_their_own():

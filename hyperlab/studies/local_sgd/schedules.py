@@ -7,7 +7,7 @@ import jax
 import optax
 
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.train import optimizers
+from hyperlab.train import schedules
 
 NAMES = ("", "cosine", "steps")
 
@@ -48,7 +48,7 @@ class Schedule(NamedTuple):
             return None
         warmup = min(round(self.warmup * updates), updates - 1)
         if self.name == "cosine":
-            return optimizers.schedule({"name": "warmup_cosine", "total_steps": updates, "warmup_steps": warmup})
+            return schedules.schedule({"name": "warmup_cosine", "total_steps": updates, "warmup_steps": warmup})
         places = [self.warmup, *self.decay_at, 1.0]
         if not self.decay_at or sorted(set(places)) != places:
             raise ConfigError(

@@ -74,6 +74,10 @@ class Arm:
       zoom: images are magnified at random in training, by 1/zoom to zoom.
       stream: another number gives other random draws under the same seeds (A/A test).
       rate_factor: multiplies the learning rate after it was chosen (a planted handicap).
+      blind: a hypernetwork is always told the middle of the prior, whatever the factor: what it then gives is
+        reparametrisation alone.
+      sandwich: every step is at the smallest factor that is measured, at the largest, and at a drawn one (Yu and Huang
+        2019, arXiv 1903.05134); an arm of a third of the steps, so of the same cost.
     """
 
     label: str
@@ -86,17 +90,27 @@ class Arm:
     zoom: float = 1.0
     stream: int = 0
     rate_factor: float = 1.0
+    blind: bool = False
+    sandwich: bool = False
+
+    @property
+    def kind(self) -> "Arm":
+        """The network alone: equal for arms that differ in how they are trained."""
+        told = {"hypernet": ("encoding", "parametrization", "initializer", "blind"), "film": ("encoding",), "plain": ()}
+        return Arm("", self.network, **{name: getattr(self, name) for name in told[self.network]})
 
     def definition(self) -> str:
         """Everything in one line, for tables."""
         parts = {
             "plain": ["the primary alone"],
-            "film": ["the primary, scaled and shifted by a perceptron on phi"],
+            "film": [f"the primary, scaled and shifted by a perceptron on phi ({self.encoding})"],
             "hypernet": [
                 f"hypernetwork: {self.encoding}, {self.parametrization}, {self.initializer}, no head bias",
             ],
         }[self.network]
+        parts += ["told the middle of the prior instead of phi"] if self.blind else []
         parts.append(_TRAINS[self.trains])
+        parts += ["a step is at the smallest, the largest and a drawn phi"] if self.sandwich else []
         parts += [f"{self.length:g} times the steps"] if self.length != 1 else []
         parts += [f"images magnified by 1/{self.zoom:g} to {self.zoom:g}"] if self.zoom != 1 else []
         return ", ".join(parts)
@@ -114,6 +128,12 @@ ARMS: dict[str, Arm] = {
     "stochastic": Arm("Stochastic"),
     "film": Arm("FiLM", network="film"),
     "sshn": Arm("SSHN", network="hypernet"),
+    # what of it is the conditioning, what the parametrisation
+    "sshn_blind": Arm("SSHN, blind to phi", network="hypernet", blind=True),
+    "sshn_scaled": Arm("SSHN, a tenth of Delta", network="hypernet", parametrization="scaled:0.1"),
+    "film_raw": Arm("FiLM, raw phi", network="film", encoding="raw"),
+    "sandwich": Arm("SSHN, sandwich rule", network="hypernet", sandwich=True, length=1 / 3),
+    "stochastic_sandwich": Arm("Stochastic, sandwich rule", sandwich=True, length=1 / 3),
     # other ways of generating
     "sshn_cos": Arm("SSHN, cos|sin", network="hypernet", encoding="cos_sin"),
     "sshn_direct": Arm("SSHN, direct", network="hypernet", parametrization="direct", initializer="scale_matched"),

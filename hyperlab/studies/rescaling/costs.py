@@ -70,21 +70,22 @@ def training(study: Any, cell: Cell) -> Measurements:
     programs = study.programs(cell)
     indices = np.arange(study.config.batch_size, dtype=np.int32) % len(study.data.train)
     if cell.factor is not None:
-        wheres = [(cell.factor, cell.factor, 1.0)]
+        trained = [((cell.factor,), (cell.factor,), 1.0)]
     else:
         prior = study.prior
-        trained = [bucket for bucket in study.buckets if bucket.high <= prior.high + 1e-9]
-        wheres = [(b, b.high, prior.cumulative(b.high) - prior.cumulative(b.low)) for b in trained]
+        buckets = [bucket for bucket in study.buckets if bucket.high <= prior.high + 1e-9]
+        drawn = [(study.drawn(cell, b.high), prior.cumulative(b.high) - prior.cumulative(b.low)) for b in buckets]
+        trained = [(tuple(map(programs.bucket, factors)), factors, share) for factors, share in drawn]
     supply = study.supply(study.examples, Examples.select)
     step = sum(
-        share * programs.step_seconds(where, *supply(programs.batch(factor, indices)))
-        for where, factor, share in wheres
+        share * programs.step_seconds(where, *supply(programs.batch(factors, indices)))
+        for where, factors, share in trained
     )
-    compiling = sum(programs.compile_seconds["step", where] for where, _, _ in wheres)
+    compiling = sum(programs.compile_seconds["step", where] for where, _, _ in trained)
     return {
         "compile_seconds": compiling,
-        "programs": len(wheres),
+        "programs": len(trained),
         "step_seconds": step,
         "train_seconds": compiling + study.steps(cell) * step,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(programs.start(jax.random.key(0), 0.0).params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(programs.start(jax.random.key(0), 0.0, 1).params)),
     }

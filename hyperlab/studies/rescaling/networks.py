@@ -63,17 +63,18 @@ def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **o
         return Network(init_primary, lambda params, factor: params, run, primary)
     if arm.network == "film":
         module = FilmUNet(primary)
+        encode = Rescaled(low, high, ENCODINGS.get(arm.encoding))
 
         def init_film(key):
             _, film_key = start_keys(key)
-            params = module.init(film_key, jnp.zeros(1), _concrete(example))["params"]
+            params = module.init(film_key, encode(jnp.array([high])), _concrete(example))["params"]
             return {**params, "unet": init_primary(jax.random.clone(key))}
 
         def run_film(prepared, images, sizes, canvases):
             params, conditioning = prepared
             return module.apply({"params": params}, conditioning, images, sizes, canvases=canvases)
 
-        return Network(init_film, lambda params, factor: (params, (factor - low) / (high - low)), run_film, primary)
+        return Network(init_film, lambda params, factor: (params, encode(factor)), run_film, primary)
     encoding = Rescaled(low, high, ENCODINGS.get(arm.encoding))
     model = hypernetize(
         primary,
@@ -84,9 +85,10 @@ def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **o
         allow_extrapolation=True,  # factors beyond the prior are evaluated too
         **options,
     )
+    middle = jnp.array([(low + high) / 2])
     return Network(
         lambda key: model.init(key)["params"],
-        lambda params, factor: model.generate({"params": params}, factor)["params"],
+        lambda params, factor: model.generate({"params": params}, middle if arm.blind else factor)["params"],
         run,
         primary,
     )

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,10 +23,11 @@ from hyperlab.data.splits import Split
 from hyperlab.metrics import segmentation
 from hyperlab.nn import Bucket, bucket_of, level_sizes
 from hyperlab.studies.rescaling.networks import Network
-from hyperlab.train import compiler, groups, optimizers, state
+from hyperlab.train import compiler, groups, optimizers, schedules, state
 from hyperlab.train.step import Aux, train_step
 
 Sizes = tuple[tuple[int, ...], ...]
+Where = tuple[Bucket | float, ...]  # of a step: the bucket of each of its factors, or the one factor that it is for
 
 
 class Examples(NamedTuple):
@@ -42,17 +43,17 @@ class Examples(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One step: which examples, at which factor.
+    """One step: which examples, at which factors; the loss is the mean over the factors.
 
     Attributes:
       indices: int32 `[batch]`.
-      factor: float32 `[1]`.
-      sizes: int32 `[levels, dims]`.
+      factors: float32 `[factors, 1]`.
+      sizes: int32 `[factors, levels, dims]`.
       zoom: float32 `[batch]`, how much each image is magnified.
     """
 
     indices: np.ndarray
-    factor: np.ndarray
+    factors: np.ndarray
     sizes: np.ndarray
     zoom: np.ndarray
 
@@ -63,7 +64,7 @@ class Programs:
 
     Attributes:
       network: what is trained.
-      optimizer: name, see `hyperlab.train.optimizers`.
+      optimizer: the recipe of all networks, see `hyperlab.train.optimizers.recipe`.
       buckets: of the factors, from `plan`, the prior's first and those of larger factors after.
       classes: with the background.
       evaluation_batch: images that a program evaluates at once.
@@ -72,7 +73,7 @@ class Programs:
     """
 
     network: Network
-    optimizer: str
+    optimizer: Mapping[str, Any]
     buckets: tuple[Bucket, ...]
     classes: int
     evaluation_batch: int = 16
@@ -83,9 +84,10 @@ class Programs:
 
     # -- training ----------------------------------------------------------------------------------------------
 
-    def start(self, key: jax.Array, learning_rate: float) -> state.TrainState:
-        """The state before the first step; the learning rate is a number in it, so one program serves all rates."""
-        return optimizers.with_learning_rate(groups.current().made(self._start, key), learning_rate)
+    def start(self, key: jax.Array, learning_rate: float, steps: int) -> state.TrainState:
+        """The state before the first of so many steps; rate and length are numbers in it: one program serves all."""
+        start = groups.current().made(self._start, key)
+        return schedules.with_length(optimizers.with_learning_rate(start, learning_rate), steps)
 
     @functools.cached_property
     def _start(self) -> Callable:
@@ -96,12 +98,13 @@ class Programs:
         return jax.jit(start, compiler_options=compiler.options_once())
 
     def _tx(self, params: Any) -> optax.GradientTransformation:
-        return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)
+        return optimizers.build(optimizers.recipe(self.optimizer, learning_rate=0.0), params)
 
-    def batch(self, factor: float, indices: np.ndarray, zoom: np.ndarray | None = None) -> Batch:
-        """A batch for a factor; sizes are made here, on the host."""
+    def batch(self, factors: Sequence[float], indices: np.ndarray, zoom: np.ndarray | None = None) -> Batch:
+        """A batch for one or more factors; sizes are made here, on the host."""
         zoom = np.ones(len(indices), np.float32) if zoom is None else zoom.astype(np.float32)
-        return Batch(indices, np.array([factor], np.float32), np.array(self.sizes(factor), np.int32), zoom)
+        sizes = np.array([self.sizes(factor) for factor in factors], np.int32)
+        return Batch(indices, np.array(factors, np.float32)[:, None], sizes, zoom)
 
     def sizes(self, factor: float) -> Sizes:
         """Sizes of the levels at a factor."""
@@ -109,7 +112,7 @@ class Programs:
 
     def step(self, current: state.TrainState, examples: Examples, batch: Batch, exact: float | None, key: jax.Array):
         """One step; `exact` is the factor of a network that is trained for one, None for the bucket's program."""
-        where = exact if exact is not None else self.bucket(float(batch.factor[0]))
+        where = (exact,) if exact is not None else tuple(self.bucket(float(factor)) for factor in batch.factors[:, 0])
         return self.step_program(where, current, examples, batch, key)(current, examples, batch, key)
 
     def bucket(self, factor: float) -> Bucket:
@@ -117,24 +120,27 @@ class Programs:
         fitting = [b for b in self.buckets if factor <= b.high + 1e-9] or self.buckets[-1:]
         return bucket_of(fitting, factor) if factor > fitting[0].low else fitting[0]
 
-    def step_program(self, where: Bucket | float, *example: Any) -> Callable:
-        """The compiled step of a bucket, or of one factor in the exact form."""
-        canvases, sizes = (None, self.sizes(where)) if isinstance(where, float) else (where.canvases, None)
+    def step_program(self, where: Where, *example: Any) -> Callable:
+        """The compiled step of the buckets of its factors, or of one factor in the exact form."""
 
         def call(current, examples, batch, key):
-            return self._update(current, (examples, batch), key, sizes, canvases)
+            return self._update(current, (examples, batch), key, where)
 
         return self._program(("step", where), call, example, donate_argnums=0)
 
-    def _update(self, current, batch, key, sizes, canvases):
+    def _update(self, current, batch, key, where):
         def loss_fn(params, collections, batch, rngs):
             examples, drawn = batch
             images, labels = examples.images[drawn.indices], examples.labels[drawn.indices]
             if self.zooming:
                 images, labels = magnified(images, labels, drawn.zoom)
-            prepared = self.network.prepare(params, drawn.factor)
-            logits = self.network.run(prepared, images, drawn.sizes if sizes is None else sizes, canvases)
-            return losses.dice_cross_entropy(logits, labels).mean(), Aux()
+            total: Any = 0.0
+            for place, one in enumerate(where):
+                exact = isinstance(one, float)
+                sizes, canvases = (self.sizes(one), None) if exact else (drawn.sizes[place], one.canvases)
+                logits = self.network.run(self.network.prepare(params, drawn.factors[place]), images, sizes, canvases)
+                total += losses.dice_cross_entropy(logits, labels).mean()
+            return total / len(where), Aux()
 
         return train_step(loss_fn, self._tx(current.params), streams=())(current, batch, key)
 
@@ -190,9 +196,9 @@ class Programs:
                     self.compile_seconds.setdefault(name, seconds)
         return programs[where]
 
-    def step_seconds(self, where: Bucket | float, examples: Examples, batch: Batch, repeats: int = 8) -> float:
+    def step_seconds(self, where: Where, examples: Examples, batch: Batch, repeats: int = 8) -> float:
         """Median seconds of a step, alone on the machine."""
-        key, current = jax.random.key(0), self.start(jax.random.key(0), 1e-3)
+        key, current = jax.random.key(0), self.start(jax.random.key(0), 1e-3, repeats + 2)
         program, seconds = self.step_program(where, current, examples, batch, key), []
         for _ in range(repeats + 2):
             begun = time.perf_counter()

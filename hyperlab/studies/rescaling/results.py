@@ -146,7 +146,9 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     for name in study.config.contrasts:
         first, second = statistics.names_of(name)
         pairs[name] = (study.compared(first), study.compared(second))
-    return {f"{study.config.optimizer}/Dice": statistics.contrasts(pairs)}
+    optimizer = study.config.optimizer
+    name = optimizer if isinstance(optimizer, str) else optimizer.name  # a string in folders of before
+    return {f"{name}/Dice": statistics.contrasts(pairs)}
 
 
 def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:

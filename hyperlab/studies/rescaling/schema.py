@@ -51,7 +51,7 @@ SCHEMA: Schema = {
         **settings.hypernet(ACTIVATIONS),
     },
     "training": {
-        "optimizer": settings.OPTIMIZER,
+        **settings.recipe(),
         "rates": settings.rates(),
         **settings.trials(),
         "train_length": Duration("of a network"),
@@ -72,10 +72,11 @@ def check(config: Any) -> None:
     """What keys ask of each other, known before anything is read.
 
     Raises:
-      ConfigError: contrasts of arms that are not run; a prior that is none; factors outside it; images that a factor
-        makes smaller than a convolution.
+      ConfigError: contrasts of arms that are not run; a warm-up without a schedule; a prior that is none; factors
+        outside it; images that a factor makes smaller than a convolution.
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
+    settings.check_recipe(config.optimizer)
     prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
     for factor in (*config.factors, *config.front):
         if not prior.low < factor <= prior.high:

@@ -94,6 +94,10 @@ class Rescaling(Study[Cell]):
         """All factors within the prior that a network is measured at in the end."""
         return sorted({*self.config.factors, *self.config.front}) if cell.factor is None else [cell.factor]
 
+    def drawn(self, cell: Cell, factor: float) -> tuple[float, ...]:
+        """The factors of one step of a network of the prior, of which one was drawn."""
+        return (min(self.front(cell)), self.prior.high, factor) if ARMS[cell.arm].sandwich else (factor,)
+
     def prepare(self) -> None:
         """Notes on the data, names of the test cases, and all costs, alone on the machine."""
         write_json(self.folder, "data.json", {"notes": list(self.data.notes)})
@@ -141,12 +145,12 @@ class Rescaling(Study[Cell]):
 
         def batch(step: int):
             indices = batch_indices(draws, step, len(self.data.train), self.config.batch_size)
-            factor = self.prior.draw(draws, step) if cell.factor is None else cell.factor
+            factors = self.drawn(cell, self.prior.draw(draws, step)) if cell.factor is None else (cell.factor,)
             zoom = None
             if arm.zoom != 1:
                 words = np.random.Generator(philox(draws, step, stream=3))
                 zoom = arm.zoom ** words.uniform(-1, 1, len(indices))
-            return programs.batch(factor, indices, zoom)
+            return programs.batch(factors, indices, zoom)
 
         def step(state, given, root_key):
             examples, drawn = given
@@ -163,7 +167,7 @@ class Rescaling(Study[Cell]):
             curve.put(step, dice=np.mean(values))
 
         state = self.fit(
-            programs.start(key, rate * (arm.rate_factor if phase == REPORT else 1.0)),
+            programs.start(key, rate * (arm.rate_factor if phase == REPORT else 1.0), steps),
             step,
             batch,
             steps=steps,
@@ -250,21 +254,16 @@ class Rescaling(Study[Cell]):
     def programs(self, cell: Cell) -> Programs:
         """The programs of a network; arms that differ in draws, rates or length alone share them."""
         arm = ARMS[cell.arm]
-        kind = (arm.network, "", "", "")
-        if arm.network == "hypernet":
-            kind = (arm.network, arm.encoding, arm.parametrization, arm.initializer)
-        return self._programs(kind, cell.width, arm.zoom != 1)
+        return self._programs(arm.kind, cell.width, arm.zoom != 1)
 
     @memoize_method
-    def _programs(self, kind: tuple[str, str, str, str], width: float, zooming: bool) -> Programs:
-        network, encoding, parametrization, initializer = kind
-        arm = Arm("", network, encoding=encoding, parametrization=parametrization, initializer=initializer)
-        options = dict(self.config.hypernet) if network == "hypernet" else {}
+    def _programs(self, arm: Arm, width: float, zooming: bool) -> Programs:
+        options = dict(self.config.hypernet) if arm.network == "hypernet" else {}
         example = jax.ShapeDtypeStruct((1, *self.data.image_shape), jnp.float32)
         built = build(arm, self.primary(width), example, low=self.prior.low, high=self.prior.high, **options)
         return Programs(
             built,
-            self.config.optimizer,
+            dict(self.config.optimizer),
             self.buckets,
             len(self.data.classes),
             evaluation_batch=self.config.evaluation_batch,

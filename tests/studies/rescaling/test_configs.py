@@ -29,6 +29,7 @@ SMALL = {
     "widths": (0.5,),
     "rates": (0.01,),
     "tuning_seeds": 1,
+    "widenings": 0,
     "report_seeds": 2,
     "train_length": "2 steps",
     "batch_size": 2,

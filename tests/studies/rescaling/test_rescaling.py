@@ -34,7 +34,7 @@ def build(arm, **options):
 
 
 def made(arm):
-    return programs.Programs(build(arm), "adam", BUCKETS, classes=3, evaluation_batch=4)
+    return programs.Programs(build(arm), {"name": "adam"}, BUCKETS, classes=3, evaluation_batch=4)
 
 
 # -- prior --------------------------------------------------------------------------------------------------------
@@ -67,7 +67,9 @@ def test_arms_that_share_a_seed_share_the_primary():
         assert all(jnp.array_equal(a, b) for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(other), strict=True))
 
 
-@pytest.mark.parametrize("name", ["fixed", "film", "sshn", "sshn_cos", "sshn_direct", "sshn_raw"])
+@pytest.mark.parametrize(
+    "name", ["fixed", "film", "film_raw", "sshn", "sshn_blind", "sshn_scaled", "sshn_cos", "sshn_raw"]
+)
 def test_every_kind_of_network_runs_at_any_factor_and_trains(name):
     network = build(ARMS[name])
     params = jax.jit(network.init)(jax.random.key(0))
@@ -85,6 +87,14 @@ def test_every_kind_of_network_runs_at_any_factor_and_trains(name):
     assert trees.count(prepared) >= trees.count(jax.eval_shape(PRIMARY.init, jax.random.key(0), IMAGES))
 
 
+def test_a_blind_hypernetwork_gives_the_same_at_every_factor_and_another_does_not():
+    for name, same in (("sshn", False), ("sshn_blind", True)):
+        network = build(ARMS[name])
+        params = jax.jit(network.init)(jax.random.key(0))
+        one, other = (jax.tree.leaves(network.prepare(params, jnp.array([factor]))) for factor in (0.1, 0.5))
+        assert all(jnp.array_equal(a, b) for a, b in zip(one, other, strict=True)) == same
+
+
 def test_cells_are_one_a_factor_one_a_width_or_one():
     config = type("Config", (), {"factors": (0.2, 0.5), "widths": (0.25,)})
     assert cells_of("fixed", config) == [Cell("fixed", 0.2), Cell("fixed", 0.5)]
@@ -100,8 +110,8 @@ def test_a_step_on_a_canvas_is_the_exact_step(name):
     runs = made(ARMS[name])
     key, indices = jax.random.key(0), np.arange(4)
     for factor in (0.13, 0.37) if name == "sshn" else (0.37,):
-        batch = runs.batch(factor, indices)
-        states = [runs.start(jax.random.key(5), 0.1) for _ in range(2)]
+        batch = runs.batch((factor,), indices)
+        states = [runs.start(jax.random.key(5), 0.1, 10) for _ in range(2)]
         canvas, _ = runs.step(states[0], EXAMPLES, batch, None, key)
         exact, _ = runs.step(states[1], EXAMPLES, batch, factor, key)
         # Of the gradients, which Adam's first moment holds: the update itself is a sign, which rounding may turn.
@@ -110,20 +120,50 @@ def test_a_step_on_a_canvas_is_the_exact_step(name):
             np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+def test_a_sandwich_step_is_at_the_mean_gradient_of_its_factors():
+    runs, factors = made(ARMS["stochastic"]), (0.1, 0.5, 0.3)
+
+    def first_moment(several):  # a tenth of the gradient
+        start = runs.start(jax.random.key(5), 0.1, 10)
+        after, _ = runs.step(start, EXAMPLES, runs.batch(several, np.arange(4)), None, jax.random.key(0))
+        return [leaf for path, leaf in trees.flatten(after.opt_state).items() if "/mu/" in path]
+
+    together, *each = map(first_moment, (factors, *((factor,) for factor in factors)))
+    assert together
+    for whole, *parts in zip(together, *each, strict=True):
+        np.testing.assert_allclose(whole, np.mean(parts, 0), atol=1e-6)
+
+
+def test_one_program_follows_schedules_of_every_length():
+    runs = programs.Programs(build(ARMS["fixed"]), {"name": "sgd", "schedule": "cosine"}, BUCKETS, classes=3)
+    batch, ends = runs.batch((0.5,), np.arange(4)), []
+    for steps in (1, 4):
+        current = runs.start(jax.random.key(0), 0.1, steps)
+        for _ in range(steps):
+            current, _ = runs.step(current, EXAMPLES, batch, 0.5, jax.random.key(0))
+        at_end = jax.tree.map(np.asarray, current.params)
+        current, _ = runs.step(current, EXAMPLES, batch, 0.5, jax.random.key(0))
+        ends += [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (at_end, current.params)), strict=True)]
+    assert all(ends)  # the rate has come to zero
+    assert len(runs.compile_seconds) == 1
+
+
 def test_programs_are_one_a_bucket_whatever_the_factor_the_seed_and_the_rate():
     runs = made(ARMS["stochastic"])
     for seed, rate in ((0, 0.1), (1, 0.01)):
-        current = runs.start(jax.random.key(seed), rate)
+        current = runs.start(jax.random.key(seed), rate, 10)
         for factor in np.linspace(0.02, 0.5, 25):
-            current, _ = runs.step(current, EXAMPLES, runs.batch(float(factor), np.arange(4)), None, jax.random.key(0))
+            current, _ = runs.step(
+                current, EXAMPLES, runs.batch((float(factor),), np.arange(4)), None, jax.random.key(0)
+            )
     assert len(runs.compile_seconds) == len(BUCKETS)
 
 
 def test_the_learning_rate_is_a_number_in_the_state():
     runs = made(ARMS["stochastic"])
-    batch, moved = runs.batch(0.3, np.arange(4)), []
+    batch, moved = runs.batch((0.3,), np.arange(4)), []
     for rate in (0.0, 0.01, 0.02):
-        start = runs.start(jax.random.key(0), rate)
+        start = runs.start(jax.random.key(0), rate, 10)
         before = jax.tree.map(jnp.array, start.params)
         after, _ = runs.step(start, EXAMPLES, batch, None, jax.random.key(0))
         moved.append(jnp.abs(after.params["classifier"]["bias"] - before["classifier"]["bias"]).max())
