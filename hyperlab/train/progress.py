@@ -92,6 +92,15 @@ class Progress:
             self._shown = now
             self._line(f"{self.title} {done}/{self.total} {self.unit}s, {', '.join(state)}")
 
+    def waits(self, text: str) -> None:
+        """Says what is waited for, such as a compilation: in a bar at once, as a line at most once an interval."""
+        now = self._clock()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, shown=text)
+        elif self._shown is None or now - self._shown >= self._interval:
+            self._shown = now
+            self._line(f"{self.title} {self._done}/{self.total} {self.unit}s, {text}")
+
     @contextlib.contextmanager
     def pause(self, name: str) -> Iterator[None]:
         """Time inside the block counts as a pause of this name."""

@@ -116,6 +116,8 @@ class Arm:
         return ", ".join(parts)
 
 
+PLAIN = Arm("")  # the primary alone, as a network
+
 _TRAINS = {
     "prior": "one network, phi drawn at every step",
     "factors": "one network for each phi",

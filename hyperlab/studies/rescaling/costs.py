@@ -14,7 +14,7 @@ from hyperlab.train.units import Measurements
 
 
 def measure(study: Any) -> None:
-    """Measures all costs, on one device and alone on the machine: before anything is trained, one after the other."""
+    """Measures all costs, on one device and alone on the machine: after everything is trained, one after the other."""
     with groups.using(groups.ALONE):
         _measure(study)
 

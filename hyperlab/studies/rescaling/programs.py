@@ -69,6 +69,9 @@ class Programs:
       classes: with the background.
       evaluation_batch: images that a program evaluates at once.
       zooming: whether images are magnified.
+      evaluating: the programs of the network that this one's prepared parameters run in, where that is another's: a
+        generated theta runs in the primary, as trained ones do.
+      compiling: told before a training program is compiled.
       compile_seconds: of every program that was compiled so far.
     """
 
@@ -78,6 +81,8 @@ class Programs:
     classes: int
     evaluation_batch: int = 16
     zooming: bool = False
+    evaluating: "Programs | None" = None
+    compiling: Callable[[], None] = lambda: None
     compile_seconds: dict[Any, float] = dataclasses.field(default_factory=dict, init=False)
     _programs: dict[Any, Callable] = dataclasses.field(default_factory=dict, init=False)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False)
@@ -164,7 +169,8 @@ class Programs:
 
         rows, _ = evaluation_batches(len(split), groups.even(self.evaluation_batch))
         given = [(prepared, sizes, groups.deal(split.images[indices])) for indices in rows]
-        parts = [self._program(("labels", bucket), call, one)(*one) for one in given]
+        owner = self.evaluating or self
+        parts = [owner._program(("labels", bucket), call, one)(*one) for one in given]
         return np.concatenate(parts)[: len(split)]
 
     def counts(self, prepared: Any, factor: float, split: Split) -> segmentation.Counts:
@@ -191,6 +197,8 @@ class Programs:
         if where not in programs:
             with self._lock:
                 if where not in programs:
+                    if name[0] == "step":
+                        self.compiling()
                     jitted = jax.jit(function, compiler_options=compiler.options(), **options)
                     programs[where], seconds = compiler.timed_compile(jitted, *example)
                     self.compile_seconds.setdefault(name, seconds)

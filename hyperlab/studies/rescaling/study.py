@@ -1,5 +1,6 @@
 """The rescaling study: networks of arms at one learning rate, trained and measured at every factor."""
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen, Study
 from hyperlab.studies.record import write_json
 from hyperlab.studies.rescaling import cases, costs, deploy
-from hyperlab.studies.rescaling.arms import ARMS, Arm, Cell, cells_of
+from hyperlab.studies.rescaling.arms import ARMS, PLAIN, Arm, Cell, cells_of
 from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
 from hyperlab.studies.rescaling.schema import check, check_levels
@@ -55,6 +56,7 @@ class Rescaling(Study[Cell]):
         if config.curve_examples and config.curve_examples < len(validation):
             validation = validation.take(stratified_subset(validation.strata, config.curve_examples, 0))
         self.curve_split = validation
+        self._compiled = 0  # training programs
 
     @classmethod
     def load(cls, config: Any, folder: Path) -> Splits:
@@ -99,10 +101,9 @@ class Rescaling(Study[Cell]):
         return (min(self.front(cell)), self.prior.high, factor) if ARMS[cell.arm].sandwich else (factor,)
 
     def prepare(self) -> None:
-        """Notes on the data, names of the test cases, and all costs, alone on the machine."""
+        """Notes on the data, and names of the test cases."""
         write_json(self.folder, "data.json", {"notes": list(self.data.notes)})
         cases.keep(self)
-        costs.measure(self)
 
     def score(self, measured: Measurements) -> float:
         """Validation Dice in the end, mean over what the network is compared at."""
@@ -114,7 +115,8 @@ class Rescaling(Study[Cell]):
             yield int(step), {"dice": float(dice)}, f"{cell.arm}/{cell.trained_at}/{seed}/validation"
 
     def finish(self, chosen: Chosen, writer: MultiWriter) -> None:
-        """The chosen factor, and the network at it."""
+        """All costs, alone on the machine; the chosen factor, and the network at it."""
+        costs.measure(self)
         deploy.write(self, chosen, writer)
 
     # -- training ----------------------------------------------------------------------------------------------
@@ -268,7 +270,23 @@ class Rescaling(Study[Cell]):
             len(self.data.classes),
             evaluation_batch=self.config.evaluation_batch,
             zooming=zooming,
+            evaluating=self._programs(PLAIN, width, False) if arm.network == "hypernet" else None,
+            compiling=self._compiling,
         )
+
+    def _compiling(self) -> None:
+        """Shows which of the training programs is compiled now."""
+        with self._lock:
+            self._compiled += 1
+            if self.progress is not None:
+                self.progress.waits(f"compiling {self._compiled} of {self._planned_programs}")
+
+    @functools.cached_property
+    def _planned_programs(self) -> int:
+        kinds = {(cell.factor, cell.width, ARMS[cell.arm].kind, ARMS[cell.arm].zoom != 1, ARMS[cell.arm].sandwich)
+                 for cell in self.cells()}  # fmt: skip
+        inside = sum(bucket.high <= self.prior.high + 1e-9 for bucket in self.buckets)
+        return sum(inside if factor is None else 1 for factor, *_ in kinds)
 
 
 def _gamma(factor: float) -> np.ndarray:
