@@ -18,7 +18,7 @@ class Exact:
     """Levels of static sizes: everything is valid.
 
     Attributes:
-      sizes: one for each level.
+      sizes: one for each level, the images' own first.
     """
 
     sizes: Sizes
@@ -53,7 +53,7 @@ class Exact:
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
-    """Levels of traced sizes inside zero-masked canvases; the first level is always full.
+    """Levels of traced sizes inside zero-masked canvases; the first is the images' own size, which is always full.
 
     Attributes:
       sizes: int32 `[levels, dims]`.
