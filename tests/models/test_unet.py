@@ -196,11 +196,11 @@ def test_with_rescaled_images_the_cost_falls_with_the_square_of_the_factor():
     for full_at in (None, 0.5):
         net = published_size(rescaled_input=full_at is not None)
         variables, pyramid = drawn(net, images), Pyramid((64, 64), 4, full_at=full_at)
-        macs = [
-            pareto.operations(lambda v, x, s=pyramid.sizes(factor), n=net: n.apply(v, x, s), variables, images).macs
-            for factor in (0.1, 0.5)
-        ]
-        spans.append(macs[1] / macs[0])
+        few, many = (
+            pareto.operations(lambda v, x, n=net, s=sizes: n.apply(v, x, s), variables, images).macs
+            for sizes in map(pyramid.sizes, (0.1, 0.5))
+        )
+        spans.append(many / few)
     assert spans[0] < 2 and spans[1] > 10
 
 
