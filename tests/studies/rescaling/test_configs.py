@@ -152,6 +152,7 @@ def test_killed_and_started_again_it_gives_the_numbers_of_an_uninterrupted_run(t
 @pytest.mark.slow
 def test_with_rescaled_images_the_front_is_wide_and_has_the_widths_of_one_slimmable_network(tmp_path):
     changes = {"arms": ("fixed", "sshn", "width", "slimmable"), "factors": (0.1, 0.5), "front": (0.1, 0.3, 0.5)}
+    changes |= {"contrasts": ("sshn - fixed",)}
     folder = hl.run(small(rescale_input=True, **{"prior.low": 0.08, **changes}), tmp_path / "run")
     front = pd.read_csv(folder / "front.csv")
     one = front[front["arm"] == "sshn"].set_index("rescaling_factor")
