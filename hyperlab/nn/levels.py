@@ -109,7 +109,7 @@ def _checked(sizes: Any, what: str, spatial: Sequence[int], count: int) -> Sizes
         array = np.zeros(0, int)
     if array.shape != (count, len(spatial)) or not np.issubdtype(array.dtype, np.integer) or array.min() < 1:
         raise ConfigError(
-            f"{what} {sizes}: expected {count} levels of {len(spatial)} ints of at least 1; see level_sizes and plan"
+            f"{what} {sizes}: expected {count} of them, each {len(spatial)} ints of at least 1; see Pyramid and plan"
         )
     if tuple(array[0]) != spatial:
         raise ConfigError(f"{what} of the first level are {tuple(map(int, array[0]))}; the images have {spatial}")

@@ -360,20 +360,22 @@ def test_an_unknown_option_is_refused(options, message):
 @pytest.mark.parametrize(
     ("sizes", "options", "message"),
     [
-        (((8, 8), (4, 4), (2, 2)), {}, "expected 2 levels of 2 ints"),
-        (((8, 8), (4,)), {}, "expected 2 levels of 2 ints"),
+        (((8, 8), (4, 4), (2, 2)), {}, "expected 2 of them, each 2 ints"),
+        (((8, 8), (4,)), {}, "expected 2 of them, each 2 ints"),
         (((8, 8), (4, 0)), {}, "at least 1"),
         (((8, 8), (4, 4.5)), {}, "ints"),
         (((7, 8), (4, 4)), {}, r"first level are \(7, 8\); the images have \(8, 8\)"),
         (((8, 8), (4, 4)), {"canvases": ((8, 8), (4, 3))}, "smaller than the size"),
         (((8, 8), (4, 4)), {"canvases": ((9, 8), (4, 4))}, "canvases of the first level"),
-        (((8, 8), (4, 4)), {"canvases": ((8, 8),)}, "expected 2 levels"),
+        (((8, 8), (4, 4)), {"canvases": ((8, 8),)}, "expected 2 of them"),
         (None, {"canvases": ((8, 8), (4, 4))}, "canvases without sizes"),
+        (((8, 8), (4, 4)), {"net": UNet((4, 4), 2, 1, rescaled_input=True)}, "expected 3 of them"),
         (None, {"modulation": jnp.zeros((2, 7))}, r"expected \(2, 12\)"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, options, message):
-    net, images = UNet((4, 4), 2, 1), jnp.ones((1, 8, 8, 1))
+    net, images = options.get("net", UNet((4, 4), 2, 1)), jnp.ones((1, 8, 8, 1))
+    options = {name: value for name, value in options.items() if name != "net"}
     variables = jax.eval_shape(net.init, jax.random.key(0), images)
     with pytest.raises(ConfigError, match=message):
         jax.eval_shape(lambda v, x: net.apply(v, x, sizes, **options), variables, images)
