@@ -10,6 +10,7 @@ from hyperlab.models import UNet
 from hyperlab.nn import plan
 from hyperlab.studies.rescaling import ARMS, Cell, networks, programs, slimmable
 from hyperlab.studies.rescaling.arms import cells_of, widths_of
+from hyperlab.studies.rescaling.results import points_of
 
 IMAGES = jax.random.normal(jax.random.key(1), (2, 9, 8, 2))
 NETS = {
@@ -123,3 +124,9 @@ def test_programs_of_all_widths_train_the_same_parameters():
     first = moved[0]["encoder_1_conv_0"]["kernel"]
     assert first[..., :2, :2].any() and not first[..., 2:, :].any() and not first[..., 2:].any()
     assert moved[1]["encoder_1_conv_0"]["kernel"][..., 2:, 2:].any()
+
+
+def test_points_of_folders_from_before_are_at_the_width_of_their_network():
+    factors = {"factors": np.array([0.5, 0.5])}
+    assert points_of(Cell("width", 0.5, 0.25), factors) == [(0.5, 0.25)] * 2
+    assert points_of(Cell("slimmable", 0.5), {**factors, "widths": np.array([0.25, 1.0])}) == [(0.5, 0.25), (0.5, 1.0)]
