@@ -71,7 +71,6 @@ def write(study: Any, chosen: dict[str, dict], writer: Any) -> None:
             {
                 "rescaling_factor": factor,
                 "sizes": [list(size) for size in sizes],
-                "rescaled_input": study.config.rescale_input,
                 "class_names": list(study.data.classes),
                 MADE_OF: made_of,
             },

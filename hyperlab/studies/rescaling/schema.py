@@ -86,11 +86,16 @@ def check(config: Any) -> None:
     Raises:
       ConfigError: contrasts of arms that are not run, or not at all compared factors; a warm-up without a schedule; a
         prior that is none; factors outside it; no axis that is resized; images that a factor makes smaller than a
-        convolution; a slimmable network that cannot be.
+        convolution; batch statistics; widths above 1 of a slimmable network.
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
     settings.check_recipe(config.optimizer)
     _check_widths(config)
+    if config.primary.normalization == "batch":
+        raise ConfigError(
+            "primary.normalization is 'batch': the networks of this study keep no running statistics, which differ "
+            "from one factor or width to the next; use 'group' or ''"
+        )
     prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
     for factor in (*config.factors, *config.front):
         if not prior.low < factor <= prior.high:
@@ -113,11 +118,6 @@ def _check_widths(config: Any) -> None:
                     f"contrasts: {contrast!r}: {arm!r} runs at one factor; contrasts are over all of them"
                 )
     slimmable = [arm for arm in config.arms if ARMS[arm].trains == "slimmable"]
-    if slimmable and config.primary.normalization == "batch":
-        raise ConfigError(
-            f"arms: {slimmable[0]!r} shares one network among widths, whose batch statistics differ; set "
-            "primary.normalization to 'group' or ''"
-        )
     if slimmable and max(config.widths) > 1:
         raise ConfigError(f"widths are {tuple(config.widths)}: those of {slimmable[0]!r} are at most 1")
 

@@ -166,7 +166,7 @@ def test_with_rescaled_images_the_front_is_wide_and_has_the_widths_of_one_slimma
     exported = pareto.load(folder / "network")
     factor = exported.card["rescaling_factor"]
     sizes = Pyramid((16, 16), 3, full_at=0.5).sizes(factor)
-    assert exported.card["sizes"] == [list(size) for size in sizes] and exported.card["rescaled_input"] is True
+    assert exported.card["sizes"] == [list(size) for size in sizes]
     assert exported.call(np.zeros((3, 16, 16, 1), np.float32)).shape == (3, 16, 16, 4)
     report = (folder / "report.html").read_text()
     assert "Slimmable" in report and "the images are resized too" in report
@@ -194,7 +194,11 @@ def test_volumes_are_rescaled_along_each_axis_by_itself(tmp_path):
         ({"axes": (1, 1, 0)}, ConfigError, "axes is .1, 1, 0.: one power for each axis of images of .16, 16."),
         ({"axes": (1, -1)}, ConfigError, "axes"),
         ({"axes": (0, 0)}, ConfigError, "no axis is resized"),
-        ({"arms": ("slimmable",), "contrasts": (), "primary.normalization": "batch"}, ConfigError, "batch statistics"),
+        (
+            {"arms": ("slimmable",), "contrasts": (), "primary.normalization": "batch"},
+            ConfigError,
+            "running statistics",
+        ),
         ({"arms": ("slimmable",), "contrasts": (), "widths": (0.5, 2.0)}, ConfigError, "at most 1"),
         ({"arms": ("slimmable", "sshn"), "contrasts": ("sshn - slimmable",)}, ConfigError, "runs at one factor"),
         ({"arms": ("sshnn",)}, ConfigError, "unknown arm 'sshnn'.*'sshn'"),
