@@ -34,6 +34,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.primary.update({"activation": "leaky_relu", "skip": "concat"})
     config.hypernet = {"hidden": (16, 64, 96), "activation": "leaky_relu"}
     config.prior = {"kind": "uniform", "low": 0.0, "high": 0.5}
+    config.rescale_input = False  # whether the images are resized too, by phi / prior.high; then prior.low is above 0
+    config.axes = ()  # powers of phi, one for each axis of the images; (): 1 for all
     config.factors = (0.1, 0.3, 0.5)  # compared: Fixed has a network for each, Dice is averaged over them
     config.front = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # networks of the prior are measured at all
     config.outside = (0.6, 0.75, 1.0)

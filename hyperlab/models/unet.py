@@ -51,12 +51,15 @@ class UNet(nn.Module):
       skip: `concat`, `add` (features are projected to the skip's width where they differ) or `none`.
       width_multiplier: all widths times this, rounded, at least 1.
       dtype: of the computation; parameters are float32.
+      rescaled_input: images are resized before the first level, and the logits back to the images' size. There is one
+        size more, then: the images' own, before those of the levels. Parameters are the same.
 
     Call with:
       images: `[batch, *spatial, channel]`, with any number of spatial axes.
-      sizes: the size of each level, from `level_sizes`; the first is the images' own. By default those of a factor
-        1/2. Ints give the exact form: a program for each. With `canvases`, int32 `[levels, dims]`, traced.
-      canvases: static sizes that hold the traced ones, from `plan`; the first is the images' own.
+      sizes: the size of each level, from `level_sizes` or `Pyramid.sizes`; the first is the images' own. By default
+        those of a factor 1/2, with images as they are. Ints give the exact form: a program for each. With `canvases`,
+        int32 `[sizes, dims]`, traced.
+      canvases: static sizes that hold the traced ones, from `plan` or `plan_for`; the first is the images' own.
       modulation: `[2, channels]`, for `channels` see below: after each normalisation, `x * (1 + scale) + shift`.
       train: take batch statistics, and update running ones (`batch` only).
 
@@ -75,6 +78,8 @@ class UNet(nn.Module):
     >>> on_canvas = jax.jit(net.apply, static_argnames="canvases")
     >>> on_canvas(variables, images, jnp.array(sizes), canvases=bucket.canvases).shape
     (1, 16, 13, 2)
+    >>> net.clone(rescaled_input=True).apply(variables, images, ((16, 13), (8, 7), (4, 4), (2, 2))).shape
+    (1, 16, 13, 2)
     """
 
     widths: tuple[int, ...] = (16, 16, 16, 16)
@@ -87,6 +92,7 @@ class UNet(nn.Module):
     skip: str = "concat"
     width_multiplier: float = 1.0
     dtype: jnp.dtype = jnp.float32
+    rescaled_input: bool = False
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -99,7 +105,18 @@ class UNet(nn.Module):
         return self.convs_per_block * (2 * sum(self.features) - self.features[-1])
 
     def pixel_costs(self, dims: int, in_channels: int = 1) -> tuple[int, ...]:
-        """Multiply-adds of the convolutions on a pixel of each level: `weights` for `hyperlab.nn.plan`."""
+        """Multiply-adds of the convolutions on a pixel of each of the `sizes`: `weights` for `hyperlab.nn.plan`.
+
+        Args:
+          dims: spatial axes.
+          in_channels: of the images.
+
+        Returns:
+          One for each size; 0 for images that are resized before any convolution.
+
+        >>> UNet((2, 4)).pixel_costs(2), UNet((2, 4), rescaled_input=True).pixel_costs(2)
+        ((202, 216), (0, 202, 216))
+        """
         taps, features, count = self.kernel_size**dims, self.features, self.convs_per_block
         costs = [0] * len(features)
         for level, width in enumerate(features):
@@ -110,7 +127,7 @@ class UNet(nn.Module):
                 joined += features[level + 1] if self.skip == "concat" else 0
                 costs[level] += taps * width * (joined + (count - 1) * width)
         costs[0] += features[0] * self.classes
-        return tuple(costs)
+        return (0,) * self.rescaled_input + tuple(costs)
 
     @nn.compact
     def __call__(
@@ -125,10 +142,12 @@ class UNet(nn.Module):
         self._check(modulation)
         levels = self._levels(images.shape, sizes, canvases)
         films = iter(() if modulation is None else self._split(modulation))
-        x, skips = images.astype(self.dtype), []
+        x, skips, first = images.astype(self.dtype), [], int(self.rescaled_input)  # which size is level 0's
+        if first:
+            x = levels.resize(x, 0, first)
         for level in range(len(self.features)):
             if level:
-                x = levels.resize(x, level - 1, level)
+                x = levels.resize(x, first + level - 1, first + level)
             x = self._block(x, f"encoder_{level}", levels, level, films, train)
             skips.append(x)
         for level in reversed(range(len(self.features) - 1)):
@@ -136,21 +155,23 @@ class UNet(nn.Module):
             if self.skip == "add" and x.shape[-1] != width:
                 # Linear interpolation and a projection commute; the smaller image is the cheaper place.
                 x = self._conv(x, width, 1, f"project_{level}")
-            x = levels.resize(x, level + 1, level)
+            x = levels.resize(x, first + level + 1, first + level)
             if self.skip != "none":
                 x = x + skips[level] if self.skip == "add" else jnp.concatenate([skips[level], x], axis=-1)
             x = self._block(x, f"decoder_{level}", levels, level, films, train)
-        return self._conv(x, self.classes, 1, "classifier").astype(jnp.float32)
+        logits = self._conv(x, self.classes, 1, "classifier").astype(jnp.float32)
+        return levels.resize(logits, first, 0) if first else logits
 
     def _block(self, x, name: str, levels: Levels, level: int, films, train: bool) -> jax.Array:
+        place = level + int(self.rescaled_input)  # among the sizes
         for index in range(self.convs_per_block):
             x = self._conv(x, self.features[level], self.kernel_size, f"{name}_conv_{index}")
-            x = self._normalize(x, levels.mask(level), train, f"{name}_norm_{index}")
+            x = self._normalize(x, levels.mask(place), train, f"{name}_norm_{index}")
             film = next(films, None)
             if film is not None:
                 scale, shift = (row.reshape((1,) * (x.ndim - 1) + (-1,)) for row in widened(film))
                 x = (x * (1 + scale) + shift).astype(x.dtype)
-            x = levels.masked(ACTIVATIONS[self.activation](x), level)
+            x = levels.masked(ACTIVATIONS[self.activation](x), place)
         return x
 
     def _conv(self, x: jax.Array, width: int, kernel_size: int, name: str) -> jax.Array:
@@ -175,12 +196,15 @@ class UNet(nn.Module):
         return jnp.split(modulation, np.cumsum(widths)[:-1].tolist(), axis=-1)
 
     def _levels(self, shape: Sequence[int], sizes: Any, canvases: Any) -> Levels:
-        spatial, count = tuple(shape[1:-1]), len(self.features)
+        spatial, first = tuple(shape[1:-1]), int(self.rescaled_input)
+        count = first + len(self.features)
         if canvases is not None:
             if sizes is None:
-                raise ConfigError("canvases without sizes; give the sizes of the levels, int32 [levels, dims]")
+                raise ConfigError("canvases without sizes; give the sizes of the levels, int32 [sizes, dims]")
             return Canvas.of(sizes, canvases, spatial, count)
-        return Exact.of(level_sizes(spatial, 0.5, count) if sizes is None else sizes, spatial, count)
+        if sizes is None:
+            sizes = (spatial,) * first + level_sizes(spatial, 0.5, len(self.features))
+        return Exact.of(sizes, spatial, count)
 
     def _check(self, modulation: jax.Array | None) -> None:
         _known("activation", self.activation, ACTIVATIONS)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hyperlab.errors import ConfigError
-from hyperlab.nn.resize import Factors, Sizes, factors_by_level, level_sizes
+from hyperlab.nn.pyramid import Pyramid
+from hyperlab.nn.resize import Factors, Sizes, factors_by_level
 
 Distribution = Callable[[float], float]
 
@@ -23,12 +24,14 @@ class Bucket(NamedTuple):
     Attributes:
       low: factors of the bucket are above this,
       high: and at most this.
-      canvases: one static size for each level, as large as the largest factor needs.
+      canvases: one static size for each of the sizes of a factor, as large as the largest factor needs.
+      pyramid: the law of these sizes.
     """
 
     low: float
     high: float
     canvases: Sizes
+    pyramid: Pyramid
 
 
 def plan(
@@ -40,32 +43,61 @@ def plan(
     distribution: Distribution | None = None,
     weights: Sequence[float] | None = None,
 ) -> tuple[Bucket, ...]:
-    """The buckets with the smallest mean cost of canvases, by dynamic programming over all cuts between sizes.
+    """The buckets of a network whose levels scale by phi, the images' own resolution first; see `plan_for`.
 
     Args:
       shape: the spatial shape of the images.
       levels: resolutions, the images' own included.
+      low: see `plan_for`, with all that follows.
+      high: see there.
+      programs: see there.
+      distribution: see there.
+      weights: see there.
+
+    Raises:
+      ConfigError: see there.
+
+    >>> [round(bucket.high, 2) for bucket in plan((128, 128), 4, 0.0, 0.5, programs=4)]
+    [0.17, 0.3, 0.41, 0.5]
+    """
+    return plan_for(Pyramid(tuple(shape), levels), low, high, programs, distribution, weights)
+
+
+def plan_for(
+    pyramid: Pyramid,
+    low: float,
+    high: float,
+    programs: int,
+    distribution: Distribution | None = None,
+    weights: Sequence[float] | None = None,
+) -> tuple[Bucket, ...]:
+    """The buckets with the smallest mean cost of canvases, by dynamic programming over all cuts between sizes.
+
+    Args:
+      pyramid: which sizes a factor has.
       low: the smallest rescaling factor, at least 0 (which itself is never drawn).
       high: the largest, at most 1.
       programs: how many buckets at most.
       distribution: the cumulative distribution function of the factor; by default uniform. For a factor whose
         square is uniform, `lambda factor: (factor / high) ** 2`.
-      weights: the cost of a pixel of each level, for instance `UNet.pixel_costs`; by default all cost the same.
+      weights: the cost of a pixel of each of the sizes, for instance `UNet.pixel_costs`; by default all cost the
+        same.
 
     Returns:
       The buckets from small to large; fewer than `programs` where there are fewer distinct sizes.
 
     Raises:
-      ConfigError: not 0 <= low < high <= 1, no program, or another number of weights than levels.
+      ConfigError: not 0 <= low < high <= 1, no program, or another number of weights than sizes.
 
-    >>> [round(bucket.high, 2) for bucket in plan((128, 128), 4, 0.0, 0.5, programs=4)]
-    [0.17, 0.3, 0.41, 0.5]
+    >>> buckets = plan_for(Pyramid((128, 128), 4, full_at=0.5), 0.0, 0.5, programs=2)
+    >>> [bucket.canvases[1] for bucket in buckets]
+    [(80, 80), (128, 128)]
     """
     if not (0 <= low < high <= 1) or programs < 1:
         raise ConfigError(
             f"{programs} programs for rescaling factors from {low} to {high}; at least 1, and 0 <= low < high <= 1"
         )
-    ends, sizes = _pieces(shape, levels, low, high)
+    ends, sizes = pyramid.pieces(low, high)
     mass, cost = _mass([low, *ends], distribution), np.array([0.0, *_costs(sizes, weights)])
     # best[j]: the least cost of the first j pieces with the buckets so far; chosen[p][j]: where the last one begins.
     best = np.array([0.0] + [np.inf] * len(sizes))
@@ -78,7 +110,7 @@ def plan(
     buckets, end = [], len(sizes)
     for begin_of in reversed(chosen):
         begin = int(begin_of[end])
-        buckets.append(Bucket(ends[begin - 1] if begin else float(low), ends[end - 1], sizes[end - 1]))
+        buckets.append(Bucket(ends[begin - 1] if begin else float(low), ends[end - 1], sizes[end - 1], pyramid))
         end = begin
     return tuple(reversed(buckets))
 
@@ -88,7 +120,7 @@ def bucket_of(buckets: Sequence[Bucket], factors: Factors) -> Bucket:
 
     Args:
       buckets: from `plan`.
-      factors: as in `level_sizes`, for the shape and the levels of the plan.
+      factors: phi, or one for each down-sampling, as in `Pyramid.sizes`.
 
     Raises:
       ConfigError: a factor outside the range of the plan.
@@ -98,12 +130,12 @@ def bucket_of(buckets: Sequence[Bucket], factors: Factors) -> Bucket:
     ((64, 64), (32, 32), (16, 16), (8, 8))
     """
     first, last = buckets[0], buckets[-1]
-    shape, levels = first.canvases[0], len(first.canvases)
-    given = [f for axes in factors_by_level(factors, levels - 1, len(shape)) for f in axes]
+    pyramid = first.pyramid
+    given = [f for axes in factors_by_level(factors, len(first.canvases) - 1, len(pyramid.shape)) for f in axes]
     if given and not first.low <= min(given) <= max(given) <= last.high:
         raise ConfigError(f"rescaling factor {factors} is outside the plan's range ({first.low:g}, {last.high:g}]")
     # By the sizes, not by the cuts: at a cut itself, a rounding decides which sizes a factor has.
-    sizes = level_sizes(shape, factors, levels)
+    sizes = pyramid.sizes(factors)
     return next(bucket for bucket in buckets if np.all(np.array(sizes) <= np.array(bucket.canvases)))
 
 
@@ -120,27 +152,12 @@ def overhead(
     >>> round(overhead(plan((128, 128), 4, 0.0, 0.5, programs=8)), 3)
     1.015
     """
-    low, canvases = buckets[0].low, buckets[0].canvases
-    ends, sizes = _pieces(canvases[0], len(canvases), low, buckets[-1].high)
+    low = buckets[0].low
+    ends, sizes = buckets[0].pyramid.pieces(low, buckets[-1].high)
     mass = np.diff(_mass([low, *ends], distribution))
     held = [next(bucket.canvases for bucket in buckets if end <= bucket.high) for end in ends]
     padded, exact = (np.dot(mass, _costs(several, weights)) for several in (held, sizes))
     return float(padded / exact)
-
-
-def _pieces(shape: Sequence[int], levels: int, low: float, high: float) -> tuple[list[float], list[Sizes]]:
-    """The factors at which any size changes, `high` last, and the sizes up to each."""
-    ends = [float(high)]
-    for level in range(1, levels):
-        starts = [float(low), *ends[:-1]]
-        for start, end in zip(starts, list(ends), strict=True):
-            size = level_sizes(shape, (start + end) / 2, level)[-1]
-            steps = {(k + 1e-6) / n for n in size for k in range(1, n)}
-            ends += [step for step in steps if start < step < end]
-        ends.sort()
-    starts = [float(low), *ends[:-1]]
-    sizes = [level_sizes(shape, (start + end) / 2, levels) for start, end in zip(starts, ends, strict=True)]
-    return ends, [*sizes[:-1], level_sizes(shape, high, levels)]
 
 
 def _mass(ends: Sequence[float], distribution: Distribution | None) -> np.ndarray:

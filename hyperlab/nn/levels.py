@@ -18,7 +18,7 @@ class Exact:
     """Levels of static sizes: everything is valid.
 
     Attributes:
-      sizes: one for each level.
+      sizes: one for each level, the images' own first.
     """
 
     sizes: Sizes
@@ -53,7 +53,7 @@ class Exact:
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
-    """Levels of traced sizes inside zero-masked canvases; the first level is always full.
+    """Levels of traced sizes inside zero-masked canvases; the first is the images' own size, which is always full.
 
     Attributes:
       sizes: int32 `[levels, dims]`.
@@ -109,7 +109,7 @@ def _checked(sizes: Any, what: str, spatial: Sequence[int], count: int) -> Sizes
         array = np.zeros(0, int)
     if array.shape != (count, len(spatial)) or not np.issubdtype(array.dtype, np.integer) or array.min() < 1:
         raise ConfigError(
-            f"{what} {sizes}: expected {count} levels of {len(spatial)} ints of at least 1; see level_sizes and plan"
+            f"{what} {sizes}: expected {count} of them, each {len(spatial)} ints of at least 1; see Pyramid and plan"
         )
     if tuple(array[0]) != spatial:
         raise ConfigError(f"{what} of the first level are {tuple(map(int, array[0]))}; the images have {spatial}")

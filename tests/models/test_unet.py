@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hyperlab as hl
-from hyperlab import trees
+from hyperlab import pareto, trees
 from hyperlab.errors import ConfigError
 from hyperlab.models import FilmUNet, UNet, published_size
-from hyperlab.nn import bucket_of, level_sizes, plan
+from hyperlab.nn import Pyramid, bucket_of, level_sizes, plan
+from hyperlab.nn.resize import resize
 
 SHAPES = {2: (13, 10), 3: (6, 7, 5)}
 
@@ -89,6 +90,7 @@ def test_pixel_costs_are_the_products_of_the_kernels(skip):
         if path.endswith("kernel") and not path.startswith("project"):
             costs[0 if path.startswith("classifier") else int(path.split("_")[1])] += leaf.size
     assert net.pixel_costs(2, in_channels=2) == tuple(costs)
+    assert net.clone(rescaled_input=True).pixel_costs(2, in_channels=2) == (0, *costs)
 
 
 def value_and_gradient(net):
@@ -107,14 +109,17 @@ def assert_close(ours, theirs, tolerance=1e-5):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), ours, theirs)
 
 
-def assert_canvas_is_exact(net, shape, largest, factors, *, programs=None, train=True, conditioning=()):
+def assert_canvas_is_exact(net, shape, largest, factors, **options):
     """The canvases are the sizes of the largest factors, `factors` are those that are tried."""
+    levels = len(net.unet.widths if isinstance(net, FilmUNet) else net.widths)
+    assert_same(net, shape, *(level_sizes(shape, f, levels) for f in (largest, factors)), **options)
+
+
+def assert_same(net, shape, canvases, sizes, *, programs=None, train=True, conditioning=()):
     images = np.random.default_rng(1).normal(size=(2, *shape, 2)).astype(np.float32)
     state = drawn(net, *conditioning, images)
     arguments = (state.pop("params"), state, images, conditioning, train)
     exact, canvas = programs or value_and_gradient(net)
-    levels = len(net.unet.widths if isinstance(net, FilmUNet) else net.widths)
-    sizes, canvases = (level_sizes(shape, f, levels) for f in (factors, largest))
     assert sizes != canvases
     assert_close(canvas(*arguments, np.array(sizes), canvases), exact(*arguments, sizes))
 
@@ -151,6 +156,52 @@ def test_canvas_is_exact_for_any_factors(factors):
 def test_canvas_is_exact_with_modulation():
     net = FilmUNet(UNet((4, 6), 2, 1, normalization="group", groups=2), hidden=(5,))
     assert_canvas_is_exact(net, SHAPES[2], 0.6, 0.3, conditioning=(jnp.array([0.3]),))
+
+
+RESCALED = {
+    "images": (UNet((4, 6), 2, 1, normalization="group", groups=2), Pyramid((13, 10), 2, full_at=0.5)),
+    "batch statistics": (UNet((4, 6), 2, 1, normalization="batch", skip="add"), Pyramid((13, 10), 2, full_at=0.5)),
+    "volumes, each axis by itself": (UNet((3, 4), 2, 1), Pyramid((6, 7, 5), 2, powers=(1, 2, 0.5), full_at=0.5)),
+    "volumes of slices": (UNet((3, 4), 2, 1, skip="add"), Pyramid((7, 6, 4), 2, powers=(1, 1, 0))),
+    "modulation": (FilmUNet(UNet((4, 6), 2, 1), hidden=(5,)), Pyramid((13, 10), 2, full_at=0.5)),
+}
+
+
+@pytest.mark.parametrize("name", RESCALED)
+def test_canvas_is_exact_with_rescaled_images_and_axes(name):
+    net, pyramid = RESCALED[name]
+    rescaled, film = pyramid.full_at is not None, isinstance(net, FilmUNet)
+    net = FilmUNet(net.unet.clone(rescaled_input=rescaled), net.hidden) if film else net.clone(rescaled_input=rescaled)
+    conditioning = (jnp.array([0.3]),) if film else ()
+    assert_same(net, pyramid.shape, pyramid.sizes(0.42), pyramid.sizes(0.27), conditioning=conditioning)
+
+
+def test_rescaled_images_are_resized_around_the_network_that_has_the_same_parameters():
+    plain, images = UNet((3, 4), 2, 1), jax.random.normal(jax.random.key(0), (2, 12, 9, 1))
+    net, pyramid = plain.clone(rescaled_input=True), Pyramid((12, 9), 2, full_at=0.5)
+    params = drawn(plain, images)
+    assert jax.eval_shape(net.init, jax.random.key(0), images) == jax.eval_shape(plain.init, jax.random.key(0), images)
+    sizes = pyramid.sizes(0.2)
+    inside = compiled(plain.apply, static_argnums=2)(params, resize(images, sizes[1]), sizes[1:])
+    found = compiled(net.apply, static_argnums=2)(params, images, sizes)
+    np.testing.assert_allclose(found, resize(inside, (12, 9)), atol=1e-6)
+    whole = (compiled(net.apply, static_argnums=2)(params, images, s) for s in (pyramid.sizes(0.5), None))
+    for logits in whole:  # images of their own size, at the largest factor and where no sizes are given
+        np.testing.assert_allclose(logits, compiled(plain.apply)(params, images), atol=1e-6)
+
+
+def test_with_rescaled_images_the_cost_falls_with_the_square_of_the_factor():
+    """At a tenth to a half of the sizes, where the levels alone leave three quarters of the cost."""
+    images, spans = jnp.zeros((1, 64, 64, 1)), []
+    for full_at in (None, 0.5):
+        net = published_size(rescaled_input=full_at is not None)
+        variables, pyramid = drawn(net, images), Pyramid((64, 64), 4, full_at=full_at)
+        few, many = (
+            pareto.operations(lambda v, x, n=net, s=sizes: n.apply(v, x, s), variables, images).macs
+            for sizes in map(pyramid.sizes, (0.1, 0.5))
+        )
+        spans.append(many / few)
+    assert spans[0] < 2 and spans[1] > 10
 
 
 def test_running_statistics_are_used_in_evaluation():
@@ -309,20 +360,22 @@ def test_an_unknown_option_is_refused(options, message):
 @pytest.mark.parametrize(
     ("sizes", "options", "message"),
     [
-        (((8, 8), (4, 4), (2, 2)), {}, "expected 2 levels of 2 ints"),
-        (((8, 8), (4,)), {}, "expected 2 levels of 2 ints"),
+        (((8, 8), (4, 4), (2, 2)), {}, "expected 2 of them, each 2 ints"),
+        (((8, 8), (4,)), {}, "expected 2 of them, each 2 ints"),
         (((8, 8), (4, 0)), {}, "at least 1"),
         (((8, 8), (4, 4.5)), {}, "ints"),
         (((7, 8), (4, 4)), {}, r"first level are \(7, 8\); the images have \(8, 8\)"),
         (((8, 8), (4, 4)), {"canvases": ((8, 8), (4, 3))}, "smaller than the size"),
         (((8, 8), (4, 4)), {"canvases": ((9, 8), (4, 4))}, "canvases of the first level"),
-        (((8, 8), (4, 4)), {"canvases": ((8, 8),)}, "expected 2 levels"),
+        (((8, 8), (4, 4)), {"canvases": ((8, 8),)}, "expected 2 of them"),
         (None, {"canvases": ((8, 8), (4, 4))}, "canvases without sizes"),
+        (((8, 8), (4, 4)), {"net": UNet((4, 4), 2, 1, rescaled_input=True)}, "expected 3 of them"),
         (None, {"modulation": jnp.zeros((2, 7))}, r"expected \(2, 12\)"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, options, message):
-    net, images = UNet((4, 4), 2, 1), jnp.ones((1, 8, 8, 1))
+    net, images = options.get("net", UNet((4, 4), 2, 1)), jnp.ones((1, 8, 8, 1))
+    options = {name: value for name, value in options.items() if name != "net"}
     variables = jax.eval_shape(net.init, jax.random.key(0), images)
     with pytest.raises(ConfigError, match=message):
         jax.eval_shape(lambda v, x: net.apply(v, x, sizes, **options), variables, images)

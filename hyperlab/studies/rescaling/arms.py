@@ -66,7 +66,8 @@ class Arm:
       label: what the report calls it.
       network: `plain` (the primary alone), `film` or `hypernet`.
       trains: `prior` (one network, a new factor at every step), `factors` (one network for each compared factor),
-        or `widths` (one for each width multiplier, at the largest compared factor).
+        or, at the largest compared factor, `widths` (one network for each width multiplier) or `slimmable` (one for
+        all of them and 1, a new width at every step; see `slimmable`).
       encoding: of the factor, for a hypernetwork.
       parametrization: of a hypernetwork.
       initializer: of its head, which has no bias.
@@ -92,6 +93,11 @@ class Arm:
     rate_factor: float = 1.0
     blind: bool = False
     sandwich: bool = False
+
+    @property
+    def by_width(self) -> bool:
+        """Whether its operating points are widths, at one factor."""
+        return self.trains in ("widths", "slimmable")
 
     @property
     def kind(self) -> "Arm":
@@ -122,6 +128,7 @@ _TRAINS = {
     "prior": "one network, phi drawn at every step",
     "factors": "one network for each phi",
     "widths": "one network for each width, at the largest phi",
+    "slimmable": "one network, its width drawn at every step, at the largest phi",
 }
 
 ARMS: dict[str, Arm] = {
@@ -152,6 +159,7 @@ ARMS: dict[str, Arm] = {
     "fixed_4x": Arm("Fixed, 4x steps", trains="factors", length=4.0),
     "fixed_zoom": Arm("Fixed, magnified images", trains="factors", zoom=1.5),
     "width": Arm("Fixed, narrower", trains="widths"),
+    "slimmable": Arm("Slimmable", trains="slimmable"),
     # A/A and sensitivity checks
     "sshn_again": Arm("SSHN, other draws", network="hypernet", stream=1),
     "sshn_slowed": Arm("SSHN, a tenth of the rate", network="hypernet", rate_factor=0.1),
@@ -165,4 +173,11 @@ def cells_of(arm: str, config: Any) -> list[Cell]:
         return [Cell(arm)]
     if trains == "widths":
         return [Cell(arm, max(config.factors), width) for width in config.widths]
+    if trains == "slimmable":
+        return [Cell(arm, max(config.factors))]
     return [Cell(arm, factor) for factor in config.factors]
+
+
+def widths_of(cell: Cell, config: Any) -> list[float]:
+    """The widths that a network is trained and measured at, from narrow to wide."""
+    return sorted({*config.widths, 1.0}) if ARMS[cell.arm].trains == "slimmable" else [cell.width]

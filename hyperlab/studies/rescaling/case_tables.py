@@ -7,7 +7,7 @@ import pandas as pd
 
 from hyperlab.metrics import per_case
 from hyperlab.studies.rescaling.arms import CASES
-from hyperlab.studies.rescaling.results import Study
+from hyperlab.studies.rescaling.results import Study, points_of
 from hyperlab.train.units import UnitFiles
 
 METRICS = {"dice": "case_dice", "hd95_pooled": "hd95_pooled", "hd95_max": "hd95_max", "assd": "assd", "nsd": "nsd"}
@@ -26,11 +26,11 @@ def table(folder: Path, study: Study) -> pd.DataFrame:
     for arm, cells in study.runs.items():
         for cell, seeds in cells.items():
             for one in seeds:
-                for place, factor in enumerate(one["factors"].tolist()):
+                for place, (factor, width) in enumerate(points_of(cell, one)):
                     if factor not in study.config.factors:
                         continue
                     values = {metric: one[f"test/{key}"][place] for metric, key in METRICS.items()}
-                    run = f"{arm}/{cell.trained_at}/{int(one['seed'])}/{factor:g}"
+                    run = f"{arm}/{cell._replace(width=width).trained_at}/{int(one['seed'])}/{factor:g}"
                     parts.append(per_case.table(run, names, classes, values))
     return pd.concat(parts, ignore_index=True)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hyperlab import pareto
-from hyperlab.studies.rescaling.arms import Cell, cells_of, inference_name
+from hyperlab.studies.rescaling.arms import Cell, cells_of, inference_name, widths_of
 from hyperlab.studies.rescaling.programs import Examples
 from hyperlab.train import compiler, groups
 from hyperlab.train.units import Measurements
@@ -20,10 +20,10 @@ def measure(study: Any) -> None:
 
 
 def _measure(study: Any) -> None:
-    for width in sorted({cell.width for cell in study.cells()}):
+    for width in sorted({width for cell in study.cells() for width in widths_of(cell, study.config)}):
         study.files.measure(inference_name(width), lambda width=width: inference(study, width))
     for cell in study.cells():
-        further = {"factor": cell.factor, "width": cell.width}
+        further = study.further(cell)
         study.files.measure(cell.cost_name, lambda cell=cell: training(study, cell), further=further)
 
 
@@ -65,23 +65,23 @@ _COLUMNS = ("macs", "other_macs", "parameters", "flops", "peak_memory", "latency
 def training(study: Any, cell: Cell) -> Measurements:
     """What training one network costs: seconds of compilation, and of a step, alone on the machine.
 
-    For a network of the prior the step is the mean over its buckets, each with its share of the draws.
+    For a network of the prior the step is the mean over its buckets, each with its share of the draws; for a slimmable
+    one the mean over its widths.
     """
-    programs = study.programs(cell)
+    programs, networks = study.programs(cell), study.by_width(cell).values()
     indices = np.arange(study.config.batch_size, dtype=np.int32) % len(study.data.train)
     if cell.factor is not None:
-        trained = [((cell.factor,), (cell.factor,), 1.0)]
+        trained = [(one, (cell.factor,), (cell.factor,), 1 / len(networks)) for one in networks]
     else:
         prior = study.prior
         buckets = [bucket for bucket in study.buckets if bucket.high <= prior.high + 1e-9]
         drawn = [(study.drawn(cell, b.high), prior.cumulative(b.high) - prior.cumulative(b.low)) for b in buckets]
-        trained = [(tuple(map(programs.bucket, factors)), factors, share) for factors, share in drawn]
+        trained = [(programs, tuple(map(programs.bucket, factors)), factors, share) for factors, share in drawn]
     supply = study.supply(study.examples, Examples.select)
     step = sum(
-        share * programs.step_seconds(where, *supply(programs.batch(factors, indices)))
-        for where, factors, share in trained
+        share * one.step_seconds(where, *supply(one.batch(factors, indices))) for one, where, factors, share in trained
     )
-    compiling = sum(programs.compile_seconds["step", where] for where, _, _ in trained)
+    compiling = sum(one.compile_seconds["step", where] for one, where, _, _ in trained)
     return {
         "compile_seconds": compiling,
         "programs": len(trained),

@@ -23,9 +23,9 @@ def _front(study):
     figure, axes = figures.grid(1, 2, width=5.2, height=4.0, sharey=True)
     for arm, part in points.groupby("arm", sort=False):
         part = part.sort_values("relative_macs")
-        line = "-" if ARMS[arm].trains == "prior" else ":"
+        line = "-" if ARMS[arm].trains in ("prior", "slimmable") else ":"  # one network, or several
         for one, column in zip(axes, ("relative_macs", "rescaling_factor"), strict=True):
-            if column == "rescaling_factor" and ARMS[arm].trains == "widths":
+            if column == "rescaling_factor" and ARMS[arm].by_width:
                 continue
             x, colour = part[column].to_numpy(), colours[arm]
             one.fill_between(x, part["low"], part["high"], color=colour, alpha=0.12, linewidth=0)
@@ -43,7 +43,7 @@ def _front(study):
 def _budgets(study):
     figure, axes = figures.grid(1, 2, width=5.0, height=3.6, sharey=True)
     for arm, colour in _colours(study).items():
-        if ARMS[arm].trains == "widths":
+        if ARMS[arm].by_width:
             continue
         steps, dice = study.curve(arm)
         figures.band(axes[0], steps, dice, colour, study.label(arm))

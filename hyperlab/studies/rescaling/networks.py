@@ -11,6 +11,7 @@ from hyperlab.hypernet import hypernetize, own_start
 from hyperlab.hypernet.encodings import ENCODINGS, Rescaled
 from hyperlab.hypernet.primary import start_keys
 from hyperlab.models import FilmUNet, UNet
+from hyperlab.studies.rescaling import slimmable
 from hyperlab.studies.rescaling.arms import Arm
 
 Params = Any
@@ -33,7 +34,9 @@ class Network:
     primary: UNet
 
 
-def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **options: Any) -> Network:
+def build(
+    arm: Arm, primary: UNet, example: Any, *, low: float, high: float, width: float = 1.0, **options: Any
+) -> Network:
     """The network of an arm.
 
     Args:
@@ -42,6 +45,8 @@ def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **o
       example: images, or their `jax.ShapeDtypeStruct`.
       low: of the prior; with `high` the range of the conditioning input, which is taken to [0, 1].
       high: of the prior.
+      width: of a slimmable network: what is trained are the parameters of the primary, what runs are so many of its
+        channels.
       **options: of `hypernetize`.
 
     >>> import jax.numpy as jnp
@@ -53,14 +58,18 @@ def build(arm: Arm, primary: UNet, example: Any, *, low: float, high: float, **o
     (1, 8, 8, 2)
     """
 
+    running = slimmable.narrower(primary, width)
+
     def run(params, images, sizes, canvases):
-        return primary.apply({"params": params}, images, sizes, canvases=canvases)
+        return running.apply({"params": params}, images, sizes, canvases=canvases)
 
     def init_primary(key):
         return own_start(primary, key, _concrete(example))["params"]
 
     if arm.network == "plain":
-        return Network(init_primary, lambda params, factor: params, run, primary)
+        if width == 1:
+            return Network(init_primary, lambda params, factor: params, run, running)
+        return Network(init_primary, lambda params, factor: slimmable.slim(params, primary, width), run, running)
     if arm.network == "film":
         module = FilmUNet(primary)
         encode = Rescaled(low, high, ENCODINGS.get(arm.encoding))

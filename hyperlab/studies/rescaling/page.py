@@ -80,7 +80,7 @@ def _page(folder: Path, study: measured.Study, points: pd.DataFrame, compared, f
     subjects = len(next(iter(study.runs[config.arms[0]].values()))[0]["test/dice"][0])
     page.paragraph(
         f"{config.data.name}, a U-Net with widths {tuple(config.primary.widths)}, phi from a {config.prior.kind} prior "
-        f"on ({config.prior.low:g}, {config.prior.high:g}]; trained for {config.train_length}, "
+        f"on ({config.prior.low:g}, {config.prior.high:g}]{_law(config)}; trained for {config.train_length}, "
         f"{config.report_seeds} fresh seeds an arm{sections.look(config.report_seeds)}, measured "
         f"on {subjects} test subjects.",
         "lead",
@@ -117,9 +117,16 @@ def _page(folder: Path, study: measured.Study, points: pd.DataFrame, compared, f
     return sections.end(page, folder, _limits(study, subjects), config)
 
 
+def _law(config) -> str:
+    """What phi resizes beside the levels; folders of before know neither key."""
+    rescaled, axes = config.get("rescale_input", False), tuple(config.get("axes", ()))
+    words = f", by which the images are resized too (phi / {config.prior.high:g})" if rescaled else ""
+    return words + (f", along each axis to the power {axes}" if axes else "")
+
+
 def _findings(folder: Path, study: measured.Study, compared) -> list[str]:
     config, sentences = study.config, []
-    arms = [arm for arm in config.arms if ARMS[arm].trains != "widths"]
+    arms = [arm for arm in config.arms if not ARMS[arm].by_width]
     for factor in config.factors:
         scores = {arm: study.scores(arm, factor).mean() for arm in arms}
         best = max(scores, key=scores.__getitem__)

@@ -21,7 +21,7 @@ from hyperlab import losses
 from hyperlab.data import evaluation_batches, streaming
 from hyperlab.data.splits import Split
 from hyperlab.metrics import segmentation
-from hyperlab.nn import Bucket, bucket_of, level_sizes
+from hyperlab.nn import Bucket, bucket_of
 from hyperlab.studies.rescaling.networks import Network
 from hyperlab.train import compiler, groups, optimizers, schedules, state
 from hyperlab.train.step import Aux, train_step
@@ -48,14 +48,16 @@ class Batch(NamedTuple):
     Attributes:
       indices: int32 `[batch]`.
       factors: float32 `[factors, 1]`.
-      sizes: int32 `[factors, levels, dims]`.
+      sizes: int32 `[factors, levels, dims]`, with one level more where images are rescaled.
       zoom: float32 `[batch]`, how much each image is magnified.
+      width: int32 `[1]`, which of the widths of a slimmable network.
     """
 
     indices: np.ndarray
     factors: np.ndarray
     sizes: np.ndarray
     zoom: np.ndarray
+    width: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -105,15 +107,17 @@ class Programs:
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build(optimizers.recipe(self.optimizer, learning_rate=0.0), params)
 
-    def batch(self, factors: Sequence[float], indices: np.ndarray, zoom: np.ndarray | None = None) -> Batch:
+    def batch(
+        self, factors: Sequence[float], indices: np.ndarray, zoom: np.ndarray | None = None, width: int = 0
+    ) -> Batch:
         """A batch for one or more factors; sizes are made here, on the host."""
         zoom = np.ones(len(indices), np.float32) if zoom is None else zoom.astype(np.float32)
         sizes = np.array([self.sizes(factor) for factor in factors], np.int32)
-        return Batch(indices, np.array(factors, np.float32)[:, None], sizes, zoom)
+        return Batch(indices, np.array(factors, np.float32)[:, None], sizes, zoom, np.array([width], np.int32))
 
     def sizes(self, factor: float) -> Sizes:
-        """Sizes of the levels at a factor."""
-        return level_sizes(self.buckets[0].canvases[0], factor, len(self.buckets[0].canvases))
+        """Sizes of the levels at a factor; where images are rescaled, their own size first."""
+        return self.buckets[0].pyramid.sizes(factor)
 
     def step(self, current: state.TrainState, examples: Examples, batch: Batch, exact: float | None, key: jax.Array):
         """One step; `exact` is the factor of a network that is trained for one, None for the bucket's program."""

@@ -12,7 +12,7 @@ from hyperlab import pareto
 from hyperlab.metrics import statistics
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.report.finished import Finished
-from hyperlab.studies.rescaling.arms import ARMS, Cell, cells_of, inference_name
+from hyperlab.studies.rescaling.arms import ARMS, Cell, cells_of, inference_name, widths_of
 from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
@@ -55,9 +55,9 @@ class Study:
     def scores(self, arm: str, factor: float, split: str = "test") -> np.ndarray:
         """Dice of each seed at a factor: mean over subjects, then classes."""
         for cell, seeds in self.runs[arm].items():
-            factors = seeds[0]["factors"].tolist()
-            if cell.width == 1 and factor in factors:
-                return np.array([mean_dice(one[f"{split}/dice"][factors.index(factor)]) for one in seeds])
+            points = points_of(cell, seeds[0])
+            if (factor, 1.0) in points:
+                return np.array([mean_dice(one[f"{split}/dice"][points.index((factor, 1.0))]) for one in seeds])
         return np.array([])
 
     def compared(self, arm: str) -> np.ndarray:
@@ -79,6 +79,13 @@ class Study:
         return cost["compile_seconds"] + np.asarray(steps) * cost["step_seconds"]
 
 
+def points_of(cell: Cell, measured: Measurements) -> list[tuple[float, float]]:
+    """Factor and width of everything that a network was measured at; before there were slimmable ones, of its own."""
+    factors = measured["factors"].tolist()
+    widths = measured["widths"].tolist() if "widths" in measured else [cell.width] * len(factors)
+    return list(zip(factors, widths, strict=True))
+
+
 def read(folder: Path) -> Study:
     """A finished study.
 
@@ -95,7 +102,7 @@ def read(folder: Path) -> Study:
         runs[arm] = {cell: [known(cell.unit_name(REPORT, rate, seed)) for seed in seeds] for cell in cells}
         costs = {cell: known(cell.cost_name) for cell in cells}
         training[arm] = {cell: {key: float(value) for key, value in cost.items()} for cell, cost in costs.items()}
-        widths |= {cell.width for cell in cells}
+        widths |= {width for cell in cells for width in widths_of(cell, config)}
     tables = {width: pd.DataFrame(known(inference_name(width))) for width in widths}
     inference = {width: table.set_index("rescaling_factor") for width, table in tables.items()}
     return Study(config, choices, runs, inference, training, finished.notes)
@@ -108,17 +115,17 @@ def results(study: Study) -> pd.DataFrame:
         for cell, seeds in cells.items():
             for one in seeds:
                 for split in ("validation", "test"):
-                    for place, factor in enumerate(one["factors"].tolist()):
+                    for place, (factor, width) in enumerate(points_of(cell, one)):
                         dice = one[f"{split}/dice"][place]
                         common = {
                             "arm": arm,
                             "trained_at": "prior" if cell.factor is None else cell.factor,
-                            "width": cell.width,
+                            "width": width,
                             "learning_rate": float(one["learning_rate"]),
                             "seed": int(one["seed"]),
                             "split": split,
                             "rescaling_factor": factor,
-                            "macs": study.macs(factor, cell.width),
+                            "macs": study.macs(factor, width),
                             "train_seconds": study.training[arm][cell]["train_seconds"],
                             "subjects": len(dice),
                         }
@@ -182,7 +189,7 @@ def equal_seconds(study: Study) -> pd.DataFrame:
 
     The learning rate is constant, so a point along a run is a shorter run.
     """
-    arms = [arm for arm in study.config.arms if ARMS[arm].trains != "widths"]
+    arms = [arm for arm in study.config.arms if not ARMS[arm].by_width]
     budget = min(study.train_seconds(arm) for arm in arms)
     shortest = min(study.curve(arm)[0][-1] for arm in arms)
     rows = []

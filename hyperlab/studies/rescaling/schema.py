@@ -6,11 +6,12 @@ from hyperlab.data.datasets import check_source
 from hyperlab.data.factors import KINDS, Prior
 from hyperlab.errors import ConfigError
 from hyperlab.hypernet.network import ACTIVATIONS
+from hyperlab.metrics import statistics
 from hyperlab.models import unet
-from hyperlab.nn import check_sizes, level_sizes
+from hyperlab.nn import Pyramid
 from hyperlab.studies.rescaling.arms import ARMS
 from hyperlab.train import settings
-from hyperlab.train.fields import Choice, Duration, Number, Several, Whole
+from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under
 
 _FACTOR = Number("", above=0, high=1)
@@ -24,18 +25,29 @@ SCHEMA: Schema = {
         "factors": Several("compared: Fixed has a network for each", _FACTOR),
         "front": Several("networks of the prior are measured at all of them", _FACTOR, least=0),
         "outside": Several("beyond the prior: networks of the prior are tried there too", _FACTOR, least=0),
-        "widths": Several("multiples of the channels, of the arm 'width'", Number("", above=0)),
+        "widths": Several("multiples of the channels, of the arms 'width' and 'slimmable'", Number("", above=0)),
         "tolerance": Number("Dice that the choice of one factor may give away", low=0, high=1),
         "surface_tolerance": Number("of the surface Dice, mm where spacing is known, else pixels", low=0),
     },
-    "the factor": under(
-        "prior",
-        {
-            "kind": Choice("of the factor, or of the pixels that it leaves", KINDS, "prior"),
-            "low": Number("drawn factors are above it", low=0, high=1),
-            "high": Number("drawn factors are at most it", low=0, high=1),
-        },
-    ),
+    "the factor": {
+        **under(
+            "prior",
+            {
+                "kind": Choice("of the factor, or of the pixels that it leaves", KINDS, "prior"),
+                "low": Number("drawn factors are above it", low=0, high=1),
+                "high": Number("drawn factors are at most it", low=0, high=1),
+            },
+        ),
+        "rescale_input": Flag("whether the images are resized too, by phi / prior.high"),
+        "axes": Several(
+            "powers of phi, one for each axis of the images; 0 leaves it as it is; (): 1 for all",
+            Number("", low=0),
+            least=2,
+            most=3,
+            different=False,
+            empty=True,
+        ),
+    },
     "data": settings.segmented("data"),
     "networks": {
         **under(
@@ -72,11 +84,18 @@ def check(config: Any) -> None:
     """What keys ask of each other, known before anything is read.
 
     Raises:
-      ConfigError: contrasts of arms that are not run; a warm-up without a schedule; a prior that is none; factors
-        outside it; images that a factor makes smaller than a convolution.
+      ConfigError: contrasts of arms that are not run, or not at all compared factors; a warm-up without a schedule; a
+        prior that is none; factors outside it; no axis that is resized; images that a factor makes smaller than a
+        convolution; batch statistics; widths above 1 of a slimmable network.
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
     settings.check_recipe(config.optimizer)
+    _check_widths(config)
+    if config.primary.normalization == "batch":
+        raise ConfigError(
+            "primary.normalization is 'batch': the networks of this study keep no running statistics, which differ "
+            "from one factor or width to the next; use 'group' or ''"
+        )
     prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
     for factor in (*config.factors, *config.front):
         if not prior.low < factor <= prior.high:
@@ -84,19 +103,49 @@ def check(config: Any) -> None:
                 f"factor {factor} is outside the prior ({prior.low}, {prior.high}]; widen the prior, or list it in "
                 "outside"
             )
+    if config.axes and not any(config.axes):
+        raise ConfigError(f"axes is {tuple(config.axes)}: no axis is resized; at least one power is above 0")
     if config.data.size:
         check_levels(config, tuple(config.data.size))
 
 
-def check_levels(config: Any, shape: tuple[int, ...]) -> None:
-    """Refuses images that are too small for the first level's convolutions.
+def _check_widths(config: Any) -> None:
+    """What the arms ask whose operating points are widths."""
+    for contrast in config.contrasts:
+        for arm in statistics.names_of(contrast):
+            if ARMS[arm].by_width:
+                raise ConfigError(
+                    f"contrasts: {contrast!r}: {arm!r} runs at one factor; contrasts are over all of them"
+                )
+    slimmable = [arm for arm in config.arms if ARMS[arm].trains == "slimmable"]
+    if slimmable and max(config.widths) > 1:
+        raise ConfigError(f"widths are {tuple(config.widths)}: those of {slimmable[0]!r} are at most 1")
+
+
+def pyramid_of(config: Any, shape: tuple[int, ...]) -> Pyramid:
+    """Which sizes the U-Net has at a factor; at the prior's largest, images are as they are.
 
     Raises:
-      ConfigError: the size.
+      ConfigError: powers of another number of axes.
     """
-    for factor in (*config.factors, *config.front, *config.outside):
-        # deeper levels may shrink to one pixel: that is what a small factor means
-        check_sizes(level_sizes(shape, factor, len(config.primary.widths))[:1])
+    if config.axes and len(config.axes) != len(shape):
+        raise ConfigError(f"axes is {tuple(config.axes)}: one power for each axis of images of {shape}")
+    full_at = config.prior.high if config.rescale_input else None
+    return Pyramid(shape, len(config.primary.widths), tuple(config.axes), full_at)
+
+
+def check_levels(config: Any, shape: tuple[int, ...]) -> None:
+    """Refuses images that are too small for the first level's convolutions, at any factor that is measured or drawn.
+
+    Raises:
+      ConfigError: the size, and the smallest factor that would do.
+    """
+    pyramid = pyramid_of(config, shape)
+    pyramid.check((*config.factors, *config.front, *config.outside))
+    try:
+        pyramid.check([max(config.prior.low, 1e-6)])
+    except ConfigError as error:
+        raise ConfigError(f"prior.low is {config.prior.low:g}: {error}") from None
 
 
 def check_files(config: Any) -> None:

@@ -16,15 +16,15 @@ from hyperlab.data.splits import Splits, philox, stratified_subset
 from hyperlab.metrics import segmentation, surface
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.models import UNet
-from hyperlab.nn import plan
+from hyperlab.nn import plan_for
 from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen, Study
 from hyperlab.studies.record import write_json
-from hyperlab.studies.rescaling import cases, costs, deploy
-from hyperlab.studies.rescaling.arms import ARMS, PLAIN, Arm, Cell, cells_of
+from hyperlab.studies.rescaling import cases, costs, deploy, slimmable
+from hyperlab.studies.rescaling.arms import ARMS, PLAIN, Arm, Cell, cells_of, widths_of
 from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
-from hyperlab.studies.rescaling.schema import check, check_levels
+from hyperlab.studies.rescaling.schema import check, check_levels, pyramid_of
 from hyperlab.train import durations
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
@@ -44,13 +44,13 @@ class Rescaling(Study[Cell]):
         super().__init__(config, data, folder, stop)
         self.prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
         self.shape = data.image_shape[:-1]
-        self.levels = len(config.primary.widths)
+        pyramid = pyramid_of(config, self.shape)
         weights = self.primary(1.0).pixel_costs(len(self.shape), data.image_shape[-1])
-        self.buckets = plan(
-            self.shape, self.levels, self.prior.low, self.prior.high, config.programs, self.prior.cumulative, weights
+        self.buckets = plan_for(
+            pyramid, self.prior.low, self.prior.high, config.programs, self.prior.cumulative, weights
         )
         if self.prior.high < 1:  # for evaluation beyond the prior
-            self.buckets += plan(self.shape, self.levels, self.prior.high, 1.0, 1)
+            self.buckets += plan_for(pyramid, self.prior.high, 1.0, 1)
         self.examples = Examples(data.train.images, data.train.labels)
         validation = data.validation
         if config.curve_examples and config.curve_examples < len(validation):
@@ -96,6 +96,15 @@ class Rescaling(Study[Cell]):
         """All factors within the prior that a network is measured at in the end."""
         return sorted({*self.config.factors, *self.config.front}) if cell.factor is None else [cell.factor]
 
+    def points(self, cell: Cell, factors: Iterable[float]) -> list[tuple[float, float]]:
+        """A network's operating points at some factors: factor and width."""
+        return [(factor, width) for factor in factors for width in widths_of(cell, self.config)]
+
+    def further(self, cell: Cell) -> dict[str, Any]:
+        """What a network depends on beside the config: of a slimmable one, the widths that are listed there."""
+        shared = {"widths": widths_of(cell, self.config)} if ARMS[cell.arm].trains == "slimmable" else {}
+        return {"factor": cell.factor, "width": cell.width, **shared}
+
     def drawn(self, cell: Cell, factor: float) -> tuple[float, ...]:
         """The factors of one step of a network of the prior, of which one was drawn."""
         return (min(self.front(cell)), self.prior.high, factor) if ARMS[cell.arm].sandwich else (factor,)
@@ -125,13 +134,13 @@ class Rescaling(Study[Cell]):
         """Trains one network, or reads what is known of it.
 
         Returns:
-          `curve/step`, `curve/dice` (validation, mean over the compared factors), `curve/loss`; at all `factors`,
-          per subject and class: `validation/dice`, and in the report phase `test/...`, see `tested`; for networks of
-          the prior in the report phase `transfer/dice [from, to]` and `outside/dice` (validation means). None after a
-          stop.
+          `curve/step`, `curve/dice` (validation, mean over the compared factors), `curve/loss`; at all `factors` and
+          `widths`, which are listed pairwise, per subject and class: `validation/dice`, and in the report phase
+          `test/...`, see `tested`; for networks of the prior in the report phase `transfer/dice [from, to]` and
+          `outside/dice` (validation means). None after a stop.
         """
         compute = lambda: self._train(cell, setting, seed, phase)  # noqa: E731
-        further = {"rate": setting, "factor": cell.factor, "width": cell.width}
+        further = {"rate": setting, **self.further(cell)}
         beside = [cell.network_file(seed)] if self.keeps(seed, phase) else []
         name = cell.unit_name(phase, setting, seed)
         return self.unit(name, self.steps(cell, phase), compute, further=further, beside=beside)
@@ -139,7 +148,8 @@ class Rescaling(Study[Cell]):
     def _train(self, cell: Cell, rate: float, seed: int, phase: str) -> Measurements | None:
         if self.stop.requested:
             return None
-        arm, programs, steps = ARMS[cell.arm], self.programs(cell), self.steps(cell, phase)
+        arm, networks, steps = ARMS[cell.arm], self.by_width(cell), self.steps(cell, phase)
+        programs, each = self.programs(cell), list(networks.values())
         draws = seed + 10_000 * arm.stream
         key = self.key("initial", draws)
         every = max(1, steps // self.config.curve_points)
@@ -152,20 +162,21 @@ class Rescaling(Study[Cell]):
             if arm.zoom != 1:
                 words = np.random.Generator(philox(draws, step, stream=3))
                 zoom = arm.zoom ** words.uniform(-1, 1, len(indices))
-            return programs.batch(factors, indices, zoom)
+            width = slimmable.drawn(len(each), draws, step) if len(each) > 1 else 0
+            return programs.batch(factors, indices, zoom, width)
 
         def step(state, given, root_key):
             examples, drawn = given
-            return programs.step(state, examples, drawn, cell.factor, root_key)
+            return each[int(drawn.width[0])].step(state, examples, drawn, cell.factor, root_key)
 
         def observe(step, metrics):
             losses[step] = metrics["loss"].total
 
         def evaluate(state, step, stop):
-            values = [
-                mean_dice(programs.dice(programs.prepare(state.params, _gamma(factor)), factor, self.curve_split))
-                for factor in self.factors(cell)
-            ]
+            values = []
+            for factor, width in self.points(cell, self.factors(cell)):
+                one = networks[width]
+                values.append(mean_dice(one.dice(one.prepare(state.params, _gamma(factor)), factor, self.curve_split)))
             curve.put(step, dice=np.mean(values))
 
         state = self.fit(
@@ -189,23 +200,27 @@ class Rescaling(Study[Cell]):
             "curve/loss": losses,
             "seed": np.array(seed),
             "learning_rate": np.array(rate),
-            **self._measured(cell, programs, state.params, seed, phase),
+            **self._measured(cell, networks, state.params, seed, phase),
         }
 
     # -- measuring ---------------------------------------------------------------------------------------------
 
-    def _measured(self, cell: Cell, programs: Programs, params: Any, seed: int, phase: str) -> Measurements:
-        factors = self.factors(cell) if phase == TUNE else self.front(cell)
-        prepared = {factor: programs.prepare(params, _gamma(factor)) for factor in factors}
-        dice = [programs.dice(prepared[f], f, self.data.validation) for f in factors]
-        result = {"factors": np.array(factors), "validation/dice": np.stack(dice)}
+    def _measured(
+        self, cell: Cell, networks: dict[float, Programs], params: Any, seed: int, phase: str
+    ) -> Measurements:
+        points = self.points(cell, self.factors(cell) if phase == TUNE else self.front(cell))
+        prepared = [networks[width].prepare(params, _gamma(factor)) for factor, width in points]
+        at = [(networks[width], one, factor) for (factor, width), one in zip(points, prepared, strict=True)]
+        dice = [programs.dice(one, factor, self.data.validation) for programs, one, factor in at]
+        factors, widths = map(np.array, zip(*points, strict=True))
+        result = {"factors": factors, "widths": widths, "validation/dice": np.stack(dice)}
         if phase == TUNE:
             return result
         self.reads_test(phase)
-        tested = [self.tested(programs, prepared[f], f) for f in factors]
+        tested = [self.tested(*one) for one in at]
         result |= {f"test/{name}": np.stack([one[name] for one in tested]) for name in tested[0]}
         if cell.factor is None:
-            result |= self._beyond(programs, params)
+            result |= self._beyond(networks[cell.width], params)
         if self.keeps(seed, phase):
             self.keep_network(cell.network_file(seed), params)
         return result
@@ -250,19 +265,26 @@ class Rescaling(Study[Cell]):
             activation=given.activation,
             skip=given.skip,
             width_multiplier=width,
+            rescaled_input=self.config.rescale_input,
         )
         return computing_in(network, self.engine.precision)
 
     def programs(self, cell: Cell) -> Programs:
         """The programs of a network; arms that differ in draws, rates or length alone share them."""
         arm = ARMS[cell.arm]
-        return self._programs(arm.kind, cell.width, arm.zoom != 1)
+        slimming = arm.trains == "slimmable" and cell.width != 1
+        return self._programs(arm.kind, cell.width, arm.zoom != 1, slimming)
+
+    def by_width(self, cell: Cell) -> dict[float, Programs]:
+        """The programs of a network at each of its widths; all of them take the same parameters."""
+        return {width: self.programs(cell._replace(width=width)) for width in widths_of(cell, self.config)}
 
     @memoize_method
-    def _programs(self, arm: Arm, width: float, zooming: bool) -> Programs:
+    def _programs(self, arm: Arm, width: float, zooming: bool, slimming: bool) -> Programs:
         options = dict(self.config.hypernet) if arm.network == "hypernet" else {}
         example = jax.ShapeDtypeStruct((1, *self.data.image_shape), jnp.float32)
-        built = build(arm, self.primary(width), example, low=self.prior.low, high=self.prior.high, **options)
+        primary, options = (self.primary(1.0), {"width": width}) if slimming else (self.primary(width), options)
+        built = build(arm, primary, example, low=self.prior.low, high=self.prior.high, **options)
         return Programs(
             built,
             dict(self.config.optimizer),
@@ -283,10 +305,13 @@ class Rescaling(Study[Cell]):
 
     @functools.cached_property
     def _planned_programs(self) -> int:
-        kinds = {(cell.factor, cell.width, ARMS[cell.arm].kind, ARMS[cell.arm].zoom != 1, ARMS[cell.arm].sandwich)
-                 for cell in self.cells()}  # fmt: skip
         inside = sum(bucket.high <= self.prior.high + 1e-9 for bucket in self.buckets)
-        return sum(inside if factor is None else 1 for factor, *_ in kinds)
+        kinds = {}
+        for cell in self.cells():
+            arm, widths = ARMS[cell.arm], widths_of(cell, self.config)
+            kind = (cell.factor, cell.width, arm.kind, arm.zoom != 1, arm.sandwich, tuple(widths))
+            kinds[kind] = len(widths) * (inside if cell.factor is None else 1)
+        return sum(kinds.values())
 
 
 def _gamma(factor: float) -> np.ndarray:

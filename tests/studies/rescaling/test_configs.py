@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import segmentation_files
 
 import hyperlab as hl
 from hyperlab import launch, pareto
 from hyperlab.errors import ConfigError, DataError, HyperlabError
+from hyperlab.nn import Pyramid
 
 ROOT = Path(__file__).parents[3]
 SMALL = {
@@ -147,9 +149,58 @@ def test_killed_and_started_again_it_gives_the_numbers_of_an_uninterrupted_run(t
     pd.testing.assert_frame_equal(straight[columns], killed[columns])
 
 
+@pytest.mark.slow
+def test_with_rescaled_images_the_front_is_wide_and_has_the_widths_of_one_slimmable_network(tmp_path):
+    changes = {"arms": ("fixed", "sshn", "width", "slimmable"), "factors": (0.1, 0.5), "front": (0.1, 0.3, 0.5)}
+    changes |= {"contrasts": ("sshn - fixed",)}
+    folder = hl.run(small(rescale_input=True, **{"prior.low": 0.08, **changes}), tmp_path / "run")
+    front = pd.read_csv(folder / "front.csv")
+    one = front[front["arm"] == "sshn"].set_index("rescaling_factor")
+    assert one.loc[0.5, "macs"] > 10 * one.loc[0.1, "macs"]
+    slimmable = front[front["arm"] == "slimmable"].set_index("width")
+    assert sorted(slimmable.index) == [0.5, 1.0] and set(slimmable["rescaling_factor"]) == {0.5}
+    narrower = front[front["arm"] == "width"].set_index("width")
+    assert slimmable.loc[0.5, "macs"] == narrower.loc[0.5, "macs"] < slimmable.loc[1.0, "macs"] == one.loc[0.5, "macs"]
+    cases = pd.read_csv(folder / "per_case.csv")["run"]
+    assert {run.split("/")[1] for run in cases if run.startswith("slimmable")} == {"0.5", "0.5_width_0.5"}
+    exported = pareto.load(folder / "network")
+    factor = exported.card["rescaling_factor"]
+    sizes = Pyramid((16, 16), 3, full_at=0.5).sizes(factor)
+    assert exported.card["sizes"] == [list(size) for size in sizes]
+    assert exported.call(np.zeros((3, 16, 16, 1), np.float32)).shape == (3, 16, 16, 4)
+    report = (folder / "report.html").read_text()
+    assert "Slimmable" in report and "the images are resized too" in report
+
+
+@pytest.mark.slow
+def test_volumes_are_rescaled_along_each_axis_by_itself(tmp_path):
+    pytest.importorskip("nibabel", reason="the extra 'medical' is not installed")
+    segmentation_files.hippocampi(tmp_path / "data")
+    changes = {"data.name": "msd_hippocampus_3d", "data.root": tmp_path / "data", "data.size": (12, 16, 9)}
+    changes |= {"rescale_input": True, "axes": (1, 1, 0), "prior.low": 0.2, "outside": (), "report_seeds": 1}
+    changes |= {"primary.widths": (2, 2), "arms": ("fixed", "sshn"), "contrasts": ()}
+    folder = hl.run(small(**changes), tmp_path / "run")
+    results = pd.read_csv(folder / "results.csv")
+    assert results["dice"].dropna().between(0, 1).all()
+    card = pareto.load(folder / "network").card
+    assert card["sizes"][0] == [12, 16, 9] and all(size[2] == 9 for size in card["sizes"])
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        ({"rescale_input": True, "prior.low": 0.2, "factors": (0.3,), "data.size": (16, 4)}, ConfigError, "is 0.251"),
+        ({"rescale_input": True}, ConfigError, "prior.low is 0: .*the smallest factor that will do is 0.063"),
+        ({"axes": (1, 1, 0)}, ConfigError, "axes is .1, 1, 0.: one power for each axis of images of .16, 16."),
+        ({"axes": (1, -1)}, ConfigError, "axes"),
+        ({"axes": (0, 0)}, ConfigError, "no axis is resized"),
+        (
+            {"arms": ("slimmable",), "contrasts": (), "primary.normalization": "batch"},
+            ConfigError,
+            "running statistics",
+        ),
+        ({"arms": ("slimmable",), "contrasts": (), "widths": (0.5, 2.0)}, ConfigError, "at most 1"),
+        ({"arms": ("slimmable", "sshn"), "contrasts": ("sshn - slimmable",)}, ConfigError, "runs at one factor"),
         ({"arms": ("sshnn",)}, ConfigError, "unknown arm 'sshnn'.*'sshn'"),
         ({"contrasts": ("sshn - film_x",)}, ConfigError, "'film'"),
         ({"factors": (0.7,)}, ConfigError, "outside the prior"),
