@@ -12,11 +12,12 @@ from hyperlab import pareto
 from hyperlab.metrics import statistics
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.report.finished import Finished
-from hyperlab.studies.rescaling.arms import ARMS, Cell, cells_of, inference_name
+from hyperlab.studies.rescaling.arms import ARMS, CASES, Cell, cells_of, inference_name
 from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
 DIRECTIONS = {"dice": "max", "macs": "min"}
+MEANS, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what a mean of Dice can be, and what a difference of two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Study:
       inference: `{width: costs of the primary, one row a factor, which is its index}`.
       training: `{arm: {cell: what training one such network costs}}`.
       notes: what was done to the data, in sentences.
+      classes: names of the foreground classes.
+      cases: names of the test images; none in a run that kept no names.
     """
 
     config: Any
@@ -38,6 +41,8 @@ class Study:
     inference: dict[float, pd.DataFrame]
     training: dict[str, dict[Cell, dict[str, float]]]
     notes: list[str]
+    classes: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
 
     @property
     def reference(self) -> float:
@@ -98,7 +103,21 @@ def read(folder: Path) -> Study:
         widths |= {cell.width for cell in cells}
     tables = {width: pd.DataFrame(known(inference_name(width))) for width in widths}
     inference = {width: table.set_index("rescaling_factor") for width, table in tables.items()}
-    return Study(config, choices, runs, inference, training, finished.notes)
+    names = finished.unit_if_there(CASES) or {"names": np.array([]), "classes": np.array([])}
+    classes, cases = (tuple(map(str, names[key])) for key in ("classes", "names"))
+    return Study(config, choices, runs, inference, training, finished.notes, classes[1:], cases)
+
+
+def optimizer_name(config: Any) -> str:
+    """The optimizer of a config, whose `optimizer` is a name, or a group with a name in it."""
+    return config.optimizer if isinstance(config.optimizer, str) else config.optimizer["name"]
+
+
+def rate_is_constant(config: Any) -> bool:
+    """Whether the learning rate stays what it is along a training: a point of its curve is a shorter training then."""
+    if isinstance(config.optimizer, str):
+        return True
+    return config.optimizer.get("schedule", "constant") in ("constant", "none", "", None)
 
 
 def results(study: Study) -> pd.DataFrame:
@@ -146,19 +165,19 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     for name in study.config.contrasts:
         first, second = statistics.names_of(name)
         pairs[name] = (study.compared(first), study.compared(second))
-    return {f"{study.config.optimizer}/Dice": statistics.contrasts(pairs)}
+    return {f"{optimizer_name(study.config)}/Dice": statistics.contrasts(pairs, bounds=DIFFERENCES)}
 
 
 def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:
     """First less second at every compared factor, with intervals that hold together (Bonferroni over factors).
 
-    `non_inferior` is said where the whole interval is above minus the margin, `superior` where it is above 0; a
-    smaller number of seeds than five makes no claim.
+    `non_inferior` is said where the whole interval is above minus the margin, `superior` where it is above 0,
+    `inferior` where it is below; a smaller number of seeds than five makes no claim.
     """
     rows, factors = [], list(study.config.factors)
     for factor in factors:
         a, b = study.scores(first, factor), study.scores(second, factor)
-        c = statistics.paired_contrast(a, b, confidence=1 - 0.05 / len(factors))
+        c = statistics.paired_contrast(a, b, confidence=1 - 0.05 / len(factors), bounds=DIFFERENCES)
         rows.append(
             {
                 "rescaling_factor": factor,
@@ -169,6 +188,8 @@ def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:
                 "high": c.high,
                 "non_inferior": c.low > -study.config.margin,
                 "superior": c.low > 0,
+                "inferior": c.high < 0,
+                "clipped": c.clipped,
                 "seeds": c.n,
             }
         )
@@ -178,7 +199,7 @@ def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:
 def equal_seconds(study: Study) -> pd.DataFrame:
     """Validation Dice of every arm at equal steps, and at the seconds after which the cheapest arm is done.
 
-    The learning rate is constant, so a point along a run is a shorter run.
+    While the learning rate is constant, a point along a run is a shorter run; see `rate_is_constant`.
     """
     arms = [arm for arm in study.config.arms if ARMS[arm].trains != "widths"]
     budget = min(study.train_seconds(arm) for arm in arms)
