@@ -1,6 +1,7 @@
 """What the rescaling study measured, read from its run folder: networks on fresh seeds, costs, contrasts."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from hyperlab import pareto
 from hyperlab.metrics import statistics
-from hyperlab.metrics.defined import mean_dice
+from hyperlab.metrics.defined import mean_defined, mean_dice
 from hyperlab.report.finished import Finished
 from hyperlab.studies.rescaling.arms import ARMS, CASES, Cell, cells_of, inference_name
 from hyperlab.train.phases import REPORT, report_seeds
@@ -118,6 +119,24 @@ def rate_is_constant(config: Any) -> bool:
     if isinstance(config.optimizer, str):
         return True
     return config.optimizer.get("schedule", "constant") in ("constant", "none", "", None)
+
+
+def test_dice(measured: Measurements, factor: float) -> dict[str, Any] | None:
+    """Test Dice of one network at a factor: mean over subjects of each one's mean over classes, bootstrap interval.
+
+    Returns:
+      `estimate`, `low`, `high` (None under ten subjects, where an interval would be too short), `subjects`; None where
+      the study did not measure the factor, or no subject has a value.
+    """
+    factors = measured["factors"].tolist()
+    if factor not in factors:
+        return None
+    subjects = mean_defined(measured["test/dice"][factors.index(factor)], -1)
+    if np.isnan(subjects).all():
+        return None
+    found = pareto.over_cases(subjects[None])
+    low, high = (None if math.isnan(end) else end for end in (found.low, found.high))
+    return {"estimate": found.estimate, "low": low, "high": high, "subjects": found.n}
 
 
 def results(study: Study) -> pd.DataFrame:
