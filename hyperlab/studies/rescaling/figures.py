@@ -56,7 +56,7 @@ def _front(study):
         xlabel=f"MACs, relative to phi = {study.reference:g}", ylabel="test Dice", title="accuracy against cost"
     )
     axes[1].set(xlabel="rescaling factor phi", title="accuracy against the factor")
-    axes[0].legend(frameon=False, fontsize=8)
+    figures.legend_below(figure, axes[0])
     return figure
 
 

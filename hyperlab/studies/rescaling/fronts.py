@@ -86,8 +86,8 @@ def table(study: Study) -> pd.DataFrame:
     measured, rows = shares(study), []
     for arm in study.config.arms:
         row = {"arm": study.label(arm)}
-        for name, head in (("all_factors", "all its factors"), ("compared_factors", "compared factors")):
-            row[head] = _text(over_seeds(_of(measured, arm, name)))
+        for name, head in (("all_factors", "all its factors"), ("compared_factors", "the compared factors")):
+            row[f"hypervolume, {head}"] = _text(over_seeds(_of(measured, arm, name)))
         row["factors"] = str(len({float(f) for seeds in study.runs[arm].values() for f in seeds[0]["factors"]}))
         rows.append(row)
     return pd.DataFrame(rows)
@@ -98,7 +98,7 @@ def note(study: Study) -> str:
     said = (
         "Hypervolume of each seed's front of test Dice and MACs, as a share of what could be had (1: a Dice of 1 for "
         "nothing): mean over seeds with its t interval, which ends at 0 and 1. Networks of the prior are measured at "
-        "more factors than Fixed, and a front of more points rules over more; the third column has the same points."
+        "more factors than Fixed, and a front of more points rules over more; at the compared ones all have as many."
     )
     if (compared := contrast(study, shares(study))) is None:
         return said

@@ -42,7 +42,8 @@ def _dice(study: measured.Study, seeds: list[Measurements], place: int) -> dict[
     if 1 < count <= MOST_CLASSES:
         for k in range(count):
             name = study.classes[k] if k < len(study.classes) else f"class {k + 1}"
-            cells[name] = sections.number(float(np.mean([mean_dice(dice[:, k : k + 1]) for dice in found])))
+            score = np.mean([mean_dice(dice[:, k : k + 1]) for dice in found])
+            cells[name] = "-" if np.isnan(score) else f"{score:.3f}"
     return cells
 
 

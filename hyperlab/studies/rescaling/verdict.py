@@ -26,7 +26,8 @@ class Outcome(NamedTuple):
 
 
 def verdict(study: Study) -> str:
-    """One sentence: how the hypernetwork stands to a network for each factor, and whether to use it.
+    """One sentence: how the hypernetwork stands to a network for each factor, and whether to use it; where its seeds
+    collapsed, a sentence before it says so.
 
     The hypernetwork is the arm SSHN, else the first one that is trained on the prior; it is held against Fixed, else
     against the highest of the other arms. Without a hypernetwork the two highest arms are held against each other.
@@ -46,7 +47,8 @@ def verdict(study: Study) -> str:
         reference = reference_of(study, subject)
         outcome = compare(study, subject, reference)
         given = (study, subject, reference, outcome)
-        words = _joined(_WORDS[outcome.kind](*given), _advice(*given), _collapse(study, subject, reference))
+        words = _joined(_WORDS[outcome.kind](*given), _advice(*given), _collapse(study, reference))
+        words = f"{_warning(study, subject)}{words}"
     look = outcome.contrast.label == "look" and outcome.kind != "not separable"
     return words + (f" (a look: {outcome.contrast.n} seeds)" if look else "") + "."
 
@@ -163,13 +165,19 @@ def _advice(study: Study, subject: str, reference: str, outcome: Outcome) -> str
     """Whether to use the hypernetwork, where the numbers say it."""
     name, length = study.label(subject), f"at this length ({study.config.train_length})"
     below = outcome.contrast.mean < -study.config.margin
-    if seeds_of(collapsed(study), subject):
-        return f"do not rely on {name}"
+    if _warning(study, subject):
+        return ""  # is said before all else
     if outcome.kind == "worse":
         return f"do not use {name} {length}" if below else "a small loss"
     if outcome.kind in ("not separable", "no claim") and below:
         return f"no ground to use {name} {length}"
     return ""
+
+
+def _warning(study: Study, subject: str) -> str:
+    """That it collapsed, to stand before all else."""
+    fallen = _collapse(study, subject).replace(study.label(subject), "which", 1)
+    return f"Do not rely on {study.label(subject)}, {fallen}. " if fallen else ""
 
 
 def _collapse(study: Study, *arms: str) -> str:

@@ -106,7 +106,8 @@ def test_one_arm_alone_has_nothing_to_stand_against():
 def test_a_collapsed_seed_is_said_and_takes_the_advice():
     fallen = BASE + np.array([0, 0, -0.75, 0, 0])
     one = study({"fixed": BASE, "sshn": fallen})
-    assert verdict(one).endswith("do not rely on SSHN; SSHN collapsed with 1 of 5 seeds.")
+    assert verdict(one).startswith("Do not rely on SSHN, which collapsed with 1 of 5 seeds. SSHN and Fixed")
+    assert "no ground" not in verdict(one)
     other = study({"fixed": fallen, "sshn": BASE + 0.01 + FIVE})
     assert verdict(other).endswith("Fixed collapsed with 1 of 5 seeds.") and "do not rely" not in verdict(other)
 
