@@ -97,7 +97,8 @@ def test_nothing_is_written_over_and_damage_is_seen(rescaled, tmp_path):
     with pytest.raises(WorkdirError, match="is there already"):
         export(rescaled, tmp_path / "out")
     for arguments, message in (({"to": ["zip"]}, "unknown format 'zip'"), ({"to": []}, "no format"),
-                               ({"network": "x"}, "has one network"), ({"phi": 0.3}, "arm and phi go together")):  # fmt: skip
+                               ({"network": "x"}, "has one network"),
+                               ({"phi": 0.3}, "arm and phi go together")):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
             export(rescaled, tmp_path / "new", **arguments)
     file = rescaled / "network" / "variables.safetensors"

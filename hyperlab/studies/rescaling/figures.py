@@ -70,7 +70,7 @@ def _budgets(study):
         figures.band(axes[1], study.seconds_at(arm, steps), dice, colour, study.label(arm))
     axes[0].set(xlabel="steps of one network", ylabel="validation Dice", title="equal steps")
     axes[1].set(xlabel="seconds of one network, compilation first", title="equal seconds")
-    axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    figures.legend_below(figure, axes[0])
     return figure
 
 
