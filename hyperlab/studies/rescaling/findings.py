@@ -132,7 +132,7 @@ def _at_this_cost(study: measured.Study, arm: str, factor: float) -> str:
     means = f"{best['dice']:.3f} against {own:.3f} of {study.label(arm)}, means over seeds"
     if more > 0:
         return f"At this cost {which} reaches {best['dice']:.3f}: {more:.3f} more ({means})."
-    return f"At this cost no other arm reaches more: {which} is next, {-more:.3f} less ({means})."
+    return f"At this cost no other arm reaches more: {which} is next, {abs(more):.3f} less ({means})."
 
 
 def _mean_at(points: pd.DataFrame, arm: str, factor: float) -> float:
