@@ -49,8 +49,7 @@ def export(
       WorkdirError: the run is not finished.
     """
     finished = Finished(run)
-    kept = {key: value for key, value in finished.config.items() if key != "devices"}  # of the machine that trained
-    config = ml_collections.ConfigDict(kept)
+    config = _config(finished)
     cell = _cell(config, arm, factor, width)
     seed = _seed(run, config, cell, seed)
     classes, shape = _described(run, finished)
@@ -63,6 +62,14 @@ def export(
     told = deploy.card(cell, seed, factor, measured, classes, frozen)
     example = jax.ShapeDtypeStruct((1, *shape), np.float32)
     return pareto.export(out, frozen.apply, frozen.variables, example, told, formats=formats)
+
+
+def _config(finished: Finished) -> Any:
+    """The config of the run without the devices that trained it; an optimizer that older runs name is a group."""
+    kept = {key: value for key, value in finished.config.items() if key != "devices"}
+    if isinstance(kept["optimizer"], str):
+        kept["optimizer"] = {"name": kept["optimizer"]}
+    return ml_collections.ConfigDict(kept)
 
 
 def _cell(config: Any, arm: str, factor: float, width: float) -> Cell:
