@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -104,7 +103,7 @@ def write(study: Any, chosen: dict[str, dict], writer: Any) -> None:
         **{key: value._asdict() if hasattr(value, "_asdict") else value for key, value in selection._asdict().items()},
     }
     write_json(study.folder.path / "selection.json", record)
-    params = kept_params(study.folder.path, cell, seed)
+    params = kept_params(study, cell, seed)
     frozen, folder = freeze(study, cell, params, factor), study.folder.path / "network"
     told = card(cell, seed, factor, measured, study.data.classes, frozen)
     if not _is_of(folder, told):
@@ -123,13 +122,15 @@ def best_of_prior(study: Any, chosen: dict[str, dict]) -> str | None:
     return max(arms, key=lambda arm: _validation(study, chosen, Cell(arm), study.report_seeds), default=None)
 
 
-def kept_params(run: Path, cell: Cell, seed: int) -> Any:
+def kept_params(study: Any, cell: Cell, seed: int) -> Any:
     """The parameters of a network that a run kept.
 
     Raises:
-      CheckpointError: there is no such file, or it is damaged.
+      CheckpointError: there is no such file, it is damaged, or what it holds is no such network: of another version.
     """
-    return jax.tree.map(jax.numpy.asarray, load_variables(run / cell.network_file(seed))["params"])
+    like = {"params": jax.eval_shape(study.programs(cell).network.init, jax.random.key(0))}
+    held = load_variables(study.folder.path / cell.network_file(seed), like)
+    return jax.tree.map(jax.numpy.asarray, held["params"])
 
 
 def _validation(study: Any, chosen: dict[str, dict], cell: Cell, seeds: Sequence[int]) -> float:

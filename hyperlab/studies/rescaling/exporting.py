@@ -55,7 +55,7 @@ def export(
     classes, shape = _described(run, finished)
     study = Rescaling(config, _without_images(classes, shape), _folder(run), _never_stopped())
     try:
-        frozen = deploy.freeze(study, cell, deploy.kept_params(run, cell, seed), factor)
+        frozen = deploy.freeze(study, cell, deploy.kept_params(study, cell, seed), factor)
     except CheckpointError as error:
         raise DataError(f"{run} cannot be exported: {error}") from error
     measured = finished.unit(cell.unit_name(REPORT, finished.choices[arm]["learning_rate"], seed))

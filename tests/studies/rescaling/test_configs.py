@@ -157,6 +157,9 @@ def test_a_run_of_before_has_a_page_and_exports(finished, tmp_path):
     text = page.write(old).read_text()
     assert "No claim with 2 seeds" in text and "seed 100 (the cheapest factor" in text
     assert pareto.load(export(old, tmp_path / "out", arm="fixed", phi=0.5)).card["arm"] == "fixed"
+    shutil.copy(old / "networks" / "stochastic_prior_100.npz", old / "networks" / "film_prior_100.npz")
+    with pytest.raises(DataError, match="cannot be exported: .*film_prior_100.npz"):
+        export(old, tmp_path / "out_1", arm="film", phi=0.5)
     shutil.rmtree(old / "network")
     with pytest.raises(DataError, match="how large its images are"):
         export(old, tmp_path / "out_2", arm="fixed", phi=0.5)
