@@ -30,23 +30,37 @@ FILES = {"safetensors": SAFETENSORS, "stablehlo": PROGRAM, "orbax": ORBAX}
 
 
 def export(
-    run: str | os.PathLike, out: str | os.PathLike, to: Sequence[str] = ("safetensors",), network: str | None = None
+    run: str | os.PathLike,
+    out: str | os.PathLike,
+    to: Sequence[str] = ("safetensors",),
+    network: str | None = None,
+    *,
+    arm: str | None = None,
+    phi: float | None = None,
+    seed: int | None = None,
+    width: float = 1.0,
 ) -> Path:
     """Writes the network of a finished run to a folder of its own, all of it or nothing.
 
     Args:
-      run: the folder of a run of `rescaling` (the U-Net at the chosen factor), `uncertainty` (the U-Net that the run
-        kept; one pass without dropout, logits divided by the temperature), `in_context` or `stochastic` (the weights of
-        one network; it takes several arrays, so it has no program of its own).
+      run: the folder of a run of `rescaling` (the U-Net at the chosen factor, or with `arm` and `phi` any that it
+        kept), `uncertainty` (the U-Net that the run kept; one pass without dropout, logits divided by the
+        temperature), `in_context` or `stochastic` (the weights of one network; it takes several arrays, so it has no
+        program of its own).
       out: a folder that is not there yet, or empty.
       to: some of `safetensors`, `stablehlo` (a program with the variables inside, for any batch size), `orbax`.
       network: which, where a run of `in_context` or `stochastic` kept several.
+      arm: of a run of `rescaling`, with `phi`.
+      phi: the rescaling factor that the arm's network is taken at.
+      seed: of the training; by default the first that was kept.
+      width: of the networks of the arm `width`.
 
     Returns:
       The folder; `network.json` in it says what the files are.
 
     Raises:
-      ConfigError: an unknown format or network, or a format that the network cannot have.
+      ConfigError: an unknown format or network, or a format that the network cannot have; an arm, factor or seed of
+        which no network was kept, or one without the other.
       DataError: no run folder, or one whose study keeps no network, or that kept none.
       WorkdirError: `out` is there and not empty.
       MissingExtraError: a format needs a package that is not installed.
@@ -64,7 +78,10 @@ def export(
         raise ConfigError(f"network {network!r}: a run of {study} has one network; leave it out")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WorkdirError(f"{out} is there already; choose a new folder: nothing is written over")
-    STUDIES[study](run, out, to, network)
+    if (arm, phi, seed, width) == (None, None, None, 1.0):
+        STUDIES[study](run, out, to, network)
+    else:
+        _kept_by_rescaling(study, run, out, to, arm=arm, phi=phi, seed=seed, width=width)
     return out
 
 
@@ -87,7 +104,8 @@ def _exported(run: Path, out: Path, to: list[str], network: str | None) -> None:
     source = run / "network"
     if not (source / CARD).is_file():
         raise DataError(
-            f"{run} holds no network/: it is not finished, or it had no hypernetwork with keep_networks above 0"
+            f"{run} holds no network/: it is not finished, or kept no network for all factors (an arm of the prior, "
+            "keep_networks above 0); of the others choose one: --arm fixed --phi 0.3"
         )
     missing = [name for name in to if not (source / FILES[name]).exists()]
     if missing:
@@ -101,6 +119,19 @@ def _exported(run: Path, out: Path, to: list[str], network: str | None) -> None:
         for name in names:
             (shutil.copytree if (source / name).is_dir() else shutil.copyfile)(source / name, folder / name)
         (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _kept_by_rescaling(
+    study: str, run: Path, out: Path, to: list[str], *, arm: str | None, phi: float | None, **which: Any
+) -> None:
+    """Any network that a run of rescaling kept, at a factor."""
+    if study != "rescaling":
+        raise ConfigError(f"arm, phi and seed choose a network of a run of rescaling; {run} is one of {study}")
+    if arm is None or phi is None:
+        raise ConfigError("arm and phi go together, for instance --arm fixed --phi 0.3: they say which network")
+    from hyperlab.studies.rescaling import exporting
+
+    exporting.export(run, out, [FORMATS[name] for name in to], arm=arm, factor=phi, **which)
 
 
 def _kept(run: Path, out: Path, to: list[str], network: str | None) -> None:

@@ -97,7 +97,8 @@ def test_nothing_is_written_over_and_damage_is_seen(rescaled, tmp_path):
     with pytest.raises(WorkdirError, match="is there already"):
         export(rescaled, tmp_path / "out")
     for arguments, message in (({"to": ["zip"]}, "unknown format 'zip'"), ({"to": []}, "no format"),
-                               ({"network": "x"}, "has one network")):  # fmt: skip
+                               ({"network": "x"}, "has one network"),
+                               ({"phi": 0.3}, "arm and phi go together")):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
             export(rescaled, tmp_path / "new", **arguments)
     file = rescaled / "network" / "variables.safetensors"
@@ -110,3 +111,9 @@ def test_nothing_is_written_over_and_damage_is_seen(rescaled, tmp_path):
     with pytest.raises(DataError, match="is no run folder"):
         export(tmp_path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_an_arm_is_chosen_of_a_run_of_rescaling_alone(tmp_path):
+    run = write_run(tmp_path / "run", False, study="stochastic")
+    with pytest.raises(ConfigError, match="choose a network of a run of rescaling; .* is one of stochastic"):
+        export(run, tmp_path / "out", arm="tyche", phi=0.3)

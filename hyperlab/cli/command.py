@@ -179,12 +179,17 @@ def _export(words: list[str]) -> int:
     )
     parser.add_argument("--out", metavar="DIR", help="a new folder; by default RUN/exported")
     parser.add_argument("--network", metavar="NAME", help="which, where a run kept several")
+    add = parser.add_argument_group("any network that a run of rescaling kept, not the chosen one").add_argument
+    add("--arm", metavar="NAME", help="of the run: fixed, sshn, ...")
+    add("--phi", metavar="FACTOR", type=float, help="the rescaling factor that it is taken at")
+    add("--seed", type=int, help="of the training; by default the first that was kept")
+    add("--width", type=float, default=1.0, help="of the networks of the arm 'width'")
     options = parser.parse_args([part for word in words for part in _split(word)])
     from hyperlab.exports import export
 
-    print(
-        f"exported: {export(options.run, options.out or Path(options.run) / 'exported', options.to, options.network)}"
-    )
+    out, which = options.out or Path(options.run) / "exported", ("arm", "phi", "seed", "width")
+    chosen = {name: getattr(options, name) for name in which}
+    print(f"exported: {export(options.run, out, options.to, options.network, **chosen)}")
     return 0
 
 
@@ -236,6 +241,8 @@ COMMANDS = {
         "--model RUN --images DIR --out DIR",
     ),
     "export": Command(
-        _export, "the network of a run as files for elsewhere", "RUN [--to FORMAT ...] [--out DIR] [--network NAME]"
+        _export,
+        "the network of a run as files for elsewhere",
+        "RUN [--to FORMAT ...] [--out DIR] [--arm NAME --phi FACTOR]",
     ),
 }

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from hyperlab.errors import ConfigError, DataError, nearest
+from hyperlab.metrics.bounds import Bounds, check_inside, clip_interval
 
 MOST_CONTRASTS = 3
 FEWEST_SEEDS_OF_A_CLAIM, FEWEST_SEEDS = 3, 5
@@ -33,6 +34,7 @@ class Contrast(NamedTuple):
       n: how many seeds.
       verdict: `better`, `worse`, `not separable with n seeds` or `no claim with n seeds`.
       label: `no claim` under 3 seeds, `look` with 3 or 4, else empty.
+      clipped: whether the t interval went beyond what a difference can be, and was cut there.
     """
 
     differences: Float[np.ndarray, " n"]
@@ -43,6 +45,7 @@ class Contrast(NamedTuple):
     n: int
     verdict: str
     label: str
+    clipped: bool = False
 
 
 class Interval(NamedTuple):
@@ -84,7 +87,11 @@ def names_of(contrast: str) -> tuple[str, str]:
 
 
 def contrasts(
-    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]], *, better: str = "higher", confidence: float = 0.95
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    better: str = "higher",
+    confidence: float = 0.95,
+    bounds: Bounds | None = None,
 ) -> dict[str, Contrast]:
     """Compares pairs of arms seed by seed, corrected together by Holm's procedure.
 
@@ -102,18 +109,25 @@ def contrasts(
         must have been given a score before (for instance that of guessing).
       better: `higher` (accuracy) or `lower` (loss, steps).
       confidence: of the whole family, in 0..1.
+      bounds: what a difference can be at least and at most, for instance -1 and 1 of a Dice. A t interval of few
+        seeds knows nothing of them; what lies beyond is cut off, and the contrast says so. They hold 0, so a cut
+        changes no verdict.
 
     Returns:
       A contrast for each name, in the given order.
 
     Raises:
-      ConfigError: more than three contrasts, or an unknown `better`.
-      DataError: the arms differ in length, have no seeds, or hold a value that is not finite.
+      ConfigError: more than three contrasts, an unknown `better`, or bounds without 0 between them.
+      DataError: the arms differ in length, have no seeds, or hold a value that is not finite, or differ by more than
+        the bounds allow.
 
     >>> first, second = np.array([0.91, 0.93, 0.92, 0.95, 0.94]), np.array([0.80, 0.83, 0.81, 0.80, 0.85])
     >>> result = contrasts({"ours - theirs": (first, second), "first - itself": (first, first)})
     >>> [(one.verdict, round(one.mean, 3)) for one in result.values()]
     [('better', 0.112), ('not separable with 5 seeds', 0.0)]
+    >>> few = contrasts({"ours - theirs": ([0.1, 0.8], [0.7, 0.6])}, bounds=(-1.0, 1.0))["ours - theirs"]
+    >>> round(few.mean, 3), few.low, few.high, few.clipped
+    (-0.2, -1.0, 1.0, True)
 
     (Holm, 1979, "A simple sequentially rejective multiple test procedure".)
     """
@@ -126,17 +140,26 @@ def contrasts(
         raise ConfigError(f"better is {better!r}; {nearest(better, ('higher', 'lower'))}")
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence is {confidence}, expected a number between 0 and 1, for instance 0.95")
+    if bounds is not None and not bounds[0] < 0 < bounds[1]:
+        raise ConfigError(f"bounds of a difference are {bounds}, expected 0 between them, for instance (-1.0, 1.0)")
     differences = {name: _differences(name, *pair) for name, pair in pairs.items()}
+    for name, d in differences.items():
+        check_inside(f"{name}: differences", d, bounds)
     raw = np.array([_p_value(d) for d in differences.values()])
     levels = _holm_levels(raw, 1 - confidence)
     return {
-        name: _contrast(d, p, level, better)
+        name: _contrast(d, p, level, better, bounds)
         for (name, d), p, level in zip(differences.items(), holm(raw), levels, strict=True)
     }
 
 
 def paired_contrast(
-    first: ArrayLike, second: ArrayLike, *, better: str = "higher", confidence: float = 0.95
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    better: str = "higher",
+    confidence: float = 0.95,
+    bounds: Bounds | None = None,
 ) -> Contrast:
     """A single contrast, that is, one of a family of one; see `contrasts`.
 
@@ -144,7 +167,7 @@ def paired_contrast(
     >>> result.verdict, result.label, result.mean
     ('worse', 'look', 2.5)
     """
-    return contrasts({"": (first, second)}, better=better, confidence=confidence)[""]
+    return contrasts({"": (first, second)}, better=better, confidence=confidence, bounds=bounds)[""]
 
 
 def holm(p_values: ArrayLike) -> Float[np.ndarray, " n"]:
@@ -336,7 +359,7 @@ def _holm_levels(p_values: np.ndarray, alpha: float) -> np.ndarray:
     return levels
 
 
-def _contrast(differences: np.ndarray, p: float, level: float, better: str) -> Contrast:
+def _contrast(differences: np.ndarray, p: float, level: float, better: str, bounds: Bounds | None = None) -> Contrast:
     n, mean = len(differences), float(differences.mean())
     if np.ptp(differences) > 0:
         low, high = map(float, scipy.stats.ttest_1samp(differences, 0).confidence_interval(1 - level))
@@ -344,6 +367,8 @@ def _contrast(differences: np.ndarray, p: float, level: float, better: str) -> C
         low = high = 0.0
     else:
         low, high = (mean, mean) if _p_value(differences) < level else (-np.inf, np.inf)
+    ends = (low, high)
+    low, high = clip_interval(low, high, bounds)
     if n < FEWEST_SEEDS_OF_A_CLAIM:
         verdict, label = f"no claim with {n} seed{'s' * (n > 1)}", "no claim"
     else:
@@ -352,4 +377,4 @@ def _contrast(differences: np.ndarray, p: float, level: float, better: str) -> C
             verdict = f"not separable with {n} seeds"
         else:
             verdict = "better" if (mean > 0) == (better == "higher") else "worse"
-    return Contrast(differences, mean, low, high, float(p), n, verdict, label)
+    return Contrast(differences, mean, low, high, float(p), n, verdict, label, (low, high) != ends)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from hyperlab.errors import DataError
 from hyperlab.metrics import statistics
+from hyperlab.metrics.bounds import Bounds, check_inside, clip_interval
 from hyperlab.metrics.statistics import Interval
 
 
@@ -86,7 +87,7 @@ def over_cases(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) ->
     return _over_cases(_table(values)[0], confidence, seed)
 
 
-def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
+def over_seeds(values: ArrayLike, *, confidence: float = 0.95, bounds: Bounds | None = None) -> Interval:
     """A t interval over seeds of each run's mean over cases.
 
     A case that is undefined in one run (its class was not there, and not predicted) counts in the others; where this
@@ -95,14 +96,22 @@ def over_seeds(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     Args:
       values: `[seeds, cases]`, NaN where undefined.
       confidence: of the interval.
+      bounds: the least and the most that a value can be, for instance 0 and 1 of a Dice: the interval is cut there.
 
     Returns:
       The mean over runs, mean +- t_(n-1) sd / sqrt(n) (NaN for one run), the number of runs.
 
     Raises:
-      DataError: not a table, or no value is defined, or a run has none.
+      DataError: not a table, or no value is defined, or a run has none; a value is beyond the bounds.
+
+    >>> interval = over_seeds([[0.2], [0.9]], bounds=(0.0, 1.0))
+    >>> round(interval.estimate, 3), interval.low, interval.high
+    (0.55, 0.0, 1.0)
     """
-    return _over_seeds(_table(values)[0], confidence)
+    check_inside("values", values, bounds)
+    interval = _over_seeds(_table(values)[0], confidence)
+    low, high = clip_interval(interval.low, interval.high, bounds)
+    return interval._replace(low=low, high=high)
 
 
 def _over_cases(values: np.ndarray, confidence: float, seed: int) -> Interval:

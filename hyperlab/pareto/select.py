@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.errors import ConfigError, DataError, nearest
+from hyperlab.metrics.bounds import Bounds
 from hyperlab.metrics.statistics import Interval
 from hyperlab.pareto.intervals import case_mean, over_cases, over_seeds
 
@@ -58,6 +59,7 @@ def select(
     metric: str = "dice",
     better: str = "higher",
     reference: float | None = None,
+    bounds: Bounds | None = None,
 ) -> Selection:
     """The best factor within a budget, the cheapest within a tolerance of the best, or both.
 
@@ -75,10 +77,12 @@ def select(
       metric: the column that measures accuracy.
       better: `higher` or `lower`.
       reference: the factor to compare to; by default the largest.
+      bounds: the least and the most that the metric can be, for instance 0 and 1: t intervals over seeds are cut
+        there, those of differences accordingly.
 
     Raises:
       ConfigError: neither budget nor tolerance, a budget below the cheapest factor, an unknown column or reference.
-      DataError: rows are missing, doubled or without any value.
+      DataError: rows are missing, doubled or without any value, or a value is beyond the bounds.
 
     >>> rows = [
     ...     (factor, split, 0, case, macs, dice + case / 100)
@@ -112,10 +116,10 @@ def select(
         float(relative[chosen]),
         validation[chosen],
         over_cases(own),
-        over_seeds(own),
+        over_seeds(own, bounds=bounds),
         float(reference),
         over_cases(differences),
-        over_seeds(differences),
+        over_seeds(differences, bounds=bounds and (bounds[0] - bounds[1], bounds[1] - bounds[0])),
         undefined,
         "",
     )

@@ -17,8 +17,8 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 class Page:
     """Collects the parts of a report from top to bottom; everything that is text is escaped.
 
-    The question is the title. What came out follows it directly, whenever it is added, so that both are on the first
-    screen. In a browser, a click on a column's head sorts a table, and one on a figure enlarges it.
+    The question is the title. What came out follows it directly, the verdict first, whenever it is added, so that all
+    are on the first screen. In a browser, a click on a column's head sorts a table, and one on a figure enlarges it.
 
     >>> page = Page("Does it work?")
     >>> page.paragraph("3 < 4")
@@ -28,6 +28,7 @@ class Page:
 
     def __init__(self, title: str):
         self._title = title
+        self._verdict = ""
         self._findings: list[str] = []
         self._parts: list[str] = []
 
@@ -38,6 +39,10 @@ class Page:
     def paragraph(self, text: str, style: str = "") -> None:
         """A paragraph; `style` is `lead`, `note` or nothing."""
         self._parts.append(f'<p class="{style}">{html.escape(text)}</p>')
+
+    def verdict(self, sentence: str) -> None:
+        """The answer in one sentence: the first and largest after the title, and the description of the file."""
+        self._verdict = html.escape(sentence, quote=True)
 
     def findings(self, sentences: Sequence[str]) -> None:
         """What came out, one sentence a line, set apart below the title."""
@@ -77,13 +82,15 @@ class Page:
     def html(self) -> str:
         """The whole page."""
         title = html.escape(self._title)
+        described = f'<meta name="description" content="{self._verdict}">' if self._verdict else ""
+        verdict = f'<p class="verdict">{self._verdict}</p>' if self._verdict else ""
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta name="color-scheme" content="light dark"><title>{title}</title>'
+            f'<meta name="color-scheme" content="light dark"><title>{title}</title>{described}'
             f"<style>{STYLE}</style></head><body><main><h1>{title}</h1>"
-            f"{''.join(self._findings)}{''.join(self._parts)}</main><script>{SCRIPT}</script></body></html>\n"
+            f"{verdict}{''.join(self._findings)}{''.join(self._parts)}</main><script>{SCRIPT}</script></body></html>\n"
         )
 
     def write(self, path: Path) -> Path:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from hyperlab.files import read_object
 from hyperlab.metrics import statistics
+from hyperlab.metrics.bounds import Bounds
 from hyperlab.report.page import Page
 
 Contrasts = Mapping[str, Mapping[str, statistics.Contrast]]
@@ -54,6 +55,24 @@ def contrast_table(compared: Contrasts, group: str = "optimizer") -> pd.DataFram
                 }
             )
     return pd.DataFrame(rows)
+
+
+def cut_note(count: int, bounds: Bounds) -> str:
+    """The sentence about intervals that were cut at what is possible, to stand after others; empty where none was.
+
+    Args:
+      count: of intervals that were cut.
+      bounds: the least and the most that was possible.
+
+    >>> cut_note(2, (-1.0, 1.0))
+    ' 2 intervals were cut at -1 or 1: nothing beyond is possible, and so few seeds say little.'
+    >>> cut_note(0, (-1.0, 1.0))
+    ''
+    """
+    if not count:
+        return ""
+    many = "1 interval was" if count == 1 else f"{count} intervals were"
+    return f" {many} cut at {bounds[0]:g} or {bounds[1]:g}: nothing beyond is possible, and so few seeds say little."
 
 
 def look(seeds: int) -> str:

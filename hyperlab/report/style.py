@@ -17,7 +17,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var
 main { max-width: 62rem; margin: 1.5rem auto; padding: 0 1rem }
 h1, h2, p, figcaption, pre { overflow-wrap: anywhere }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .8rem }
+h1:has(+ p.verdict) { font-size: 1.15rem; font-weight: 500; color: var(--quiet) }
 h2 { font-size: 1.2rem; margin-top: 2.2rem }
+p.verdict { font-size: 1.45rem; line-height: 1.35; font-weight: 600; margin: 0 0 1rem }
 p.lead { font-size: 1.1rem }
 .finding { border-left: 4px solid var(--accent); padding: .2rem 1rem; background: var(--raised) }
 .wide { overflow-x: auto; margin: .8rem 0 }
@@ -46,6 +48,7 @@ dialog img { max-width: none; min-width: 100%; margin: 0 auto; border-radius: 0 
 @media (max-width: 40rem) {
   main { margin: .8rem auto; padding: 0 .8rem }
   h1 { font-size: 1.25rem }
+  p.verdict { font-size: 1.2rem }
   p.lead { font-size: 1rem }
   td.text { min-width: 10rem }
 }

@@ -113,6 +113,29 @@ def test_differences_without_spread():
     assert [one.verdict for one in family.values()] == ["not separable with 6 seeds"] * 3
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 6), st.sampled_from(["higher", "lower"]))
+def test_bounds_cut_intervals_and_change_nothing_else(seed, n, better):
+    rng = np.random.default_rng(seed)
+    pairs = {name: (rng.uniform(0, 1, n), rng.uniform(0, 1, n)) for name in "ab"}
+    free, cut = s.contrasts(pairs, better=better), s.contrasts(pairs, better=better, bounds=(-1.0, 1.0))
+    for a, b in zip(free.values(), cut.values(), strict=True):
+        assert (b.low, b.high) == (max(a.low, -1), min(a.high, 1))
+        assert b.clipped == (a.low < -1 or a.high > 1) and not a.clipped
+        assert (b.mean, b.p, b.n, b.verdict, b.label) == (a.mean, a.p, a.n, a.verdict, a.label)
+        assert b.low <= b.mean <= b.high
+
+
+@pytest.mark.fast
+def test_bounds_that_are_another_metrics_are_refused():
+    with pytest.raises(ConfigError, match="expected 0 between them"):
+        s.paired_contrast(FIRST, SECOND, bounds=(0.0, 1.0))
+    with pytest.raises(DataError, match=r"differences hold 2, beyond what they can be: \(-1.0, 1.0\)"):
+        s.paired_contrast(FIRST + 2, FIRST, bounds=(-1.0, 1.0))
+    ones = np.ones(6, np.float32)
+    s.paired_contrast(ones * np.float32(1 + 1e-7), ones * 0, bounds=(-1.0, 1.0))  # rounding is let pass
+
+
 @pytest.mark.fast
 def test_a_difference_in_the_last_digit_of_float32_is_no_spread():
     base = np.linspace(0.1, 0.7, 10, dtype=np.float32)

@@ -53,6 +53,18 @@ def test_too_few_units_have_an_estimate_and_no_interval():
         assert interval.estimate == pytest.approx(dice(seeds=1, cases=9).mean())
 
 
+def test_an_interval_over_seeds_ends_where_values_do():
+    table = np.array([[0.0, 0.1], [0.9, 1.0]])
+    free, cut = pareto.over_seeds(table), pareto.over_seeds(table, bounds=(0.0, 1.0))
+    assert free.low < 0 < 1 < free.high and cut == (0.5, 0.0, 1.0, 2)
+    inside = dice()
+    assert pareto.over_seeds(inside, bounds=(-5.0, 5.0)) == pareto.over_seeds(inside)
+    one = pareto.over_seeds(dice(seeds=1), bounds=(-5.0, 5.0))
+    assert math.isnan(one.low) and math.isnan(one.high)
+    with pytest.raises(DataError, match="values hold 1.5, beyond"):
+        pareto.over_seeds([[0.5, 1.5]], bounds=(0.0, 1.0))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -132,3 +132,12 @@ def test_mistakes_are_named(options, change, error, message):
     frame = results()
     with pytest.raises(error, match=message):
         pareto.select(change(frame) if change else frame, **options)
+
+
+def test_bounds_cut_the_intervals_over_seeds_alone():
+    frame = results(seeds=2).assign(dice=lambda rows: rows.dice.clip(0, 1) * np.where(rows.seed == 0, 0.05, 1))
+    free, cut = (pareto.select(frame, tolerance=0.01, bounds=bounds) for bounds in (None, (0.0, 1.0)))
+    assert free.test_seeds.low < 0 and free.test_seeds.high > 1
+    assert (cut.test_seeds.low, cut.test_seeds.high) == (0, 1)
+    assert cut.difference_seeds.low >= -1 and cut.difference_seeds.high <= 1
+    assert (cut.test, cut.difference, cut.sentence) == (free.test, free.difference, free.sentence)

@@ -55,6 +55,20 @@ class Reader(html.parser.HTMLParser):
 
 
 @pytest.mark.fast
+def test_the_verdict_is_said_first_whenever_it_is_added():
+    page = Page("Does it?")
+    page.findings(["Because."])
+    page.paragraph("Setting.")
+    assert 'verdict">' not in page.html() and "description" not in page.html()
+    page.verdict('It does <not> "work".')
+    text = page.html()
+    told = "It does &lt;not&gt; &quot;work&quot;."
+    assert f'<meta name="description" content="{told}">' in text
+    places = [text.index(part) for part in ("<h1>", f'<p class="verdict">{told}</p>', "Because.", "Setting.")]
+    assert places == sorted(places)
+
+
+@pytest.mark.fast
 def test_the_file_is_well_formed_self_contained_and_escaped(tmp_path):
     text = page_in(tmp_path).read_text()
     reader = Reader()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hyperlab.metrics import per_case
+from hyperlab.metrics.defined import mean_defined
 from hyperlab.studies.rescaling.arms import CASES
 from hyperlab.studies.rescaling.results import Study, points_of
 from hyperlab.train.units import UnitFiles
@@ -47,7 +48,9 @@ def distances(study: Study) -> pd.DataFrame:
                     found[name] += [_mean(one[f"test/{name}"][place]) for place in places]
                 found["undefined"] += [float(np.isnan(one["test/assd"][place]).mean()) for place in places]
         if found["assd"]:
-            rows.append({"arm": study.label(arm), **{name: float(np.nanmean(x)) for name, x in found.items()}})
+            rows.append(
+                {"arm": study.label(arm), **{name: float(mean_defined(np.array(x))) for name, x in found.items()}}
+            )
     return pd.DataFrame(rows)
 
 

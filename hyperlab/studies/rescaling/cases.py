@@ -16,10 +16,11 @@ def names(study: Any) -> list[str]:
 
 
 def keep(study: Any) -> None:
-    """Writes down the names of test images and classes, once."""
+    """Writes down the names of test images and classes, and the shape of an image, once."""
 
     def cases() -> Measurements:
-        return {"names": np.array(names(study)), "classes": np.array(study.data.classes)}
+        described = {"names": np.array(names(study)), "classes": np.array(study.data.classes)}
+        return {**described, "image_shape": np.array(study.data.image_shape)}
 
     study.files.measure(CASES, cases)
 

@@ -1,7 +1,8 @@
 """After the study: the factor that validation chooses, and the ordinary network at that factor, to take along."""
 
 import shutil
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,13 +13,160 @@ from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError
 from hyperlab.files import write_json
 from hyperlab.metrics import per_case
+from hyperlab.metrics.defined import mean_defined, mean_dice
 from hyperlab.studies.rescaling import cases
+from hyperlab.studies.rescaling import overlays as pictures
 from hyperlab.studies.rescaling.arms import ARMS, Cell, inference_name
+from hyperlab.studies.rescaling.results import MEANS, test_dice
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT
+from hyperlab.train.units import Measurements
 
 MADE_OF = "digest_of_variables"  # of the card: a digest of the exported variables
-COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [204, 121, 167]], np.uint8)
+
+
+class Frozen(NamedTuple):
+    """A network at one factor, as `pareto.export` takes it.
+
+    Attributes:
+      apply: `(variables, images) -> logits`.
+      variables: `{"params": ...}`; of FiLM its conditioning input beside them.
+      sizes: of the levels.
+      made_of: a digest of the variables.
+    """
+
+    apply: Any
+    variables: Any
+    sizes: tuple[tuple[int, ...], ...]
+    made_of: str
+
+
+def freeze(study: Any, cell: Cell, params: Any, factor: float, width: float = 1.0) -> Frozen:
+    """The ordinary network that an arm's network is at one factor; generated parameters are numbers from here on.
+
+    The width is that of the cell, unless a slimmable network is to be made narrower.
+    """
+    programs = study.programs(cell._replace(width=width))
+    sizes, prepared = programs.sizes(factor), programs.prepare(params, np.array([factor], np.float32))
+    film = ARMS[cell.arm].network == "film"
+    variables = {"params": prepared[0], "conditioning": prepared[1]} if film else {"params": prepared}
+
+    def apply(variables, images):
+        prepared = (variables["params"], variables["conditioning"]) if film else variables["params"]
+        return programs.network.run(prepared, images, sizes, None)
+
+    return Frozen(apply, variables, sizes, fingerprint(*map(np.asarray, jax.tree.leaves(variables))))
+
+
+def card(
+    cell: Cell,
+    seed: int,
+    factor: float,
+    width: float,
+    measured: Measurements,
+    classes: Sequence[str],
+    frozen: Frozen,
+) -> dict[str, Any]:
+    """What the card says of an exported network: which it is, and its own test Dice with an interval over subjects.
+
+    Args:
+      cell: what was trained.
+      seed: of the training.
+      factor: that it runs at.
+      width: the same.
+      measured: on this seed, see `Rescaling.train`.
+      classes: names, the background's first.
+      frozen: what is exported.
+    """
+    return {
+        "arm": cell.arm,
+        "trained_at": cell.trained_at,
+        "seed": seed,
+        "rescaling_factor": factor,
+        "width": width,
+        "sizes": [list(size) for size in frozen.sizes],
+        "class_names": [str(name) for name in classes],
+        "test_dice": test_dice(cell, measured, factor, width),
+        MADE_OF: frozen.made_of,
+    }
+
+
+def write(study: Any, chosen: dict[str, dict], writer: Any) -> None:
+    """Writes `selection.json`, `network/`, its `summary.json`, and overlays: what this study gives to be used.
+
+    Which arm: of those with one network for all factors, the highest on validation, mean over compared factors and
+    seeds, be it a hypernetwork or not. The study asks what such a network is worth, so a user of it is given the best
+    one, and not the one that the study is named after. Arms with a network for each factor stand beside on the page;
+    `hyperlab export RUN --arm fixed --phi 0.3` takes one of those. Which factor: the cheapest within the tolerance of
+    the arm's best on validation. Which seed: of those that were kept, the highest on validation at this factor.
+    """
+    arm = best_of_prior(study, chosen)
+    if arm is None or not study.config.keep_networks:
+        return
+    try:
+        selection = pareto.select(frame(study, chosen, arm), tolerance=study.config.tolerance, bounds=MEANS)
+    except ConfigError:
+        return
+    cell, factor = Cell(arm), selection.rescaling_factor
+    seed, measured = _best_kept(study, chosen, cell, factor)
+    record = {
+        "arm": arm,
+        "seed": seed,
+        "tolerance": study.config.tolerance,
+        **{key: value._asdict() if hasattr(value, "_asdict") else value for key, value in selection._asdict().items()},
+    }
+    write_json(study.folder.path / "selection.json", record)
+    params = kept_params(study, cell, seed)
+    frozen, folder = freeze(study, cell, params, factor), study.folder.path / "network"
+    told = card(cell, seed, factor, 1.0, measured, study.data.classes, frozen)
+    if not _is_of(folder, told):
+        shutil.rmtree(folder, ignore_errors=True)
+        example = jax.ShapeDtypeStruct((1, *study.data.image_shape), np.float32)
+        pareto.export(folder, frozen.apply, frozen.variables, example, told, formats=_formats())
+    programs = study.programs(cell)
+    theta = programs.prepare(params, np.array([factor], np.float32))
+    per_case.write_summary(study.folder.path / "summary.json", cases.summary(study, programs, theta, factor))
+    overlays(study, programs, params, writer)
+
+
+def best_of_prior(study: Any, chosen: dict[str, dict]) -> str | None:
+    """The arm with one network for all factors that is highest on validation, over compared factors and seeds."""
+    arms = [arm for arm in study.config.arms if ARMS[arm].trains == "prior"]
+    return max(arms, key=lambda arm: _validation(study, chosen, Cell(arm), study.report_seeds), default=None)
+
+
+def kept_params(study: Any, cell: Cell, seed: int) -> Any:
+    """The parameters of a network that a run kept.
+
+    Raises:
+      CheckpointError: there is no such file, it is damaged, or what it holds is no such network: of another version.
+    """
+    like = {"params": jax.eval_shape(study.programs(cell).network.init, jax.random.key(0))}
+    held = load_variables(study.folder.path / cell.network_file(seed), like)
+    return jax.tree.map(jax.numpy.asarray, held["params"])
+
+
+def _validation(study: Any, chosen: dict[str, dict], cell: Cell, seeds: Sequence[int]) -> float:
+    """Validation Dice over the compared factors and some seeds; nothing defined is the lowest."""
+    values = []
+    for seed in seeds:
+        measured = study.train(cell, chosen[cell.arm]["learning_rate"], seed, REPORT)
+        places = [place for place, factor in enumerate(measured["factors"]) if factor in study.config.factors]
+        values.append(mean_dice(measured["validation/dice"][places]))
+    return float(np.nan_to_num(np.mean(values), nan=-1.0))
+
+
+def _best_kept(study: Any, chosen: dict[str, dict], cell: Cell, factor: float) -> tuple[int, Measurements]:
+    """The kept seed that is highest on validation at a factor, with what was measured of it."""
+    seeds = [seed for seed in study.report_seeds if seed < FIRST_REPORT_SEED + study.config.keep_networks]
+    found = {seed: study.train(cell, chosen[cell.arm]["learning_rate"], seed, REPORT) for seed in seeds}
+
+    def score(seed: int) -> float:
+        place = found[seed]["factors"].tolist().index(factor)
+        return float(np.nan_to_num(mean_dice(found[seed]["validation/dice"][place]), nan=-1.0))
+
+    best = max(seeds, key=score)
+    return best, found[best]
 
 
 def frame(study: Any, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
@@ -28,8 +176,7 @@ def frame(study: Any, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
     for seed in study.report_seeds:
         result = study.train(Cell(arm), chosen[arm]["learning_rate"], seed, REPORT)
         for split in ("validation", "test"):
-            with np.errstate(invalid="ignore"):
-                dice = np.nanmean(result[f"{split}/dice"], -1)  # over classes
+            dice = mean_defined(result[f"{split}/dice"], -1)  # over classes
             for factor, values in zip(result["factors"].tolist(), dice, strict=True):
                 rows += [
                     {"rescaling_factor": factor, "split": split, "seed": seed, "case": case, "dice": value,
@@ -38,52 +185,11 @@ def frame(study: Any, chosen: dict[str, dict], arm: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write(study: Any, chosen: dict[str, dict], writer: Any) -> None:
-    """Writes `selection.json`, `network/`, its `summary.json`, and overlays, for the first SSHN arm of the study."""
-    arm = next(
-        (name for name in study.config.arms if ARMS[name].network == "hypernet" and ARMS[name].trains == "prior"), None
-    )
-    if arm is None or not study.config.keep_networks:
-        return
+def _is_of(folder: Any, told: dict[str, Any]) -> bool:
+    """Whether a network was exported there that is whole, and of which the same is to be told."""
     try:
-        selection = pareto.select(frame(study, chosen, arm), tolerance=study.config.tolerance)
-    except ConfigError:
-        return
-    record = {
-        "arm": arm,
-        "tolerance": study.config.tolerance,
-        **{key: value._asdict() if hasattr(value, "_asdict") else value for key, value in selection._asdict().items()},
-    }
-    write_json(study.folder.path / "selection.json", record)
-    programs = study.programs(Cell(arm))
-    kept = load_variables(study.folder.path / Cell(arm).network_file(FIRST_REPORT_SEED))
-    params = jax.tree.map(jax.numpy.asarray, kept["params"])
-    factor = selection.rescaling_factor
-    sizes, theta = programs.sizes(factor), programs.prepare(params, np.array([factor], np.float32))
-    folder, made_of = study.folder.path / "network", fingerprint(*map(np.asarray, jax.tree.leaves(theta)))
-    if not _is_of(folder, made_of):
-        shutil.rmtree(folder, ignore_errors=True)
-        pareto.export(
-            folder,
-            lambda variables, images: programs.network.primary.apply(variables, images, sizes),
-            {"params": theta},
-            jax.ShapeDtypeStruct((1, *study.data.image_shape), np.float32),
-            {
-                "rescaling_factor": factor,
-                "sizes": [list(size) for size in sizes],
-                "class_names": list(study.data.classes),
-                MADE_OF: made_of,
-            },
-            formats=_formats(),
-        )
-    per_case.write_summary(study.folder.path / "summary.json", cases.summary(study, programs, theta, factor))
-    overlays(study, programs, params, writer)
-
-
-def _is_of(folder: Any, made_of: str) -> bool:
-    """Whether a network was exported there that is whole, and is that of these parameters."""
-    try:
-        return pareto.load(folder).card.get(MADE_OF) == made_of
+        found = pareto.load(folder).card
+        return all(found.get(key) == value for key, value in told.items())
     except Exception:  # none, damaged, or without what reads it: it is written again
         return False
 
@@ -91,35 +197,19 @@ def _is_of(folder: Any, made_of: str) -> bool:
 def overlays(study: Any, programs: Any, params: Any, writer: Any) -> None:
     """Input, truth, prediction and error of some test images at the compared factors, for TensorBoard and report."""
     split = study.data.test
-    images, labels = split.images[:3], split.labels[:3]
+    images, labels = split.images[: pictures.CASES], split.labels[: pictures.CASES]
     strips = {}
     for factor in study.config.factors:
         logits = programs.logits(programs.prepare(params, np.array([factor], np.float32)), factor, images)
         predicted = logits.argmax(-1)
         strips[f"factor_{factor:g}"] = np.concatenate(
             [
-                strip(image, truth, prediction)
+                pictures.strip(image, truth, prediction)
                 for image, truth, prediction in zip(images, labels, predicted, strict=True)
             ]
         )
     writer.images(0, strips, split="overlay")
-    study.files.write("overlays", strips)
-
-
-def strip(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """One row of four pictures, uint8 `[height, 4 width, 3]`: image, truth, prediction, errors in red.
-
-    Args:
-      image: `[height, width, channel]` in 0..1, or a volume, of which the middle slice is shown.
-      truth: int, the labels.
-      prediction: int, the predicted labels.
-    """
-    if truth.ndim == 3:
-        middle = truth.shape[-1] // 2
-        image, truth, prediction = image[:, :, middle], truth[..., middle], prediction[..., middle]
-    grey = np.repeat((255 * image.mean(-1, keepdims=True)).astype(np.uint8), 3, -1)
-    wrong = np.where((truth != prediction)[..., None], np.array([213, 40, 40], np.uint8), grey)
-    return np.concatenate([grey, COLOURS[truth % 6], COLOURS[prediction % 6], wrong], 1)
+    study.files.write(pictures.UNIT, strips)
 
 
 def _formats() -> tuple[str, ...]:

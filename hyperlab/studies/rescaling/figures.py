@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.report import figures
+from hyperlab.studies.rescaling import overlays
 from hyperlab.studies.rescaling import results as measured
 from hyperlab.studies.rescaling.arms import ARMS, Cell
 
@@ -12,6 +13,25 @@ from hyperlab.studies.rescaling.arms import ARMS, Cell
 def all_figures(folder: Path, study: measured.Study) -> dict[str, tuple[Path, str]]:
     """Draws everything: `{name: (path, caption)}`, in the order of the report."""
     return figures.save_all(((name, draw(study), caption) for name, (draw, caption) in _FIGURES.items()), folder)
+
+
+def pictures(folder: Path, study: measured.Study, which: str) -> dict[str, tuple[Path, str]]:
+    """The first test cases at the compared factors, from what the run kept; nothing where it kept no network.
+
+    Args:
+      folder: of the run.
+      study: as it was measured.
+      which: the network that was shown them, in words.
+    """
+    strips = overlays.read(folder)
+    if not strips:
+        return {}
+    count = min(overlays.CASES, len(study.cases) or overlays.CASES)
+    drawn = overlays.figure(overlays.cases(strips, count), study.cases[:count], study.classes)
+    caption = (
+        f"The first test cases at phi = {', '.join(strips)}, by {which}: below a prediction, what is wrong in red."
+    )
+    return {"overlays": (figures.save(drawn, folder / "figures" / "overlays.png"), caption)}
 
 
 def _colours(study):
@@ -36,7 +56,7 @@ def _front(study):
         xlabel=f"MACs, relative to phi = {study.reference:g}", ylabel="test Dice", title="accuracy against cost"
     )
     axes[1].set(xlabel="rescaling factor phi", title="accuracy against the factor")
-    axes[0].legend(frameon=False, fontsize=8)
+    figures.legend_below(figure, axes[0])
     return figure
 
 
@@ -50,7 +70,7 @@ def _budgets(study):
         figures.band(axes[1], study.seconds_at(arm, steps), dice, colour, study.label(arm))
     axes[0].set(xlabel="steps of one network", ylabel="validation Dice", title="equal steps")
     axes[1].set(xlabel="seconds of one network, compilation first", title="equal seconds")
-    axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    figures.legend_below(figure, axes[0])
     return figure
 
 

@@ -1,6 +1,7 @@
 """What the rescaling study measured, read from its run folder: networks on fresh seeds, costs, contrasts."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pandas as pd
 
 from hyperlab import pareto
 from hyperlab.metrics import statistics
-from hyperlab.metrics.defined import mean_dice
+from hyperlab.metrics.defined import mean_defined, mean_dice
 from hyperlab.report.finished import Finished
-from hyperlab.studies.rescaling.arms import ARMS, Cell, cells_of, inference_name, widths_of
+from hyperlab.studies.rescaling.arms import ARMS, CASES, Cell, cells_of, inference_name, widths_of
 from hyperlab.train.phases import REPORT, report_seeds
 from hyperlab.train.units import Measurements
 
 DIRECTIONS = {"dice": "max", "macs": "min"}
+MEANS, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)  # what a mean of Dice can be, and what a difference of two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Study:
       inference: `{width: costs of the primary, one row a factor, which is its index}`.
       training: `{arm: {cell: what training one such network costs}}`.
       notes: what was done to the data, in sentences.
+      classes: names of the foreground classes.
+      cases: names of the test images; none in a run that kept no names.
     """
 
     config: Any
@@ -38,6 +42,8 @@ class Study:
     inference: dict[float, pd.DataFrame]
     training: dict[str, dict[Cell, dict[str, float]]]
     notes: list[str]
+    classes: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
 
     @property
     def reference(self) -> float:
@@ -105,7 +111,39 @@ def read(folder: Path) -> Study:
         widths |= {width for cell in cells for width in widths_of(cell, config)}
     tables = {width: pd.DataFrame(known(inference_name(width))) for width in widths}
     inference = {width: table.set_index("rescaling_factor") for width, table in tables.items()}
-    return Study(config, choices, runs, inference, training, finished.notes)
+    names = finished.unit_if_there(CASES) or {"names": np.array([]), "classes": np.array([])}
+    classes, cases = (tuple(map(str, names[key])) for key in ("classes", "names"))
+    return Study(config, choices, runs, inference, training, finished.notes, classes[1:], cases)
+
+
+def optimizer_name(config: Any) -> str:
+    """The optimizer of a config, whose `optimizer` is a name, or a group with a name in it."""
+    return config.optimizer if isinstance(config.optimizer, str) else config.optimizer["name"]
+
+
+def rate_is_constant(config: Any) -> bool:
+    """Whether the learning rate stays what it is along a training: a point of its curve is a shorter training then."""
+    if isinstance(config.optimizer, str):
+        return True
+    return config.optimizer.get("schedule", "constant") in ("constant", "none", "", None)
+
+
+def test_dice(cell: Cell, measured: Measurements, factor: float, width: float) -> dict[str, Any] | None:
+    """Test Dice of one network at a point: mean over subjects of each one's mean over classes, bootstrap interval.
+
+    Returns:
+      `estimate`, `low`, `high` (None under ten subjects, where an interval would be too short), `subjects`; None where
+      the study did not measure the point, or no subject has a value.
+    """
+    points = points_of(cell, measured)
+    if (factor, width) not in points:
+        return None
+    subjects = mean_defined(measured["test/dice"][points.index((factor, width))], -1)
+    if np.isnan(subjects).all():
+        return None
+    found = pareto.over_cases(subjects[None])
+    low, high = (None if math.isnan(end) else end for end in (found.low, found.high))
+    return {"estimate": found.estimate, "low": low, "high": high, "subjects": found.n}
 
 
 def results(study: Study) -> pd.DataFrame:
@@ -153,21 +191,19 @@ def contrasts(study: Study) -> dict[str, dict[str, statistics.Contrast]]:
     for name in study.config.contrasts:
         first, second = statistics.names_of(name)
         pairs[name] = (study.compared(first), study.compared(second))
-    optimizer = study.config.optimizer
-    name = optimizer if isinstance(optimizer, str) else optimizer.name  # a string in folders of before
-    return {f"{name}/Dice": statistics.contrasts(pairs)}
+    return {f"{optimizer_name(study.config)}/Dice": statistics.contrasts(pairs, bounds=DIFFERENCES)}
 
 
 def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:
     """First less second at every compared factor, with intervals that hold together (Bonferroni over factors).
 
-    `non_inferior` is said where the whole interval is above minus the margin, `superior` where it is above 0; a
-    smaller number of seeds than five makes no claim.
+    `non_inferior` is said where the whole interval is above minus the margin, `superior` where it is above 0,
+    `inferior` where it is below; a smaller number of seeds than five makes no claim.
     """
     rows, factors = [], list(study.config.factors)
     for factor in factors:
         a, b = study.scores(first, factor), study.scores(second, factor)
-        c = statistics.paired_contrast(a, b, confidence=1 - 0.05 / len(factors))
+        c = statistics.paired_contrast(a, b, confidence=1 - 0.05 / len(factors), bounds=DIFFERENCES)
         rows.append(
             {
                 "rescaling_factor": factor,
@@ -178,6 +214,8 @@ def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:
                 "high": c.high,
                 "non_inferior": c.low > -study.config.margin,
                 "superior": c.low > 0,
+                "inferior": c.high < 0,
+                "clipped": c.clipped,
                 "seeds": c.n,
             }
         )
@@ -187,7 +225,7 @@ def by_factor(study: Study, first: str, second: str) -> pd.DataFrame:
 def equal_seconds(study: Study) -> pd.DataFrame:
     """Validation Dice of every arm at equal steps, and at the seconds after which the cheapest arm is done.
 
-    The learning rate is constant, so a point along a run is a shorter run.
+    While the learning rate is constant, a point along a run is a shorter run; see `rate_is_constant`.
     """
     arms = [arm for arm in study.config.arms if not ARMS[arm].by_width]
     budget = min(study.train_seconds(arm) for arm in arms)

@@ -128,10 +128,11 @@ def pyramid_of(config: Any, shape: tuple[int, ...]) -> Pyramid:
     Raises:
       ConfigError: powers of another number of axes.
     """
-    if config.axes and len(config.axes) != len(shape):
-        raise ConfigError(f"axes is {tuple(config.axes)}: one power for each axis of images of {shape}")
-    full_at = config.prior.high if config.rescale_input else None
-    return Pyramid(shape, len(config.primary.widths), tuple(config.axes), full_at)
+    axes = tuple(config.get("axes", ()))  # runs of before have neither key
+    if axes and len(axes) != len(shape):
+        raise ConfigError(f"axes is {axes}: one power for each axis of images of {shape}")
+    full_at = config.prior.high if config.get("rescale_input", False) else None
+    return Pyramid(shape, len(config.primary.widths), axes, full_at)
 
 
 def check_levels(config: Any, shape: tuple[int, ...]) -> None:

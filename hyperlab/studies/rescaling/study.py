@@ -44,13 +44,13 @@ class Rescaling(Study[Cell]):
         super().__init__(config, data, folder, stop)
         self.prior = Prior(config.prior.kind, config.prior.low, config.prior.high)
         self.shape = data.image_shape[:-1]
-        pyramid = pyramid_of(config, self.shape)
+        self.pyramid = pyramid_of(config, self.shape)
         weights = self.primary(1.0).pixel_costs(len(self.shape), data.image_shape[-1])
         self.buckets = plan_for(
-            pyramid, self.prior.low, self.prior.high, config.programs, self.prior.cumulative, weights
+            self.pyramid, self.prior.low, self.prior.high, config.programs, self.prior.cumulative, weights
         )
         if self.prior.high < 1:  # for evaluation beyond the prior
-            self.buckets += plan_for(pyramid, self.prior.high, 1.0, 1)
+            self.buckets += plan_for(self.pyramid, self.prior.high, 1.0, 1)
         self.examples = Examples(data.train.images, data.train.labels)
         validation = data.validation
         if config.curve_examples and config.curve_examples < len(validation):
@@ -265,7 +265,7 @@ class Rescaling(Study[Cell]):
             activation=given.activation,
             skip=given.skip,
             width_multiplier=width,
-            rescaled_input=self.config.rescale_input,
+            rescaled_input=self.pyramid.full_at is not None,
         )
         return computing_in(network, self.engine.precision)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,16 @@ import segmentation_files
 
 import hyperlab as hl
 from hyperlab import launch, pareto
+from hyperlab.cli import main
+from hyperlab.data.labelled_pixels import load_segmented
 from hyperlab.errors import ConfigError, DataError, HyperlabError
+from hyperlab.exports import export
+from hyperlab.metrics import segmentation
+from hyperlab.metrics.defined import mean_defined
 from hyperlab.nn import Pyramid
+from hyperlab.studies.rescaling import page
+from hyperlab.studies.rescaling.programs import pooled
+from hyperlab.train.units import UnitFiles
 
 ROOT = Path(__file__).parents[3]
 SMALL = {
@@ -91,10 +100,72 @@ def test_every_test_case_is_in_a_table_with_surface_distances(finished):
 @pytest.mark.slow
 def test_the_chosen_network_is_exported_and_needs_no_hypernetwork(finished):
     selection = json.loads((finished / "selection.json").read_text())
-    assert selection["arm"] == "sshn" and "phi" in selection["sentence"]
+    results = pd.read_csv(finished / "results.csv")
+    rows = results[(results["split"] == "validation") & (results["class"] == "mean")]
+    rows = rows[(rows["trained_at"] == "prior") & rows["rescaling_factor"].isin([0.3, 0.5])]
+    assert selection["arm"] == rows.groupby("arm")["dice"].mean().idxmax() and "phi" in selection["sentence"]
     exported = pareto.load(finished / "network")
     assert exported.card["rescaling_factor"] == selection["rescaling_factor"]
+    assert (exported.card["arm"], exported.card["seed"]) == (selection["arm"], 100) and selection["seed"] == 100
     assert exported.call(np.zeros((3, 16, 16, 1), np.float32)).shape == (3, 16, 16, 4)
+    front = json.loads((finished / "front.json").read_text())
+    assert len(front["arms"]["fixed"]["share"]["all_factors"]["seeds"]) == 2 and front["contrast"]["first"] == "sshn"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arm", "phi", "width"), [("fixed", 0.3, 1), ("stochastic", 0.5, 1), ("film", 0.4, 1),
+                                                   ("sshn", 0.3, 1), ("width", 0.5, 0.5)])  # fmt: skip
+def test_any_network_that_was_kept_is_exported_and_is_the_one_that_was_measured(finished, tmp_path, arm, phi, width):
+    out = export(finished, tmp_path / "out", ["stablehlo"], arm=arm, phi=phi, width=width)
+    network = pareto.load(out)
+    assert (network.card["arm"], network.card["seed"], network.card["rescaling_factor"]) == (arm, 100, phi)
+    data = load_segmented(small().data)
+    predicted = np.asarray(network.call(data.test.images)).argmax(-1)
+    counts = segmentation.counts(predicted, data.test.labels, 4)
+    dice = np.asarray(segmentation.dice_of(pooled(counts, data.test.groups)))
+    subjects = mean_defined(dice, -1)
+    assert network.card["test_dice"]["estimate"] == pytest.approx(np.nanmean(subjects), abs=1e-6)
+    assert network.card["test_dice"]["subjects"] == (~np.isnan(subjects)).sum()
+    assert network.card["class_names"] == list(data.classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--arm fixd --phi 0.3", "no arm 'fixd'; did you mean 'fixed'"),
+        ("--arm fixed --phi 0.4", "no network for phi 0.4; it has 0.3, 0.5"),
+        ("--arm sshn --phi 0.7", r"outside the prior (0, 0.5] that 'sshn' was trained on"),
+        ("--arm sshn --phi 0.4 --seed 101", "sshn_prior_101.npz was not kept; seeds that were: 100"),
+        ("--arm width --phi 0.5", "no network for phi 0.5; it has 0.5 at width 0.5"),
+        ("--arm sshn", "arm and phi go together"),
+        ("--seed 100", "arm and phi go together"),
+    ],
+)
+def test_what_was_not_kept_is_refused_and_what_was_is_named(finished, tmp_path, capsys, words, said):
+    assert main(["export", str(finished), *words.split(), "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_before_has_a_page_and_exports(finished, tmp_path):
+    """Older runs note no shape of images, and no seed of what they exported."""
+    old = shutil.copytree(finished, tmp_path / "old")
+    selection = json.loads((old / "selection.json").read_text())
+    del selection["seed"]
+    (old / "selection.json").write_text(json.dumps(selection))
+    units = UnitFiles(old / "units")
+    _, cases = units.finished("cases")
+    units.write("cases", {key: cases[key] for key in ("names", "classes")})
+    text = page.write(old).read_text()
+    assert "No claim with 2 seeds" in text and "seed 100 (the cheapest factor" in text
+    assert pareto.load(export(old, tmp_path / "out", arm="fixed", phi=0.5)).card["arm"] == "fixed"
+    shutil.copy(old / "networks" / "stochastic_prior_100.npz", old / "networks" / "film_prior_100.npz")
+    with pytest.raises(DataError, match="cannot be exported: .*film_prior_100.npz"):
+        export(old, tmp_path / "out_1", arm="film", phi=0.5)
+    shutil.rmtree(old / "network")
+    with pytest.raises(DataError, match="how large its images are"):
+        export(old, tmp_path / "out_2", arm="fixed", phi=0.5)
 
 
 @pytest.mark.slow
