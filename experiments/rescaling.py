@@ -33,8 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.primary = {"widths": (8, 8, 8, 8), "convs_per_block": 2, "normalization": ""}
     config.primary.update({"activation": "leaky_relu", "skip": "concat"})
     config.hypernet = {"hidden": (16, 64, 96), "activation": "leaky_relu"}
-    config.prior = {"kind": "uniform", "low": 0.0, "high": 0.5}
-    config.rescale_input = False  # whether the images are resized too, by phi / prior.high; then prior.low is above 0
+    config.prior = {"kind": "uniform", "low": 0.05, "high": 0.5}
+    config.rescale_input = True  # whether the images are resized too, by phi / prior.high; then prior.low is above 0
     config.axes = ()  # powers of phi, one for each axis of the images; (): 1 for all
     config.factors = (0.1, 0.3, 0.5)  # compared: Fixed has a network for each, Dice is averaged over them
     config.front = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # networks of the prior are measured at all

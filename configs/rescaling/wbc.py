@@ -16,6 +16,7 @@ def get_config():
     config = rescaling.get_config()
     config.data.name = "wbc"
     config.data.size = (64, 64)
+    config.rescale_input, config.prior.low = False, 0.0  # as published: the first level sees every pixel
     config.primary.widths = (16, 16, 16, 16)
     config.factors = (0.1, 0.2, 0.3, 0.4, 0.5)
     config.rates = (0.001, 0.003, 0.01)

@@ -292,7 +292,7 @@ class Rescaling(Study[Cell]):
             len(self.data.classes),
             evaluation_batch=self.config.evaluation_batch,
             zooming=zooming,
-            evaluating=self._programs(PLAIN, width, False) if arm.network == "hypernet" else None,
+            evaluating=self._programs(PLAIN, width, False, False) if arm.network == "hypernet" else None,
             compiling=self._compiling,
         )
 

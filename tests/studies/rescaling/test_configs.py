@@ -30,6 +30,8 @@ from hyperlab.train.units import UnitFiles
 ROOT = Path(__file__).parents[3]
 SMALL = {
     "data.size": (16, 16),
+    "rescale_input": False,  # the images have few pixels already
+    "prior.low": 0.0,
     "data.count": 20,
     "primary.widths": (2, 2, 2),
     "primary.convs_per_block": 1,
@@ -192,7 +194,7 @@ def test_the_default_is_neither_solved_nor_hopeless(tmp_path):
     for key, value in {**changes, "tuning_seeds": 1, "report_seeds": 2, "curve_points": 1}.items():
         launch.override(config, key, str(value))
     results = pd.read_csv(hl.run(config, tmp_path / "run") / "results.csv")
-    assert 0.75 <= results[results["class"] == "mean"]["dice"].mean() <= 0.85
+    assert 0.6 <= results[results["class"] == "mean"]["dice"].mean() <= 0.85
 
 
 @pytest.mark.slow
