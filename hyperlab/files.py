@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,22 @@ def check_seal(path: Path, way_out: str) -> None:
     known, content = seals(path.parent).get("files", {}).get(path.name), read_bytes(path)
     if known is not None and content is not None and checksum(content) != known:
         raise DamagedError(f"{path} is damaged (it was changed since it was written); {way_out}")
+
+
+def orbax_of_this_process(folder: str | Path) -> Any:
+    """Options of orbax for files of which the other processes of a run know nothing: it waits for none of them.
+
+    Args:
+      folder: which files; the names of orbax's barriers are made of it.
+
+    Returns:
+      `orbax.checkpoint.options.MultiprocessingOptions`.
+    """
+    import jax
+    import orbax.checkpoint as ocp  # takes about a second to import
+
+    index = jax.process_index()
+    prefix = f"{index}-{zlib.crc32(str(folder).encode())}"
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=prefix
+    )

@@ -25,7 +25,7 @@ from jaxtyping import PyTree
 
 from hyperlab import __version__, trees
 from hyperlab.errors import CheckpointError, ConfigError, WorkdirError, nearest, reading, require
-from hyperlab.files import PART, to_disk
+from hyperlab.files import PART, orbax_of_this_process, to_disk
 from hyperlab.metrics.operations import operations
 
 ORBAX, SAFETENSORS, PROGRAM, CARD = "variables", "variables.safetensors", "program.stablehlo", "network.json"
@@ -277,15 +277,20 @@ def _save_safetensors(path: Path, leaves: dict[str, np.ndarray]) -> None:
 
 
 def _save_orbax(path: Path, tree: PyTree) -> None:
-    import orbax.checkpoint as ocp  # takes about a second to import
-
-    with contextlib.closing(ocp.StandardCheckpointer()) as checkpointer:
+    with contextlib.closing(_checkpointer(path)) as checkpointer:
         checkpointer.save(path, tree)
         checkpointer.wait_until_finished()
 
 
 def _load_orbax(path: Path) -> Any:
-    import orbax.checkpoint as ocp
-
-    with contextlib.closing(ocp.StandardCheckpointer()) as checkpointer:
+    with contextlib.closing(_checkpointer(path)) as checkpointer:
         return jax.tree.map(np.asarray, checkpointer.restore(path))
+
+
+def _checkpointer(path: Path) -> Any:
+    """Of this process alone: in a run of several, one exports."""
+    import orbax.checkpoint as ocp  # takes about a second to import
+
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    return ocp.StandardCheckpointer(multiprocessing_options=orbax_of_this_process(path))

@@ -15,7 +15,6 @@ import os
 import shutil
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -251,11 +250,7 @@ def _of_this_process(folder: Path) -> tuple[Any, Any]:
     """Options of orbax, and its handlers, for checkpoints of which the other processes know nothing."""
     import orbax.checkpoint as ocp
 
-    index, registry = jax.process_index(), ocp.handlers.DefaultCheckpointHandlerRegistry()
-    prefix = f"{index}-{zlib.crc32(str(folder).encode())}"
-    own = ocp.options.MultiprocessingOptions(
-        primary_host=index, active_processes={index}, barrier_sync_key_prefix=prefix
-    )
+    own, registry = files.orbax_of_this_process(folder), ocp.handlers.DefaultCheckpointHandlerRegistry()
     state = ocp.StandardCheckpointHandler(multiprocessing_options=own)
     meta = ocp.JsonCheckpointHandler(multiprocessing_options=own)
     for given in (ocp.args.StandardSave, ocp.args.StandardRestore):
