@@ -1,6 +1,6 @@
 """What a run folder survives: kills at random moments, damage to every kind of file, each continued and compared.
 
-    python benchmarks/faults.py [CAMPAIGN ...] [--short] [--seed 0] [--record]
+    python benchmarks/faults.py [CAMPAIGN ...] [--short] [--most 0] [--seed 0] [--record]
 
 A campaign is one function that returns what it will do to the library, each a call that ends in a `Trial`: what was
 given, and one of four words for what came of it. `right` is the right numbers, or one error of hyperlab's own that
@@ -82,11 +82,13 @@ class Options(NamedTuple):
       short: the form for tests.
       draw: of moments and places.
       folder: for runs; it goes in the end.
+      most: trials of a campaign, drawn at random from all; 0: all.
     """
 
     short: bool
     draw: random.Random
     folder: Path
+    most: int = 0
 
 
 class Trial(NamedTuple):
@@ -376,7 +378,9 @@ def _answer(what: str, call: Callable[[], object], accepts: bool) -> Trial:
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def run(names: list[str], *, short: bool = False, seed: int = 0, folder: Path | None = None) -> pd.DataFrame:
+def run(
+    names: list[str], *, short: bool = False, seed: int = 0, folder: Path | None = None, most: int = 0
+) -> pd.DataFrame:
     """The trials of some campaigns, one a row: `campaign`, `what`, `verdict`, `detail`, `seconds`.
 
     Args:
@@ -384,13 +388,15 @@ def run(names: list[str], *, short: bool = False, seed: int = 0, folder: Path | 
       short: the form for tests.
       seed: of moments and places.
       folder: for runs, by default one that is gone in the end.
+      most: trials of a campaign, drawn at random; 0: all.
     """
     with tempfile.TemporaryDirectory(prefix="faults-") as own:
-        rows = [
-            {"campaign": name, **trial._asdict(), "seconds": seconds}
-            for name in names
-            for trial, seconds in _trials(name, Options(short, random.Random(f"{name} {seed}"), folder or Path(own)))
-        ]
+        rows = []
+        for name in names:
+            options = Options(short, random.Random(f"{name} {seed}"), folder or Path(own), most)
+            rows += [
+                {"campaign": name, **trial._asdict(), "seconds": seconds} for trial, seconds in _trials(name, options)
+            ]
     return pd.DataFrame(rows, columns=["campaign", *Trial._fields, "seconds"])
 
 
@@ -398,6 +404,8 @@ def _trials(name: str, options: Options) -> Iterator[tuple[Trial, float]]:
     """Each trial of a campaign and its seconds; prints what is not right, and now and then how far it is."""
     began = last = shown = time.monotonic()
     todo, amiss = CAMPAIGNS[name](options), 0
+    if options.most and options.most < len(todo):
+        todo = options.draw.sample(todo, options.most)
     for number, call in enumerate(todo, 1):
         trial, now = call(), time.monotonic()
         if trial.verdict != RIGHT:
@@ -444,6 +452,7 @@ def main() -> None:
     parser.add_argument("campaigns", nargs="*", metavar="CAMPAIGN", help=f"of {', '.join(CAMPAIGNS)}; by default all")
     parser.add_argument("--short", action="store_true", help="the form of about a minute that the tests run")
     parser.add_argument("--seed", type=int, default=0, help="of moments and places")
+    parser.add_argument("--most", type=int, default=0, help="trials of a campaign, drawn at random; 0: all")
     parser.add_argument("--record", action="store_true", help="write results/faults.DEVICE.json after each campaign")
     options = parser.parse_args()
     if unknown := set(options.campaigns) - set(CAMPAIGNS):
@@ -453,7 +462,7 @@ def main() -> None:
     commit, rows = machine()["commit"], []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         for name in options.campaigns or CAMPAIGNS:
-            trials = run([name], short=options.short, seed=options.seed, folder=Path(folder))
+            trials = run([name], short=options.short, seed=options.seed, folder=Path(folder), most=options.most)
             rows += table(trials)
             known = merged(known, trials, short=options.short, seed=options.seed, commit=commit)
             if options.record:

@@ -15,16 +15,17 @@ def get_config():
     config = rescaling.get_config()
     config.arms = (
         "fixed",
+        "stochastic",
         "sshn",
+        "sshn_blind",
+        "sshn_scaled",
+        "sandwich",
         "constant",
-        "fixed_2x",
         "fixed_4x",
-        "fixed_zoom",
         "width",
-        "sshn_cos",
-        "sshn_direct",
+        "slimmable",
     )
-    config.contrasts = ("sshn - fixed", "sshn - constant", "sshn - fixed_4x")
+    config.contrasts = ("sshn - sshn_blind", "sshn_scaled - sshn_blind", "sshn_blind - stochastic")
     config.tuning_seeds = 1
-    config.report_seeds = 3  # a look
+    config.report_seeds = 5
     return config
