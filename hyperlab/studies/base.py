@@ -168,6 +168,10 @@ class Study(Trainings, Generic[CellT]):
     def finish(self, chosen: Chosen, writer: MultiWriter) -> None:
         """What stands beside the cells of a complete study, before the page is written."""
 
+    def verdict(self) -> str:
+        """What a finished study comes to, in a sentence that ends its run in the terminal; empty: none is said."""
+        return ""
+
     # -- the course of every study -----------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -198,6 +202,8 @@ class Study(Trainings, Generic[CellT]):
                     self.finish(chosen, writer)
                     self.write_page(self.folder.path)
                     writer.flush()  # what is not in the file yet would not be in its checksum
+                    if said := self.verdict():
+                        print(said, flush=True)
             self.peers.meet()  # an orderly end of several processes is one of all at once
 
     def _note(self) -> None:

@@ -58,6 +58,7 @@ def test_verdicts_are_counted_a_campaign(faults, monkeypatch):
     (row,) = faults.table(faults.run(["two"]))
     assert {key: row[key] for key in ("campaign", "trials", *faults.VERDICTS)} == {
         "campaign": "two", "trials": 2, "right": 1, "foreign": 0, "wrong": 1, "blocked": 0}  # fmt: skip
+    assert len(faults.run(["two"], most=1)) == 1
     assert isinstance(faults.run([]), pd.DataFrame)
 
 

@@ -128,6 +128,12 @@ class Rescaling(Study[Cell]):
         costs.measure(self)
         deploy.write(self, chosen, writer)
 
+    def verdict(self) -> str:
+        """The first sentence of its page."""
+        from hyperlab.studies.rescaling import results, verdict
+
+        return verdict.verdict(results.read(self.folder.path))
+
     # -- training ----------------------------------------------------------------------------------------------
 
     def train(self, cell: Cell, setting: float, seed: int, phase: str) -> Measurements | None:
