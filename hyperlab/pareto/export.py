@@ -277,20 +277,22 @@ def _save_safetensors(path: Path, leaves: dict[str, np.ndarray]) -> None:
 
 
 def _save_orbax(path: Path, tree: PyTree) -> None:
+    import orbax.checkpoint as ocp  # takes about a second to import
+
     with contextlib.closing(_checkpointer(path)) as checkpointer:
-        checkpointer.save(path, tree)
-        checkpointer.wait_until_finished()
+        checkpointer.save(path, args=ocp.args.StandardSave(tree))
 
 
 def _load_orbax(path: Path) -> Any:
+    import orbax.checkpoint as ocp
+
     with contextlib.closing(_checkpointer(path)) as checkpointer:
-        return jax.tree.map(np.asarray, checkpointer.restore(path))
+        return jax.tree.map(np.asarray, checkpointer.restore(path, args=ocp.args.StandardRestore()))
 
 
 def _checkpointer(path: Path) -> Any:
-    """Of this process alone: in a run of several, one exports."""
-    import orbax.checkpoint as ocp  # takes about a second to import
+    """Of this process alone: of a run of several, one exports, and the others know nothing of it."""
+    import orbax.checkpoint as ocp
 
-    if jax.process_count() == 1:
-        return ocp.StandardCheckpointer()
-    return ocp.StandardCheckpointer(multiprocessing_options=orbax_of_this_process(path))
+    own = orbax_of_this_process(path) if jax.process_count() > 1 else ocp.options.MultiprocessingOptions()
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=own), multiprocessing_options=own)

@@ -74,7 +74,9 @@ class Checkpoints:
         self._alone = alone or jax.process_count() == 1
         # Orbax saves no device array that one of several processes has for itself, and so is given host arrays.
         self._on_host = self._alone and jax.process_count() > 1
-        self._keep, self._asynchronous, self._manager = keep, asynchronous, None
+        # Orbax's asynchronous saves wait for signals that all processes of a run keep in one place, under the number of
+        # a save that each counts for itself: one that ends takes away those of another's.
+        self._keep, self._asynchronous, self._manager = keep, asynchronous and not self._on_host, None
         self._saving: int | None = None
 
     def __enter__(self) -> "Checkpoints":
