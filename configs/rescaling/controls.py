@@ -1,11 +1,13 @@
-"""What reviewers asked for, on procedural shapes: longer Fixed networks, SSHN at one factor, narrower networks, zoom.
+"""What of a scale-space hypernetwork does what, on procedural shapes: blind to phi, a tenth of Delta, rivals, lengths.
 
 Run:      python -m experiments.rescaling --config configs/rescaling/controls.py --workdir runs/controls
 Hardware: 2 CPU cores, 3 GB
-Time:     about 8 minutes (Intel Xeon)
-Expect:   test Dice at phi .1, .3, .5, mean of 3 seeds (a look): Fixed .757, .785, .806; with 2x the steps .832, .856,
-          .885, with 4x .838, .889, .862; SSHN .767, .756, .608, with cos|sin .798, .802, .780, at one phi .819, .826,
-          .832. SSHN - Fixed with 4x the steps -.152 [-.519, .215], not separable with 3 seeds
+Time:     20 minutes (AMD EPYC, beside other work)
+Expect:   test Dice at phi .1, .3, .5, mean of 5 seeds: Fixed .541, .767, .836, with 4x the steps .612, .860, .919;
+          Stochastic .496, .748, .812; SSHN .458, .718, .768, blind to phi .490, .764, .840, a tenth of Delta .494,
+          .741, .807, at one phi .530, .773, .855, by the sandwich rule .328, .519, .638. SSHN - SSHN blind -.050
+          [-.093, -.007]: worse; a tenth of Delta - blind -.017 [-.090, .056] and blind - Stochastic .013 [-.083, .109]:
+          not separable with 5 seeds
 """
 
 from experiments import rescaling

@@ -29,6 +29,7 @@ th:first-child, td:first-child { text-align: left }
 thead th { border-bottom: 2px solid var(--strong) }
 tbody tr:hover { background: var(--row) }
 td.text { text-align: left; min-width: 14rem }
+td:not(.text) { white-space: nowrap }
 th button { all: unset; cursor: pointer; font-weight: bold }
 th button::after { content: " \2195"; color: var(--strong); font-weight: normal }
 th[aria-sort=ascending] button::after { content: " \2191"; color: var(--accent) }
