@@ -54,7 +54,12 @@ options = ocp.CheckpointManagerOptions(
 )
 manager = ocp.CheckpointManager(folder, options=options, handler_registry=handlers)
 failed = Path(how, "failed")
-for step in range(200 if how == "synchronous" else 3000):
+Path(how, f"ready {index}").touch()
+while not Path(how, f"ready {1 - index}").exists():
+    time.sleep(0.01)
+begun = time.time()
+for step in range(200):
+    time.sleep(max(0.0, begun + 0.2 * step - time.time()))  # both begin their saves at about the same time
     items = ocp.args.Composite(
         state=ocp.args.StandardSave({"w": np.ones(64)}), meta=ocp.args.JsonSave({"step": step})
     )
