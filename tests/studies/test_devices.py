@@ -69,7 +69,7 @@ def _all_studies(study):
 SHORT = {
     "stability": ("stability", {"arms": ("mip",), "evaluate_every": 1, "steps_per_call": 1}, 2),
     "pruning": ("pruning", {"task": "hypernetwork"}, 4),
-    "rescaling": ("rescaling", {"arms": ("sshn",), "primary.widths": (4, 4), "data.size": (16, 16), "data.count": 40,
+    "rescaling": ("rescaling", {"arms": ("sshn",), "primary.widths": (4, 4), "data.size": (24, 24), "data.count": 40,
                                 "programs": 1}, 3),
     "registration": ("registration", {"arms": ("mip",), "data.size": (16, 16), "data.subjects": 12, "batch_size": 4,
                                       "steps_per_call": 1, "network.encoder": (4, 4), "network.decoder": (4, 4)}, 3),

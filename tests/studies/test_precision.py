@@ -38,7 +38,7 @@ STOCHASTIC = EPISODES | {
     "train_candidates": 2,
     "draws": 1,
 }
-RESCALING = {"data.size": (16, 16), "data.count": 20, "primary.widths": (4, 4), "hypernet.hidden": (4,)}
+RESCALING = {"data.size": (24, 24), "data.count": 20, "primary.widths": (4, 4), "hypernet.hidden": (4,)}
 RESCALING |= {"front": (0.3, 0.5), "factors": (0.3, 0.5), "train_length": "2 steps", "batch_size": 2, "programs": 1}
 REGISTRATION = {"data.size": (16, 16), "data.subjects": 8, "network.encoder": (4,), "network.decoder": (4, 4)}
 REGISTRATION |= {"hypernet.hidden": (4,), "train_length": "2 steps", "steps_per_call": 2, "weights": (0.5,)}
