@@ -37,6 +37,7 @@ class Rescaling(Study[Cell]):
     """Trains the networks of the study; the data are images with a label for every pixel."""
 
     page = "hyperlab.studies.rescaling.page"
+    version = 2  # FiLM is given an encoded phi
     lists = ("arms", "widths", "rates", "tuning_seeds", "widenings", "report_seeds", "margin", "tolerance")
     data: Splits
 
