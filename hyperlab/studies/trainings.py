@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from hyperlab.errors import HyperlabError
 from hyperlab.train import basis, distributed, engine, groups, loop, rngs
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.peers import Peers
@@ -128,9 +129,13 @@ class Trainings:
         token = _SAVES.set(saves)
         try:
             yield saves
+        except BaseException:
+            with contextlib.suppress(HyperlabError):  # a disk that was full is full: what failed first is told
+                saves.flush()
+            raise
         finally:
             _SAVES.reset(token)
-            saves.flush()
+        saves.flush()
 
     def keep_network(self, name: str, params: Any) -> None:
         """Writes the parameters of a network to a file of the run folder, beside the unit that is computed."""
