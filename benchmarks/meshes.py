@@ -1,12 +1,13 @@
 """Whether a mesh of devices trains as one device does, what each device then holds, and what groups of devices bring.
 
-    python benchmarks/meshes.py [--networks NAME ...] [--steps 50] [--only losses bytes groups] [--record]
+    python benchmarks/meshes.py [--networks NAME ...] [--steps 50] [--only losses double bytes groups] [--record]
 
 On eight virtual devices of this processor: numbers are exact, times are rough, since all devices share its cores.
 
 - losses: of every study's default network, the largest relative difference of a loss from that of one device. Beside
   it what rounding alone does: one device against itself, every number of its first state moved by one unit in the last
   place.
+- double: the same in twice the precision, where rounding has no room to grow; see `double.py`.
 - bytes: of a train state on each device, of a hypernetwork for ten million parameters, by the compiled program's own
   account.
 - groups: four trainings, side by side on four groups of one device and one after the other on one: whether results are
@@ -18,6 +19,8 @@ On eight virtual devices of this processor: numbers are exact, times are rough, 
 import argparse
 import contextlib
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -42,7 +45,7 @@ from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.signals import StopFlag
 
 DEVICES = 8
-PARTS = ("losses", "bytes", "groups")
+PARTS = ("losses", "double", "bytes", "groups")
 # The network that stands for each study; where its batch is smaller than the devices, one that divides.
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "stability": ("stability", {"arms": ("mip",), "evaluate_every": 1, "steps_per_call": 1}),
@@ -154,6 +157,14 @@ def losses(name: str, steps: int) -> dict[str, Any]:
     return found
 
 
+def doubled(name: str, steps: int) -> dict[str, Any]:
+    """The same in twice the precision, in a process of its own."""
+    command = [sys.executable, str(Path(__file__).with_name("double.py")), name, str(steps)]
+    *shown, last = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    print("\n".join(shown), flush=True)
+    return json.loads(last)
+
+
 class TenMillion(nn.Module):
     """10,001,406 parameters: even, but not a multiple of 4."""
 
@@ -241,8 +252,9 @@ def measured(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]
         yield "bytes", bytes_a_device()
     if "groups" in options.only:
         yield "groups", side_by_side()
-    for name in options.networks if "losses" in options.only else ():
-        yield "losses", {name: losses(name, options.steps)}
+    for part, measure in (("losses", losses), ("double", doubled)):
+        for name in options.networks if part in options.only else ():
+            yield part, {name: measure(name, options.steps)}
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def get_config() -> ml_collections.ConfigDict:
     # The same at equal theoretical speedup, over the speedups that both reach.
     config.speedup_contrasts = ("global_magnitude - layer_magnitude",)
     config.published = {"dataset": "", "architecture": ""}  # whose curves are drawn behind, see data.published
-    config.optimizer = {"name": "adam", "schedule": "", "weight_decay": 0.0, "momentum": 0.9, "nesterov": False}
+    config.optimizer = {"name": "adam", "schedule": "", "warmup": 0.0, "clip": 0.0}
+    config.optimizer.update({"weight_decay": 0.0, "momentum": 0.9, "nesterov": False})
     config.augment = False  # mirror and crop at random
     config.parent_rates = (0.001, 0.003, 0.01)  # of what is trained from the start, parents included
     config.rates = (0.001, 0.003, 0.01)  # of what is tuned after pruning

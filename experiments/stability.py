@@ -40,6 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Named before running: the whole, then theta0 without the encoding, then what the encoding adds.
     config.contrasts = ("mip - default", "additive - default", "mip - additive")
     config.optimizers = ("sgd",)
+    config.optimizer = {"schedule": "", "warmup": 0.0, "clip": 0.0}  # of both
     config.rates = {"sgd": (0.003, 0.01, 0.03, 0.1, 0.3), "adam": (0.0003, 0.001, 0.003, 0.01, 0.03)}
     config.tuning_seeds = 2
     config.widenings = 2

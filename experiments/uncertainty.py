@@ -52,7 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.contrasts = ("dice: spatial - none", "error_detection: spatial - element", "independence: spatial - none")
     config.judging = {"band": 3.0, "map": "epistemic", "score": "foreground", "target": 0.9, "bins": 15}
     config.judging.update({"removed": 0.2, "shown": 4})
-    config.optimizer = {"name": "adam", "weight_decay": 0.0}
+    config.optimizer = {"name": "adam", "weight_decay": 0.0, "schedule": "", "warmup": 0.0, "clip": 0.0}
     config.augment = False  # mirror, turn, scale, change the intensity at random
     config.rates = (0.003, 0.01)  # learning rates; arms without dropout try as many in the same range
     config.tuning_seeds = 1

@@ -23,17 +23,18 @@ CONVS_PER_BLOCK = Whole("convolutions on each level", low=1)
 AUGMENTATION = Choice("or faithful, to the published code's quirks too", ("documented", "faithful"), "augmentation")
 
 
-def recipe() -> dict[str, Field]:
-    """The group `optimizer` of a study whose arms all train by one recipe, see `train.optimizers.recipe`."""
-    return under(
-        "optimizer",
-        {
-            "name": OPTIMIZER,
-            "schedule": Choice("of the rate: to zero along a cosine, or empty: constant", ("", "cosine"), "schedule"),
-            "warmup": Number("share of the steps in which the rate rises, of a cosine", low=0, below=1),
-            "clip": Number("largest norm of the gradient; 0: any", low=0),
-        },
-    )
+def recipe(name: bool = True) -> dict[str, Field]:
+    """The group `optimizer` of a study whose arms all train by one recipe, see `train.optimizers.recipe`.
+
+    Args:
+      name: whether the optimizer's name is among its settings.
+    """
+    fields = {
+        "schedule": Choice("of the rate: to zero along a cosine, or empty: constant", ("", "cosine"), "schedule"),
+        "warmup": Number("share of the steps in which the rate rises, of a cosine", low=0, below=1),
+        "clip": Number("largest norm of the gradient; 0: any", low=0),
+    }
+    return under("optimizer", {"name": OPTIMIZER, **fields} if name else fields)
 
 
 def check_recipe(optimizer: Any) -> None:
@@ -42,10 +43,10 @@ def check_recipe(optimizer: Any) -> None:
     Raises:
       ConfigError: a warm-up of a rate that is constant.
     """
-    if optimizer.warmup and not optimizer.schedule:
+    if optimizer.get("warmup") and not optimizer.get("schedule"):
         raise ConfigError(
-            f"optimizer.warmup is {optimizer.warmup:g} and optimizer.schedule is empty: a constant rate has no warm-up;"
-            " give optimizer.schedule='cosine' or optimizer.warmup=0"
+            f"optimizer.warmup is {optimizer['warmup']:g} and optimizer.schedule is empty: a constant rate has no "
+            "warm-up; give optimizer.schedule='cosine' or optimizer.warmup=0"
         )
 
 

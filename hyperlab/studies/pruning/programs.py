@@ -12,7 +12,7 @@ import optax
 
 from hyperlab import pruning
 from hyperlab.tasks import Task
-from hyperlab.train import compiler, optimizers, state
+from hyperlab.train import compiler, optimizers, schedules, state
 from hyperlab.train.step import Aux, train_step
 from hyperlab.train.units import memoize_method
 
@@ -24,7 +24,7 @@ class Programs:
 
     Args:
       task: network and data.
-      optimizer: settings of `hyperlab.train.optimizers`, without a rate.
+      optimizer: the recipe of all trainings, see `hyperlab.train.optimizers.recipe`.
     """
 
     def __init__(self, task: Task, optimizer: Mapping[str, Any]):
@@ -45,27 +45,24 @@ class Programs:
           rate: of learning, before the schedule.
           steps: of the training, with which a schedule ends.
         """
-        tx, _ = self._program(steps)
+        tx, _ = self._program
         start = state.create({**variables, "params": pruning.apply(variables["params"], masks)}, tx)
-        return optimizers.with_learning_rate(with_masks(start, masks), rate)
+        return schedules.with_length(optimizers.with_learning_rate(with_masks(start, masks), rate), steps)
 
-    def step(self, steps: int) -> Callable:
-        """The compiled step of a training of so many: `(state, (examples, indices), key) -> (state, metrics)`."""
-        return self._program(steps)[1]
+    @property
+    def step(self) -> Callable:
+        """The compiled step of a training: `(state, (examples, indices), key) -> (state, metrics)`."""
+        return self._program[1]
 
-    def _program(self, steps: int) -> tuple[optax.GradientTransformation, Callable]:
-        return self._compiled(steps if self.optimizer.get("schedule") else 0)
-
+    @property
     @memoize_method
-    def _compiled(self, steps: int) -> tuple[optax.GradientTransformation, Callable]:
+    def _program(self) -> tuple[optax.GradientTransformation, Callable]:
         def loss(params: Any, collections: Any, batch: tuple[Any, Any], keys: Any) -> tuple[jax.Array, Aux]:
             value, changed = self.task.loss(params, collections, *batch, keys)
             return value, Aux({}, changed or None)
 
-        schedule = {"name": "warmup_cosine", "total_steps": steps} if steps else None
         params = jax.eval_shape(self.task.init, jax.random.key(0))["params"]
-        settings = {**self.optimizer, "schedule": schedule, "learning_rate": 0.0}
-        tx = pruning.masked(optimizers.build(settings, params))
+        tx = pruning.masked(optimizers.build(optimizers.recipe(self.optimizer, learning_rate=0.0), params))
         step = train_step(loss, tx, streams=STREAMS)
         return tx, jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
 

@@ -33,6 +33,7 @@ SCHEMA: Schema = {
     "networks": network(),
     "training": {
         **optimizer(("", "cosine")),
+        **settings.recipe(),
         "augment": settings.AUGMENT,
         "parent_rates": settings.rates("learning rates of what is trained from the start"),
         "rates": settings.rates("learning rates of what is tuned after pruning"),
@@ -63,6 +64,7 @@ def check(config: Any) -> None:
     """
     names = methods_of(config)
     settings.check_contrasts("contrasts", config.contrasts, names)
+    settings.check_recipe(config.optimizer)
     settings.check_contrasts("speedup_contrasts", config.speedup_contrasts, names)
     for compression in (*config.compared, config.tuning_compression):
         if compression not in config.compressions:

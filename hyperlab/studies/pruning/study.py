@@ -270,7 +270,7 @@ class Pruning(Study[Cell]):
         kept: Mapping[str, Any],
     ) -> state.TrainState | None:
         """Trains variables under masks, with events before some steps; None after a stop."""
-        step = self.programs.step(steps)
+        step = self.programs.step
 
         def advance(current: state.TrainState, given: Any, key: jax.Array) -> tuple[state.TrainState, Any]:
             examples, (index, rows) = given

@@ -24,7 +24,7 @@ from hyperlab.registration.model import (
 from hyperlab.registration.pairs import PairDataset
 from hyperlab.studies.registration import networks
 from hyperlab.studies.registration.arms import INITIALIZERS, Arm
-from hyperlab.train import compiler, engine, groups, optimizers, state
+from hyperlab.train import compiler, engine, groups, optimizers, schedules, state
 from hyperlab.train.step import compile_step, train_step
 from hyperlab.train.units import memoize_method
 
@@ -44,11 +44,11 @@ class Programs:
         self.coarse_shape = coarse_shape(self.network, data.shape)
         self.leading = int(config.steps_per_call > 1)  # axes of a batch before that of its rows
 
-    def start(self, variant: Arm, key: jax.Array, rate: float) -> state.TrainState:
-        """The state of a training before its first step."""
+    def start(self, variant: Arm, key: jax.Array, rate: float, steps: int) -> state.TrainState:
+        """The state of a training of so many steps, before the first."""
         variables = groups.current().made(self.initial(variant), key)
         start = state.create(variables, self._optimizer(variables["params"]))
-        return optimizers.with_learning_rate(start, rate * variant.rate_factor)
+        return schedules.with_length(optimizers.with_learning_rate(start, rate * variant.rate_factor), steps)
 
     def training(self, architecture: Arm) -> tuple[Callable, float]:
         """The training steps, compiled for this thread's devices, and the seconds that their compilation took."""
@@ -125,7 +125,7 @@ class Programs:
         return (jnp.zeros((1, *self.data.shape)),) * 2
 
     def _optimizer(self, params: Any):
-        return optimizers.build({"name": self.config.optimizer, "learning_rate": 1.0}, params)
+        return optimizers.build(optimizers.recipe(self.config.optimizer, learning_rate=1.0), params)
 
 
 def architecture_of(variant: Arm) -> Arm:

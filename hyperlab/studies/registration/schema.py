@@ -23,7 +23,7 @@ SCHEMA: Schema = {
     "loss": under("loss", LOSS),
     "training": {
         "initializers": Several("of the head, that arms are tried with", Choice("", INITIALIZERS, "initializer")),
-        "optimizer": settings.OPTIMIZER,
+        **settings.recipe(),
         "rates": settings.rates(),
         **settings.trials(),
         "train_length": Duration("of a network"),
@@ -45,6 +45,7 @@ def check(config: Any) -> None:
       ConfigError: contrasts of arms that are not run; a network, a loss or lengths that cannot be.
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
+    settings.check_recipe(config.optimizer)
     check_network(config, "")
     steps = durations.known(config.train_length, config.batch_size)
     if steps is not None:

@@ -143,7 +143,7 @@ class Registration(Study[Cell]):
         architecture, draws = architecture_of(variant), seed + 10_000 * variant.stream
         program, compile_seconds = self.programs.training(architecture)
         key, steps, call = self.key("initial", draws), self.steps(cell, phase), self.config.steps_per_call
-        start, course = self.programs.start(variant, key, setting.rate), _Course(steps, call)
+        start, course = self.programs.start(variant, key, setting.rate, steps), _Course(steps, call)
         trained = self.fit(
             start,
             program,

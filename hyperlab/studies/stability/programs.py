@@ -22,7 +22,7 @@ from hyperlab.hypernet.gradients import global_norm, loss_and_gradients, omega_n
 from hyperlab.hypernet.primary import Primary, as_primary
 from hyperlab.metrics import Metric
 from hyperlab.studies.stability.tasks import Gammas, Task
-from hyperlab.train import compiler
+from hyperlab.train import compiler, schedules
 
 PyTree = Any
 
@@ -149,7 +149,7 @@ class Programs:
             "score": nan((evaluations,)),
             **{name: nan((self.steps,)) for name in ("loss", "gradient_theta", "gradient_omega")},
         }
-        opt_state = self.optimizer(learning_rate, params).init(params)
+        opt_state = schedules.with_length(self.optimizer(learning_rate, params).init(params), self.steps)
         return State(jnp.int32(0), learning_rate, params, collections, opt_state, history)
 
     def advance_one(self, state: State, batches: Batches, data: Data) -> tuple[State, dict[str, Metric]]:

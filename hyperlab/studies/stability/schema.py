@@ -41,6 +41,7 @@ SCHEMA: Schema = {
     "data of the task 'classification'": settings.source(),
     "training": {
         "optimizers": Several("each arm is trained with each", Choice("", _OPTIMIZERS, "optimizer")),
+        **settings.recipe(name=False),
         **under("rates", {name: settings.rates(f"learning rates of {name}") for name in _OPTIMIZERS}),
         **settings.trials(),
         "train_length": Duration("of a run"),
@@ -73,6 +74,7 @@ def check(config: Any) -> None:
         cannot have.
     """
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
+    settings.check_recipe(config.optimizer)
     for name in config.optimizers:
         if name not in config.rates:
             raise ConfigError(f"optimizers: no rates for {name!r}; {nearest(name, config.rates)}")

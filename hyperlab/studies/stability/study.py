@@ -226,10 +226,11 @@ class Stability(Study[Cell]):
     @memoize_method
     def programs(self, architecture: Arm, optimizer: str) -> Programs:
         """The compiled functions of an architecture."""
+        recipe = optimizers.recipe(self.config.optimizer, name=optimizer)
         return Programs(
             task=self.task,
             model=self._model(architecture),
-            optimizer=lambda rate, params: optimizers.build({"name": optimizer, "learning_rate": rate}, params),
+            optimizer=lambda rate, params: optimizers.build({**recipe, "learning_rate": rate}, params),
             steps=self.length,
             evaluate_every=self.config.evaluate_every,
         )

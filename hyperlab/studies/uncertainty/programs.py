@@ -19,7 +19,7 @@ from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.studies.uncertainty.arms import find
 from hyperlab.studies.uncertainty.sources.base import Problem, Source
 from hyperlab.studies.uncertainty.sources.unet import OnePass
-from hyperlab.train import compiler, groups, optimizers, rngs, state
+from hyperlab.train import compiler, groups, optimizers, rngs, schedules, state
 from hyperlab.train.step import Aux, train_step
 
 STREAMS = ("augmentation", "dropout")  # of random keys in a step
@@ -41,7 +41,7 @@ class Programs:
 
     Args:
       problem: what all of them are given.
-      optimizer: settings of `hyperlab.train.optimizers`, without a rate.
+      optimizer: the recipe of all networks, see `hyperlab.train.optimizers.recipe`.
       augment: whether training images are mirrored, turned, scaled and changed in intensity at random.
       evaluation_batch: images that a program predicts at once.
       chunk: draws that are computed at once.
@@ -90,10 +90,11 @@ class Programs:
 
     # -- training ----------------------------------------------------------------------------------------------
 
-    def start(self, source: Source, key: jax.Array, learning_rate: float) -> state.TrainState:
-        """The state before the first step."""
+    def start(self, source: Source, key: jax.Array, learning_rate: float, steps: int = 1) -> state.TrainState:
+        """The state before the first step of so many."""
         start = self._once(("start", defining(source, "network", "init")), lambda: self._start(source))
-        return optimizers.with_learning_rate(groups.current().made(start, key), learning_rate)
+        made = optimizers.with_learning_rate(groups.current().made(start, key), learning_rate)
+        return schedules.with_length(made, steps)
 
     def _start(self, source: Source) -> Callable:
         def start(key: jax.Array) -> state.TrainState:
@@ -137,7 +138,7 @@ class Programs:
         return jax.jit(rows, compiler_options=compiler.options_once())
 
     def _tx(self, params: Any) -> optax.GradientTransformation:
-        return optimizers.build({**self.optimizer, "learning_rate": 0.0}, params)
+        return optimizers.build(optimizers.recipe(self.optimizer, learning_rate=0.0), params)
 
     # -- answers -----------------------------------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ SCHEMA: Schema = {
         "noise.smoothness": Number("pixels, of the control whose diversity is Tyche's", low=0),
     },
     "training": {
-        "optimizer.name": settings.OPTIMIZER,
+        **settings.recipe(),
         "optimizer.weight_decay": Number("added to the gradient; of adamw to the update", low=0),
         "augment": settings.AUGMENT,
         "rates": settings.rates(),
@@ -107,6 +107,7 @@ def check(config: Any) -> None:
             if needed and needed not in config.arms:
                 raise ConfigError(f"{arm!r} depends on the networks of {needed!r}: add {needed!r} to arms")
     settings.check_contrasts("contrasts", config.contrasts, config.arms)
+    settings.check_recipe(config.optimizer)
     for contrast in config.contrasts:
         metric, *arms = compared(contrast)
         for arm in arms:

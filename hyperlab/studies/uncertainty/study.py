@@ -191,7 +191,7 @@ class Uncertainty(Study[Cell]):
             losses[step] = metrics["loss"].total
 
         trained = self.fit(
-            self.programs.start(source, key, rate * (source.rate_factor if phase == REPORT else 1.0)),
+            self.programs.start(source, key, rate * (source.rate_factor if phase == REPORT else 1.0), steps),
             advance,
             batch,
             steps=steps,
