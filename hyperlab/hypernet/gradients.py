@@ -10,15 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from hyperlab import trees
 from hyperlab.hypernet.model import HyperModel, Variables
 from hyperlab.hypernet.parametrizations import Additive, Direct
-
-
-def global_norm(tree: PyTree) -> Float[Array, ""]:
-    """The L2 norm over all leaves of a tree, in float32.
-
-    >>> float(global_norm({"a": jnp.array([3.0]), "b": jnp.array([4.0])}))
-    5.0
-    """
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(tree)))
+from hyperlab.norms import global_norm
 
 
 def loss_and_gradients(

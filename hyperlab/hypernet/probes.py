@@ -21,8 +21,9 @@ from jaxtyping import Array, Bool, Float, PyTree, Real
 
 from hyperlab import trees
 from hyperlab.errors import HyperlabError
-from hyperlab.hypernet.gradients import global_norm, loss_and_gradients, omega_norm
+from hyperlab.hypernet.gradients import loss_and_gradients, omega_norm
 from hyperlab.hypernet.model import HyperModel, Variables
+from hyperlab.norms import global_norm
 
 
 def over_gammas(function: Callable[[PyTree], PyTree], gammas: PyTree) -> PyTree:

@@ -16,6 +16,7 @@ from jaxtyping import PyTree
 
 from hyperlab import trees
 from hyperlab.metrics import Metric
+from hyperlab.norms import all_finite, global_norm
 from hyperlab.train import compiler, rngs
 from hyperlab.train.protocols import Stop
 from hyperlab.train.state import TrainState, trained, untrained
@@ -82,10 +83,10 @@ def train_step(
         params = untrained(seen, state.params)
         metrics = {"loss": Metric(loss, jnp.ones(())), **aux.metrics}
         if grad_norm:
-            metrics["grad_norm"] = Metric(optax.tree.norm(grads), jnp.ones(()))
-        # Read from the parameters, which are written anyway: a norm of the gradient would store it, and that of a
+            metrics["grad_norm"] = Metric(global_norm(grads), jnp.ones(()))
+        # Read from the parameters, which are written anyway: to look at the gradient would store it, and that of a
         # large head is an outer product which is never needed as a whole.
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(seen))
+        finite = jnp.isfinite(loss) & all_finite(seen)
         metrics[NONFINITE] = Metric(1 - finite.astype(jnp.int32), jnp.int32(1))
         collections = state.collections
         if aux.collections is not None:

@@ -18,9 +18,10 @@ import numpy as np
 import optax
 
 from hyperlab.hypernet import HyperModel, probes
-from hyperlab.hypernet.gradients import global_norm, loss_and_gradients, omega_norm
+from hyperlab.hypernet.gradients import loss_and_gradients, omega_norm
 from hyperlab.hypernet.primary import Primary, as_primary
 from hyperlab.metrics import Metric
+from hyperlab.norms import all_finite, global_norm
 from hyperlab.studies.stability.tasks import Gammas, Task
 from hyperlab.train import compiler, schedules
 
@@ -210,7 +211,7 @@ class Programs:
         return {"params": state.params, **state.collections}
 
     def _finite(self, state: State) -> jax.Array:
-        return jnp.isfinite(global_norm(state.params))
+        return all_finite(state.params)
 
     def _loss(self, apply: Callable, batch: PyTree, gammas: Gammas) -> jax.Array:
         outputs = apply(*self.task.inputs(batch, gammas.aux_inputs), **self.task.options)

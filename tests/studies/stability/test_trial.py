@@ -10,8 +10,9 @@ from hyperlab import trees
 from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import HyperlabError
 from hyperlab.hypernet import as_primary, hypernetize, own_start
-from hyperlab.hypernet.gradients import global_norm, loss_and_gradients, omega_norm
+from hyperlab.hypernet.gradients import loss_and_gradients, omega_norm
 from hyperlab.models import MLP
+from hyperlab.norms import global_norm
 from hyperlab.studies.stability import ARMS, Cell, networks
 from hyperlab.studies.stability.arms import Setting
 from hyperlab.studies.stability.study import _architecture
