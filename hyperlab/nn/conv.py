@@ -1,11 +1,11 @@
 r"""Convolution whose gradient stays fast inside loops on a CPU.
 
 The gradients of $y = x \star k$ are convolutions again: $\bar x = \bar y \star k'$, with $k'$ flipped and its channels
-swapped, and $\bar k = x \star \bar y$, where batch and channels have changed places. Differentiation states these
-exchanges as dimension numbers. On a CPU, XLA has fast convolutions for channel-last operands alone, and brings
-others to that layout outside loops only: inside `lax.scan` and `lax.map` a naive one runs instead (jax issue 12868).
-Here the same gradients are channel-last convolutions of transposed operands. Other platforms keep the gradients
-that their compilers recognise.
+swapped, and $\bar k = x \star \bar y$, where batch and channels have changed places. A stride of one of them is a
+dilation of the others. Differentiation states the exchanges as dimension numbers. On a CPU, XLA has fast convolutions
+for channel-last operands alone, and brings others to that layout outside loops only: inside `lax.scan` and `lax.map` a
+naive one runs instead (jax issue 12868). Here the same gradients are channel-last convolutions of transposed operands,
+for all strides, dilations and groups. Other platforms keep the gradients that their compilers recognise.
 
 Volumes have no fast convolution there at all. On a CPU, the slices that a window covers become channels, and a volume
 is a batch of such images: the same products and sums, in a 2D convolution, at several times the memory of the input.
@@ -13,7 +13,7 @@ is a batch of such images: the same products and sums, in a 2D convolution, at s
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -38,8 +38,8 @@ def conv(
 ) -> Inexact[Array, "batch *size out"]:
     """Channel-last convolution; its values are those of `jax.lax.conv_general_dilated`.
 
-    With strides, dilations or groups it is that function. Without, its gradient is fast in loops on a CPU; it
-    then has reverse mode only (JAX refuses `jax.jvp`, and with it `jax.hessian`).
+    Its gradient is fast in loops on a CPU; it has reverse mode only (JAX refuses `jax.jvp`, and with it
+    `jax.hessian`). With other dimension numbers than channel-last it is that function.
 
     Args:
       images: `[batch, *spatial, in]`, with one spatial dimension or more.
@@ -60,8 +60,7 @@ def conv(
     """
     channel_last = _channel_last(images.ndim)
     numbers = jax.lax.conv_dimension_numbers(images.shape, kernel.shape, dimension_numbers or channel_last)
-    factors = (*window_strides, *(lhs_dilation or ()), *(rhs_dilation or ()), feature_group_count)
-    if numbers != channel_last or any(factor != 1 for factor in factors):
+    if numbers != channel_last:
         return jax.lax.conv_general_dilated(
             images,
             kernel,
@@ -73,14 +72,16 @@ def conv(
             feature_group_count=feature_group_count,
             precision=precision,
         )
+    ones = (1,) * (images.ndim - 2)
+    lhs_dilation, rhs_dilation = (tuple(given or ones) for given in (lhs_dilation, rhs_dilation))
     if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(images.shape[1:-1], kernel.shape[:-2], window_strides, padding)
+        spread = [_spread(n, d) for n, d in zip(kernel.shape[:-2], rhs_dilation, strict=True)]
+        padding = jax.lax.padtype_to_pads(images.shape[1:-1], spread, window_strides, padding)
     padding = tuple((int(low), int(high)) for low, high in padding)
-    if images.ndim != 5:
-        return _conv(images, kernel, padding, precision)
-    given = {"padding": padding, "precision": precision}
-    by_slices, whole = (partial(function, **given) for function in (_by_slices, _conv_of))
-    return jax.lax.platform_dependent(images, kernel, cpu=by_slices, default=whole)
+    how = _How(tuple(window_strides), padding, lhs_dilation, rhs_dilation, feature_group_count, precision)
+    if images.ndim != 5 or how.input_dilation[0] != 1:
+        return _conv(images, kernel, how)
+    return jax.lax.platform_dependent(images, kernel, cpu=partial(_by_slices, how=how), default=partial(_conv_of, how))
 
 
 class Conv(nn.Conv):
@@ -107,57 +108,110 @@ def _channel_last(rank: int) -> jax.lax.ConvDimensionNumbers:
     return jax.lax.ConvDimensionNumbers(images, kernel, images)
 
 
-def _native(images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any) -> jax.Array:
-    strides, numbers = (1,) * len(padding), _channel_last(images.ndim)
+class _How(NamedTuple):
+    """All that is said of a convolution: one number or pair for each spatial axis."""
+
+    strides: tuple[int, ...]
+    padding: Padding
+    input_dilation: tuple[int, ...]
+    kernel_dilation: tuple[int, ...]
+    groups: int
+    precision: Any
+
+    def planar(self) -> "_How":
+        """The same without the first axis."""
+        along = (self.strides, self.padding, self.input_dilation, self.kernel_dilation)
+        return _How(*(each[1:] for each in along), self.groups, self.precision)
+
+
+def _native(images: jax.Array, kernel: jax.Array, how: _How) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        images, kernel, strides, padding, dimension_numbers=numbers, precision=precision
+        images,
+        kernel,
+        how.strides,
+        how.padding,
+        how.input_dilation,
+        how.kernel_dilation,
+        dimension_numbers=_channel_last(images.ndim),
+        feature_group_count=how.groups,
+        precision=how.precision,
     )
 
 
-def _conv_of(images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any) -> jax.Array:
-    return _conv(images, kernel, padding, precision)
+def _conv_of(how: _How, images: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _conv(images, kernel, how)
 
 
-def _by_slices(images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any) -> jax.Array:
+def _by_slices(images: jax.Array, kernel: jax.Array, how: _How) -> jax.Array:
     """Convolution of volumes as one of images, whose channels are those of all slices that the window covers."""
-    (low, high), *planar = padding
-    window = kernel.shape[0]
+    (low, high), *_ = how.padding
+    window, apart, stride = kernel.shape[0], how.kernel_dilation[0], how.strides[0]
     padded = jax.lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), (low, high, 0), *[(0, 0, 0)] * 3])
-    depth = padded.shape[1] - window + 1
-    slices = jnp.concatenate([padded[:, i : i + depth] for i in range(window)], axis=-1)
+    depth = (padded.shape[1] - _spread(window, apart)) // stride + 1
+    firsts = range(0, window * apart, apart)
+    slices = [jax.lax.slice_in_dim(padded, i, i + (depth - 1) * stride + 1, stride, axis=1) for i in firsts]
+    # the channels of a group stay together: [..., groups, window, in of group]
+    grouped = [each.reshape(*each.shape[:-1], how.groups, 1, -1) for each in slices]
+    joined = jnp.concatenate(grouped, axis=-2).reshape(*slices[0].shape[:-1], -1)
     stacked = jnp.moveaxis(kernel, 0, -3)  # [height, width, depth of the window, in, out]
     stacked = stacked.reshape(*stacked.shape[:2], -1, stacked.shape[-1])
-    flat = _conv(slices.reshape(-1, *slices.shape[2:]), stacked, tuple(planar), precision)
+    flat = _conv(joined.reshape(-1, *joined.shape[2:]), stacked, how.planar())
     return flat.reshape(images.shape[0], depth, *flat.shape[1:])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any) -> jax.Array:
-    return _native(images, kernel, padding, precision)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(images: jax.Array, kernel: jax.Array, how: _How) -> jax.Array:
+    return _native(images, kernel, how)
 
 
-def _forward(
-    images: jax.Array, kernel: jax.Array, padding: Padding, precision: Any
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _native(images, kernel, padding, precision), (images, kernel)
+def _forward(images: jax.Array, kernel: jax.Array, how: _How) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _native(images, kernel, how), (images, kernel)
 
 
-def _backward(
-    padding: Padding, precision: Any, operands: tuple[jax.Array, jax.Array], cotangent: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _backward(how: _How, operands: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
     def transposed(images: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-        window = kernel.shape[:-2]
-        mirrored = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(window, padding, strict=True))
-        flipped = jnp.flip(kernel, range(len(window))).swapaxes(-1, -2)
-        of_images = _native(cotangent, flipped, mirrored, precision)
-        # Channels take the batch's place, the batch that of the channels, the cotangent that of the window.
-        of_kernel = _native(images.swapaxes(0, -1), jnp.moveaxis(cotangent, 0, -2), padding, precision)
-        return of_images, jnp.moveaxis(of_kernel, 0, -2)
+        return _of_images(images.shape, kernel, cotangent, how), _of_kernel(images, kernel.shape, cotangent, how)
 
     def native(images: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.vjp(partial(_native, padding=padding, precision=precision), images, kernel)[1](cotangent)
+        return jax.vjp(partial(_native, how=how), images, kernel)[1](cotangent)
 
     return jax.lax.platform_dependent(*operands, cotangent, cpu=transposed, default=native)
 
 
 _conv.defvjp(_forward, _backward)
+
+
+def _of_images(shape: Sequence[int], kernel: jax.Array, cotangent: jax.Array, how: _How) -> jax.Array:
+    """The cotangent of images: that of the outputs, spread by the strides, under the flipped kernel."""
+    *window, of_group, out = kernel.shape
+    flipped = jnp.flip(kernel, range(len(window))).reshape(*window, of_group, how.groups, out // how.groups)
+    flipped = jnp.moveaxis(flipped, -3, -1).swapaxes(-2, -3).reshape(*window, out // how.groups, -1)
+    padding = []
+    for axis, k in enumerate(window):
+        covered = _spread(k, how.kernel_dilation[axis])
+        before = covered - 1 - how.padding[axis][0]
+        there = _spread(shape[axis + 1], how.input_dilation[axis])
+        given = _spread(cotangent.shape[axis + 1], how.strides[axis])
+        padding.append((before, there + covered - 1 - given - before))
+    back = _How(how.input_dilation, tuple(padding), how.strides, how.kernel_dilation, how.groups, how.precision)
+    return _native(cotangent, flipped, back)
+
+
+def _of_kernel(images: jax.Array, shape: Sequence[int], cotangent: jax.Array, how: _How) -> jax.Array:
+    """The cotangent of a kernel: channels take the batch's place, the batch that of the channels of each group."""
+    batch, spatial = images.shape[0], images.shape[1:-1]
+    exchanged = images.reshape(batch, *spatial, how.groups, -1)
+    exchanged = jnp.moveaxis(exchanged, (-1, 0), (0, -1)).reshape(-1, *spatial, how.groups * batch)
+    padding = []
+    for axis, k in enumerate(shape[:-2]):
+        low = how.padding[axis][0]
+        there = _spread(images.shape[axis + 1], how.input_dilation[axis])
+        given = _spread(cotangent.shape[axis + 1], how.strides[axis])
+        padding.append((low, given + _spread(k, how.kernel_dilation[axis]) - 1 - there - low))
+    back = _How(how.kernel_dilation, tuple(padding), how.input_dilation, how.strides, how.groups, how.precision)
+    return jnp.moveaxis(_native(exchanged, jnp.moveaxis(cotangent, 0, -2), back), 0, -2)
+
+
+def _spread(length: int, apart: int) -> int:
+    """How far numbers reach that stand so far apart."""
+    return max(0, (length - 1) * apart + 1)

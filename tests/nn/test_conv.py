@@ -13,7 +13,7 @@ from hyperlab.nn import Conv
 from hyperlab.train import mesh as meshes
 
 # Options beside (features, kernel size), and the shape of the images: even and odd windows, odd sizes, every
-# padding, one to three dimensions, and what is left to jax.lax.
+# padding, one to three dimensions, strides, dilations and groups.
 CASES = {
     "same": ((3, 3), {}, (2, 7, 5, 3)),
     "even window": ((2, 4), {}, (2, 7, 6, 3)),
@@ -30,7 +30,15 @@ CASES = {
     "strides": ((3, 3), {"strides": 2}, (2, 7, 6, 3)),
     "kernel dilation": ((3, 3), {"kernel_dilation": 2}, (2, 7, 6, 3)),
     "input dilation": ((3, 3), {"input_dilation": 2, "padding": ((1, 1), (2, 0))}, (2, 7, 6, 3)),
+    "unequal strides": ((3, 2), {"strides": (3, 2), "padding": "VALID"}, (2, 8, 7, 3)),
+    "window of one": ((1, 1), {"strides": 2}, (2, 7, 6, 3)),
     "groups": ((3, 3), {"feature_group_count": 2}, (2, 7, 6, 4)),
+    "channel by channel": ((3, 3), {"feature_group_count": 4, "strides": 2}, (2, 7, 6, 4)),
+    "all at once": ((3, 2), {"feature_group_count": 2, "strides": (2, 1), "kernel_dilation": (1, 2)}, (2, 9, 8, 4)),
+    "strided volume": ((3, 3, 3), {"strides": 2}, (2, 5, 6, 4, 2)),
+    "dilated volume": ((2, 3, 3), {"kernel_dilation": (2, 1, 2), "padding": "VALID"}, (2, 5, 6, 7, 2)),
+    "grouped volume": ((3, 1, 3), {"feature_group_count": 2, "strides": (1, 2, 1)}, (2, 4, 5, 6, 4)),
+    "spread volume": ((2, 2, 2), {"input_dilation": (2, 1, 1), "padding": ((1, 1),) * 3}, (2, 3, 4, 3, 2)),
 }
 
 
@@ -56,7 +64,11 @@ def test_parameters_values_and_gradients_are_those_of_linen(case):
     variables = ours.init(jax.random.key(1), images)
     jax.tree.map(np.testing.assert_array_equal, variables, theirs.init(jax.random.key(1), images))
     # Volumes are sums in another order.
-    tolerance = {"rtol": 1e-5, "atol": 1e-6} if case == "three dimensions" else {"rtol": 0, "atol": 0}
+    tolerance = (
+        {"rtol": 1e-5, "atol": 1e-6}
+        if len(images.shape) == 5 and case != "several batch axes"
+        else {"rtol": 0, "atol": 0}
+    )
     np.testing.assert_allclose(ours.apply(variables, images), theirs.apply(variables, images), **tolerance)
     assert_close(value_and_gradients(ours, variables, images), value_and_gradients(theirs, variables, images))
 
@@ -138,11 +150,12 @@ def test_a_batch_on_several_devices():
     assert_close(jax.device_get(gradients), jax.device_get(value_and_gradients(theirs, variables, images)))
 
 
-def test_every_convolution_of_a_training_loop_is_channel_last_on_a_cpu():
+@pytest.mark.parametrize("options", [{}, {"strides": 2}, {"kernel_dilation": 2}, {"feature_group_count": 2}], ids=str)
+def test_every_convolution_of_a_training_loop_is_channel_last_on_a_cpu(options):
     """Any other layout is computed naively inside a loop."""
 
     def layouts(layer):
-        images = jnp.ones((2, 6, 6, 3))
+        images = jnp.ones((2, 6, 6, 4))
         variables = layer.init(jax.random.key(0), images)
 
         def step(variables, images):
@@ -154,5 +167,5 @@ def test_every_convolution_of_a_training_loop_is_channel_last_on_a_cpu():
         assert "while(" in text
         return set(re.findall(r"dim_labels=(\S+?),", text + ","))
 
-    assert layouts(Conv(4, (3, 3))) <= {"b01f_01io->b01f"}
-    assert layouts(nn.Conv(4, (3, 3))) > {"b01f_01io->b01f"}  # when this fails, XLA no longer needs our help
+    assert layouts(Conv(4, (3, 3), **options)) <= {"b01f_01io->b01f"}
+    assert layouts(nn.Conv(4, (3, 3), **options)) > {"b01f_01io->b01f"}  # when this fails, XLA no longer needs our help
