@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hyperlab.arguments import Parser
 from hyperlab.errors import ConfigError, HyperlabError
 from hyperlab.studies.pruning import suite as pruning_suite
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.pruning_suite", description=__doc__.splitlines()[0])
+    parser = Parser("", "experiments.pruning_suite", description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished pruning study")
     parser.add_argument("--out", type=Path, required=True, help="folder for the page and the tables")
     parser.add_argument(

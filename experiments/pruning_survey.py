@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hyperlab.arguments import Parser
 from hyperlab.data import published
 from hyperlab.errors import ConfigError, HyperlabError
 from hyperlab.report.tables import write_table
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.pruning_survey", description=__doc__.splitlines()[0])
+    parser = Parser("", "experiments.pruning_survey", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="folder of the sheets, or a checkout that has them")
     parser.add_argument("--out", type=Path, required=True, help="folder for the page and the tables")
     return parser

@@ -19,6 +19,7 @@ from typing import Any
 
 import ml_collections
 
+from hyperlab.arguments import typed
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, WorkdirError, nearest
 from hyperlab.studies import studies
 from hyperlab.train import config as configs
@@ -27,7 +28,7 @@ from hyperlab.train.protocols import Stop
 from hyperlab.train.run_folder import REFUSALS, RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
-USAGE = """python -m experiments.{study} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--workdir FOLDER]
+USAGE = """{command} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--workdir FOLDER]
 
   --config FILE          a config file with get_config(); without it the study's embedded default
   --config.KEY=VALUE     replaces one value, for instance --config.seed=1; nested keys have dots
@@ -383,7 +384,8 @@ def _help(name: str) -> str:
     of_engine = {key: pair for key, pair in engine.KEYS.items() if key not in configs.flat(config)}
     values, meanings = ({key: pair[at] for key, pair in of_engine.items()} for at in (0, 1))
     keys += "\n\n" + schema.listed(_nested(values), {"the machine, where it is given": meanings})
-    return f"{USAGE.format(study=name)}\nKeys, their defaults and what they are for:\n\n{keys}"
+    usage = USAGE.format(command=typed(f"run {name}", f"experiments.{name}"))
+    return f"{usage}\nKeys, their defaults and what they are for:\n\n{keys}"
 
 
 def _nested(values: Mapping[str, Any]) -> ml_collections.ConfigDict:

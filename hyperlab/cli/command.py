@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hyperlab.arguments import Parser
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, nearest
 from hyperlab.studies import studies
 
@@ -199,14 +200,8 @@ def _split(word: str) -> list[str]:
     return [flag, *values.split(",")] if equals and flag == "--to" else [word]
 
 
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog=f"hyperlab {name}",
-        description=description,
-        epilog=CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser(name: str, description: str) -> Parser:
+    return Parser(name, description=description, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 COMMANDS = {

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab import files, in_context, interop, launch, seeds
+from hyperlab.arguments import Parser
 from hyperlab.cli.mask_files import outputs_of, refuse_foreign, write_mask, write_overlay
 from hyperlab.data.layouts import Layout, case_problems, detect, picture_white, refuse
 from hyperlab.data.problems import colour_problems, scale_problems
@@ -298,7 +299,7 @@ def _share(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.segment", description=__doc__.splitlines()[0])
+    parser = Parser("segment", "experiments.segment", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--support", type=Path, required=True, help="folder of images with masks")
     add("--images", type=Path, help="folder of images or volumes to segment; by default those without a mask")

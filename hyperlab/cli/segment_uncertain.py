@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab import launch, seeds, trees
+from hyperlab.arguments import Parser
 from hyperlab.data import microscopy
 from hyperlab.data.readers.images import depth_of
 from hyperlab.data.resample import as_size
@@ -109,9 +110,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.segment_uncertain", description=__doc__.splitlines()[0]
-    )  # fmt: skip
+    parser = Parser("segment-uncertain", "experiments.segment_uncertain", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder of a run that kept its network")
     add("--images", type=Path, required=True, help="folder of TIFF, PNG, BMP or JPEG files of one depth")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperlab import seeds
+from hyperlab.arguments import Parser
 from hyperlab.data import cards
 from hyperlab.data.in_context.building import DTYPES, Options, build
 from hyperlab.data.in_context.building_synthetic import build_synthetic
@@ -192,8 +193,8 @@ def _megabytes(tasks: list[StoredTask]) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m hyperlab.data.build", description=__doc__.splitlines()[0],
+    parser = Parser(
+        "data build", "hyperlab.data.build", description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument

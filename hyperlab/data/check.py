@@ -7,7 +7,6 @@ archive, folders of pairs, or IDX files. Every problem is a row: which case, wha
 Exit code 0: none was found; 1: some were; 2: the folder cannot be read.
 """
 
-import argparse
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperlab.arguments import Parser
 from hyperlab.data.classification import mnist
 from hyperlab.data.layouts import case_problems, depth_problems, detect
 from hyperlab.data.problems import colour_problems, grouped, instance_problems, scale_problems
@@ -206,7 +206,7 @@ def _print(findings: Findings) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hyperlab.data.check", description=__doc__.splitlines()[0])
+    parser = Parser("data check", "hyperlab.data.check", description=__doc__.splitlines()[0])
     parser.add_argument("root", metavar="DIR", help="a folder of images and masks, or an .npz archive")
     parser.add_argument("--masks", metavar="NAME", help="the folder of the masks, where several pair with the images")
     parser.add_argument("--mask-suffix", metavar="TAIL", help="of the masks that are meant, for instance _1stHO")

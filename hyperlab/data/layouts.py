@@ -257,7 +257,7 @@ def refuse(root: Path, problems: list[Problem]) -> None:
         for who, problem in rows[:_MOST_SHOWN]
     ]
     if len(rows) > _MOST_SHOWN:
-        shown.append(f"and {len(rows) - _MOST_SHOWN} more: python -m hyperlab.data.check {printable(str(root))}")
+        shown.append(f"and {len(rows) - _MOST_SHOWN} more: hyperlab data check {printable(str(root))}")
     count = f"{len(fatal)} problem{'s' * (len(fatal) > 1)}"
     raise DataError(f"{printable(str(root))} has {count}:\n  " + "\n  ".join(shown))
 

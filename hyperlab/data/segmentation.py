@@ -265,9 +265,7 @@ def _hippocampus(root: str | Path, size: tuple[int, ...]) -> Source:
         image = scan.values[..., None]
         _same_shape(path, image, mask_path, mask)
         if not np.isfinite(image).all():
-            raise DataError(
-                f"{path} holds non-finite voxels; python -m hyperlab.data.check {root} lists all such files"
-            )
+            raise DataError(f"{path} holds non-finite voxels; hyperlab data check {root} lists all such files")
         image = unit_range(image, 0.5, 99.5)
         if len(size) == 2:
             slice_ = largest_slice(mask, axis=2)

@@ -141,7 +141,7 @@ def load(run: str | os.PathLike) -> Saved:
     if not path.is_file():
         raise DataError(
             f"{run} holds no {FOLDER}/{FILE}, so no network to use; expected the folder of a run that kept one, as "
-            "python -m experiments.uncertainty does"
+            "hyperlab run uncertainty does"
         )
     try:
         described = json.loads(path.read_text())

@@ -120,8 +120,12 @@ class _How(NamedTuple):
 
     def planar(self) -> "_How":
         """The same without the first axis."""
-        along = (self.strides, self.padding, self.input_dilation, self.kernel_dilation)
-        return _How(*(each[1:] for each in along), self.groups, self.precision)
+        return self._replace(
+            strides=self.strides[1:],
+            padding=self.padding[1:],
+            input_dilation=self.input_dilation[1:],
+            kernel_dilation=self.kernel_dilation[1:],
+        )
 
 
 def _native(images: jax.Array, kernel: jax.Array, how: _How) -> jax.Array:

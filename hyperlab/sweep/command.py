@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperlab import launch
+from hyperlab.arguments import Parser
 from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError
 from hyperlab.sweep import between, running, slurm
 from hyperlab.sweep import rows as tables
@@ -131,12 +132,12 @@ def _print(outcome: running.Outcome) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m hyperlab.sweep",
+    parser = Parser(
+        "sweep",
+        "hyperlab.sweep",
         description="Runs the rows of a config file's sweep(), one run folder each, and reports over all of them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="a config file with get_config() and sweep()")
     parser.add_argument("--workdir", metavar="FOLDER", help="where the rows' folders and the report go")

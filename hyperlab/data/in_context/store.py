@@ -135,7 +135,7 @@ class Rows:
         except Exception as error:
             raise DataError(
                 f"{self._path}: example {index} is damaged ({_short(error)}); the others stay readable, "
-                "python -m hyperlab.data.build --verify lists all damage"
+                "hyperlab data build --verify lists all damage"
             ) from error
 
     def __getitem__(self, index) -> np.ndarray:
@@ -202,7 +202,7 @@ class TaskStore:
         self.path = Path(path).expanduser()
         sizes = sorted(int(entry.name) for entry in self.path.glob("*") if entry.name.isdigit())
         if not sizes:
-            raise DataError(f"{self.path} holds no tasks; make them with python -m hyperlab.data.build --out {path}")
+            raise DataError(f"{self.path} holds no tasks; make them with hyperlab data build --out {path}")
         if size is None and len(sizes) > 1:
             raise DataError(f"{self.path} holds planes of {', '.join(map(str, sizes))} pixels; say which size")
         self.size = sizes[0] if size is None else size

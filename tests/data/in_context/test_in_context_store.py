@@ -174,5 +174,5 @@ def test_names():
     assert TaskName.of("My Set", "T1/T2", "2d", "left ventricle (LV)") == ("My_Set", "T1_T2", "2d", "left_ventricle_LV")
     with pytest.raises(DataError, match="expected dataset/modality/axis/label"):
         TaskName.parse("a/b")
-    with pytest.raises(DataError, match="holds no tasks; make them with python -m hyperlab.data.build"):
+    with pytest.raises(DataError, match="holds no tasks; make them with hyperlab data build"):
         TaskStore("/nowhere")
