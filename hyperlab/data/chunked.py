@@ -38,7 +38,7 @@ def write_array(path: Path, array: np.ndarray, chunk: Sequence[int], level: int 
     """
     import tensorstore
 
-    sharding = {
+    sharding: dict[str, Any] = {
         "chunk_shape": list(chunk),
         "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": level}}, {"name": "crc32c"}],
         "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],

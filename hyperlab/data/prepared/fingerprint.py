@@ -149,8 +149,8 @@ def fingerprint_set(cases: Sequence[CaseFingerprint], axes: Sequence[tuple[int, 
     shapes = np.array([[case.shape[axis] for axis in kept] for case, kept in zip(cases, axes, strict=True)], float)
     spacings = None
     if all(case.spacing is not None for case in cases):
-        spacings = _spread(np.array([[case.spacing[axis] for axis in kept] for case, kept in zip(cases, axes, strict=True)
-                                     if case.spacing is not None]))  # fmt: skip
+        steps = [(case.spacing or (), kept) for case, kept in zip(cases, axes, strict=True)]
+        spacings = _spread(np.array([[spacing[axis] for axis in kept] for spacing, kept in steps]))
     kept_shares = [np.prod(case.box, dtype=float) / np.prod(case.shape, dtype=float) for case in cases]
     pooled = [np.concatenate([case.sample[:, channel] for case in cases]) for channel in range(cases[0].channels)]
     intensities = tuple(map(_intensities, pooled))

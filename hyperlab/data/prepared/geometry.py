@@ -59,7 +59,8 @@ class Placement:
         >>> Placement.from_json(placement.to_json()) == placement, placement.image_spacing
         (True, (0.5, 0.5))
         """
-        return cls(**{key: None if value is None else tuple(value) for key, value in content.items()})
+        fields: dict[str, Any] = {key: None if value is None else tuple(value) for key, value in content.items()}
+        return cls(**fields)
 
 
 def kept_axes(shape: Sequence[int], count: int) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
 """What a network is given for a scan, and what its answer is on the scan's own grid: one value, two pure functions.
 
-`forward` crops, normalises and resamples, in this order; `backward` resamples, takes the class and puts it in its place.
-All of it is repeatable with numpy alone: along one axis after the other, a voxel `i` of `m` new ones lies at
-`c = (i + 1/2) * n / m - 1/2` of `n` old ones, and is their mean with the weights `max(0, 1 - |c - j| / w)`, divided by
-their sum, where `w = max(1, n / m)`.
+`forward` crops, normalises and resamples, in this order; `backward` resamples, takes the class and puts it in its
+place. All of it is repeatable with numpy alone: along one axis after the other, a voxel `i` of `m` new ones lies at
+`c = (i + 1/2) * n / m - 1/2` of `n` old ones, and is the sum over `j` of old ones with the weights
+`max(0, 1 - |c - j| / w)`, divided by their sum, where `w = max(1, n / m)`.
 """
 
 from dataclasses import asdict, dataclass
@@ -148,7 +148,9 @@ def forward_labels(labels: np.ndarray, placement: Placement, preprocessing: Prep
     found = np.unique(box)
     unknown = found[~np.isin(found, values)]
     if len(unknown):
-        raise DataError(f"the mask holds {unknown[:6].tolist()}, which are none of the classes' values {values.tolist()}")
+        raise DataError(
+            f"the mask holds {unknown[:6].tolist()}, which are none of the classes' values {values.tolist()}"
+        )
     dtype = np.uint8 if len(values) <= 256 else np.uint16
     return resample_classes(np.searchsorted(values, box).astype(dtype), placement.size)
 
