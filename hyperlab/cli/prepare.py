@@ -69,7 +69,7 @@ def table(store: Store, seconds: float) -> list[tuple[str, str, str]]:
         ("size", _spread(seen.shapes), _spread(after)),
         ("spacing, mm", "not known" if seen.spacings is None else _spread(seen.spacings),
          "each its own" if made.spacing is None else _axes(made.spacing)),
-        ("not empty", f"{seen.cropped:.0%} of the median case", "z-scores of it alone" if made.masked else "cropped to it"),
+        ("not empty", f"{seen.cropped:.0%} of the median case", "z-scores of it" if made.masked else "cropped to it"),
     ]  # fmt: skip
     for channel, intensities in zip(made.channels, seen.intensities, strict=True):
         of = "no foreground"
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--spacing", nargs="+", default=["median"], metavar="MM",
         help="median (of the training cases along each axis; default), keep (each scan's own), or mm")  # fmt: skip
     add("--channels", nargs="+", metavar="NAME",
-        help="CT, noNorm, rescale_to_0_1, rgb_to_0_1, or others: z-scores; by default those of dataset.json")  # fmt: skip
+        help="CT, noNorm, rescale_to_0_1, rgb_to_0_1, others: z-scores; by default as dataset.json has it")  # fmt: skip
     add("--classes", nargs="+", metavar="NAME", help="of the label values in ascending order, where no file names them")
     add("--foreground", action="store_true", help="one class of all labels above 0, as of maps of instances")
     add("--masks", metavar="NAME", help="the folder of the masks, where several pair with the images")

@@ -21,6 +21,7 @@ from hyperlab.data.prepared.fingerprint import CaseFingerprint, SetFingerprint
 from hyperlab.data.prepared.places import counts, sample_classes
 from hyperlab.data.prepared.preprocessing import Preprocessing, forward, forward_labels
 from hyperlab.data.prepared.store import Store, StoredCase
+from hyperlab.data.prepared.writing import finish, write_case
 from hyperlab.data.problems import colour_problems, scale_problems
 from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan
@@ -110,7 +111,7 @@ def prepare(
                 for number in missing]  # fmt: skip
         run_jobs(_prepare_case, jobs, workers, len(cases), "preparing", report)
         recipe = {**everything, "groups": whole.groups}
-        stored.finish(path, whole.preprocessing, whole.seen, len(cases), recipe)
+        finish(path, whole.preprocessing, whole.seen, len(cases), recipe)
     return stored.open_store(path)
 
 
@@ -259,7 +260,7 @@ def _prepare_case(
         tuple(_place(root, file) for file in case.images), _place(root, case.label), {},
     )  # fmt: skip
     del scan, mask
-    stored.write_case(path, known, image, labels, sample_classes(labels, number))
+    write_case(path, known, image, labels, sample_classes(labels, number))
 
 
 def _merged(mask: Scan, foreground: bool) -> Scan:

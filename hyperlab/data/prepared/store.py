@@ -5,27 +5,24 @@
 centre patches on) and `case.json`. What is needed only until the store is finished is in `<store>/.work`.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hyperlab.data.chunked import open_array, write_array
+from hyperlab.data.chunked import open_array
 from hyperlab.data.prepared.fingerprint import SetFingerprint
 from hyperlab.data.prepared.geometry import Placement
 from hyperlab.data.prepared.preprocessing import Preprocessing
 from hyperlab.data.splits import fingerprint, split_by_group
-from hyperlab.errors import DataError, WorkdirError, nearest
-from hyperlab.files import PART, read_object, to_disk, write_json, writing
+from hyperlab.errors import DataError, nearest
+from hyperlab.files import read_object
 
 FORM, VERSION = "prepared set of hyperlab", 1
 STORE, WORK, CASES = "store.json", ".work", "cases"
-CHUNKS = {2: (128, 128), 3: (32, 32, 32)}  # 64 to 128 KB a channel: a patch reads little more than itself
-_LEVEL = 1  # of zstd; level 5 takes twice as long for a twentieth less
+_MOST_OPEN = 512  # cases whose places are kept in memory
 AGAIN = "run the same hyperlab prepare again"
 Window = Sequence[tuple[int, int]]
 
@@ -100,6 +97,7 @@ class Store:
         self.recipe: dict[str, Any] = content["recipe"]
         self._numbers = {case.name: case.number for case in self.cases}
         self._opened: dict[tuple[int, str], Any] = {}
+        self._places: dict[int, np.ndarray] = {}
 
     def __reduce__(self):
         return open_store, (self.path,)
@@ -160,7 +158,14 @@ class Store:
           DataError: no such case; its file is damaged.
         """
         case = self.case(which)
-        rows = _places(case_folder(self.path, case.number) / "places.npy")
+        if case.number not in self._places:
+            while len(self._places) >= _MOST_OPEN:
+                self._places.pop(next(iter(self._places)))
+            try:
+                self._places[case.number] = np.load(case_folder(self.path, case.number) / "places.npy")
+            except Exception as error:  # numpy passes on what its header parser raises
+                raise _damaged(self.path, case, error) from error
+        rows = self._places[case.number]
         return {int(label): rows[rows[:, 0] == label, 1:] for label in np.unique(rows[:, 0])}
 
     def split(
@@ -263,64 +268,6 @@ def described(path: Path) -> dict[str, Any] | None:
 def case_folder(store: Path, number: int) -> Path:
     """Where a case lies."""
     return store / CASES / f"{number:06d}"
-
-
-def write_case(store: Path, case: StoredCase, image: np.ndarray, labels: np.ndarray, places: np.ndarray) -> None:
-    """Writes a case, whole or not at all.
-
-    Args:
-      store: its folder.
-      case: what is known of it; its checksums are made here.
-      image, labels, places: see `Store`.
-
-    Raises:
-      WorkdirError: it cannot be written.
-    """
-    folder = case_folder(store, case.number)
-    partial = folder.with_name(f"{PART}{folder.name}")
-    chunk = CHUNKS[labels.ndim]
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_array(partial / "image", image, (*chunk, image.shape[-1]), _LEVEL)
-        write_array(partial / "labels", labels, chunk, _LEVEL)
-        with writing(partial / "places.npy") as file:
-            np.save(file, places)
-        checksums = {"image": fingerprint(image), "labels": fingerprint(labels), "places": fingerprint(places)}
-        write_json(partial / "case.json", {**case.to_json(), "checksums": checksums}, sealed=True)
-        partial.rename(folder)
-        to_disk(folder.parent)
-    except Exception as error:  # tensorstore raises what its drivers pass on
-        reason = " ".join(str(error).split())[:160]
-        what = reason if isinstance(error, WorkdirError) else f"{folder} cannot be written ({reason})"
-        raise WorkdirError(f"{what}; make room, and {AGAIN}: finished cases are kept") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def finish(store: Path, preprocessing: Preprocessing, seen: SetFingerprint, count: int, recipe: dict[str, Any]) -> None:
-    """Writes `store.json`, with which the store is finished, and clears up.
-
-    Raises:
-      DamagedError: the description of a case was changed.
-      WorkdirError: it cannot be written.
-    """
-    cases = [read_object(case_folder(store, number) / "case.json", f"remove the case and {AGAIN}")
-             for number in range(count)]  # fmt: skip
-    content = {"preprocessing": preprocessing.to_json(), "set_fingerprint": seen.to_json(), "cases": cases}
-    digest = fingerprint(np.array([case["checksums"][what] for case in cases if case for what in case["checksums"]]),
-                         np.array(repr(preprocessing)))  # fmt: skip
-    whole = {"form": FORM, "version": VERSION, "recipe": recipe, "fingerprint": digest, **content}
-    write_json(store / STORE, whole, sealed=True)
-    shutil.rmtree(store / WORK, ignore_errors=True)
-
-
-@lru_cache(maxsize=512)
-def _places(path: Path) -> np.ndarray:
-    try:
-        return np.load(path)
-    except Exception as error:  # numpy passes on what its header parser raises
-        raise DataError(f"{path} is damaged ({error}); remove {path.parent} and {AGAIN}") from error
 
 
 def _damaged(store: Path, case: StoredCase, error: Exception) -> DataError:
