@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperlab.data.prepared.places import counts
 from hyperlab.data.resample import resample_image
 from hyperlab.errors import DataError
 
@@ -138,12 +139,41 @@ def size_at(box: Sequence[int], spacing: Sequence[float], target: Sequence[float
     return tuple(max(1, math.floor(n * step / aim + 0.5)) for n, step, aim in steps)
 
 
+def resampled(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """One channel at another size: `resample_image`, axis by axis and slab by slab, to spare memory.
+
+    Args:
+      image: `[*spatial]`.
+      size: the new spatial size.
+
+    Returns:
+      float32 `[*size]`.
+
+    >>> resampled(np.array([[0.0, 4.0]]), (1, 4)).tolist()
+    [[0.0, 1.0, 3.0, 4.0]]
+    """
+    for axis, n in enumerate(size):
+        if image.shape[axis] == n:
+            continue
+        shape = (*image.shape[:axis], n, *image.shape[axis + 1 :])
+        whole = np.empty(shape, np.float32)
+        across = 1 if axis == 0 and image.ndim > 1 else 0  # slabs are whole along the axis
+        step = n if image.ndim == 1 else max(1, (1 << 20) * shape[across] // max(image.size, whole.size))
+        for start in range(0, shape[across], step):
+            slab = (slice(None),) * across + (slice(start, start + step),)
+            target = whole[slab]
+            source = image if image.ndim == 1 else image[slab]
+            target[...] = resample_image(source[..., None], target.shape)[..., 0]
+        image = whole
+    return np.ascontiguousarray(image, np.float32)
+
+
 def resample_classes(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Labels on another grid of the same box: each goes where its share of the new voxel is the largest.
 
-    The share is the linear interpolation of "has this label" (`resample_image`: half-pixel centres, the kernel widened
-    where the grid becomes coarser). The nearest label would be one line shorter, but makes steps of borders where the
-    grid becomes finer, and takes one voxel of many where it becomes coarser. Of equal shares the lower label wins.
+    The share is the linear interpolation of "has this label" (`resampled`: half-pixel centres, the kernel widened where
+    the grid becomes coarser). The nearest label would be one line shorter, but makes steps of borders where the grid
+    becomes finer, and takes one voxel of many where it becomes coarser. Of equal shares the lower label wins.
 
     Args:
       labels: int `[*spatial]`.
@@ -157,8 +187,8 @@ def resample_classes(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """
     if labels.shape == tuple(size):
         return labels
-    found = np.unique(labels)
-    return found[largest((resample_image((labels == label)[..., None], size)[..., 0] for label in found), size)]
+    found = np.array(list(counts(labels)), labels.dtype)
+    return found[largest((resampled(labels == label, size) for label in found), size)]
 
 
 def largest(scores: Iterable[np.ndarray], size: Sequence[int]) -> np.ndarray:
@@ -167,7 +197,7 @@ def largest(scores: Iterable[np.ndarray], size: Sequence[int]) -> np.ndarray:
     >>> largest(iter([np.array([0.5, 0.2]), np.array([0.5, 0.8])]), (2,)).tolist()
     [0, 1]
     """
-    place, best = np.zeros(tuple(size), np.int32), np.full(tuple(size), -np.inf, np.float32)
+    place, best = np.zeros(tuple(size), np.uint16), np.full(tuple(size), -np.inf, np.float32)
     for number, score in enumerate(scores):
         better = score > best
         place[better] = number

@@ -1,6 +1,7 @@
 """A bounded random sample of voxels, drawn without a list of all of them."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,7 +13,7 @@ MOST = 1000  # voxels of a class that are kept of a case, to centre patches on
 def draw(chosen: np.ndarray, count: int, number: int, stream: int = 0) -> np.ndarray:
     """Positions of voxels that are true, drawn with replacement: a function of the arguments alone.
 
-    Plane by plane along the first axis, since the positions of all voxels of an organ are larger than its scan.
+    A few planes at a time, since the positions of all voxels of an organ are larger than its scan.
 
     Args:
       chosen: bool `[*spatial]`.
@@ -25,16 +26,18 @@ def draw(chosen: np.ndarray, count: int, number: int, stream: int = 0) -> np.nda
     >>> draw(np.array([[False, True], [False, False]]), 2, number=0).tolist()
     [[0, 1], [0, 1]]
     """
-    ends = np.cumsum([np.count_nonzero(plane) for plane in chosen])
-    if not ends[-1]:
+    total = int(np.count_nonzero(chosen))
+    if not total:
         return np.zeros((0, chosen.ndim), np.int32)
-    ranks = np.sort((philox(0, number, stream).random_raw(count) % np.uint64(ends[-1])).astype(np.int64))
-    planes = np.searchsorted(ends, ranks, side="right")
-    rows = []
-    for plane in np.unique(planes):
-        before = ends[plane - 1] if plane else 0
-        inside = np.argwhere(chosen[plane])[ranks[planes == plane] - before]
-        rows.append(np.insert(inside, 0, plane, axis=1))
+    ranks = np.sort((philox(0, number, stream).random_raw(count) % np.uint64(total)).astype(np.int64))
+    rows, before = [], 0
+    for start, block in _blocks(chosen):
+        inside = np.flatnonzero(block)
+        here = ranks[np.searchsorted(ranks, before) : np.searchsorted(ranks, before + len(inside))]
+        places = np.stack(np.unravel_index(inside[here - before], block.shape), -1)
+        places[:, 0] += start
+        rows.append(places)
+        before += len(inside)
     return np.concatenate(rows).astype(np.int32)
 
 
@@ -62,13 +65,19 @@ def sample_classes(labels: np.ndarray, number: int, most: int = MOST) -> np.ndar
 
 
 def counts(labels: np.ndarray) -> dict[int, int]:
-    """How many voxels have each label, plane by plane.
+    """How many voxels have each label.
 
     >>> counts(np.array([[0, 2], [2, 2]]))
     {0: 1, 2: 3}
     """
     found: Counter[int] = Counter()
-    for plane in labels:
-        values, times = np.unique(plane, return_counts=True)
+    for _, block in _blocks(labels):
+        values, times = np.unique(block, return_counts=True)
         found.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
     return dict(sorted(found.items()))
+
+
+def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Planes across the first axis, together about a million voxels, and where they start."""
+    step = max(1, (1 << 20) * len(array) // array.size)
+    return ((start, array[start : start + step]) for start in range(0, len(array), step))

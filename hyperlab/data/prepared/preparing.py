@@ -248,6 +248,8 @@ def _prepare_case(
     scan, mask = read_case(case)
     try:
         image, placement = forward(scan, preprocessing)
+        affine = None if scan.affine is None else tuple(map(tuple, scan.affine.tolist()))
+        del scan  # what follows needs its memory
         assert mask is not None
         labels = forward_labels(_merged(mask, foreground).values, placement, preprocessing)
     except DataError as error:
@@ -255,11 +257,11 @@ def _prepare_case(
     voxels = counts(labels)
     known = StoredCase(
         number, case.name, case.subject, group, case.part, placement,
-        None if scan.affine is None else tuple(map(tuple, scan.affine.tolist())),
+        affine,
         tuple(voxels.get(label, 0) for label in range(len(preprocessing.classes))),
         tuple(_place(root, file) for file in case.images), _place(root, case.label), {},
     )  # fmt: skip
-    del scan, mask
+    del mask
     write_case(path, known, image, labels, sample_classes(labels, number))
 
 

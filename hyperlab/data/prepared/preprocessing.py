@@ -18,11 +18,12 @@ from hyperlab.data.prepared.geometry import (
     largest,
     occupied_box,
     resample_classes,
+    resampled,
     size_at,
 )
 from hyperlab.data.prepared.normalisation import Channel, normalised
+from hyperlab.data.prepared.places import counts
 from hyperlab.data.readers.scan import Scan
-from hyperlab.data.resample import resample_image
 from hyperlab.errors import DataError
 
 VERSION = 1  # of what `to_json` writes; another meaning of any field is another version
@@ -123,7 +124,7 @@ def forward(scan: Scan, preprocessing: Preprocessing) -> tuple[np.ndarray, Place
     image = np.empty((*size, len(preprocessing.channels)), np.float32)
     for number, channel in enumerate(preprocessing.channels):  # one at a time: float32 of all would not be spared
         one = normalised(values[(*placement.window, number)], channel, inside)
-        image[..., number] = resample_image(one[..., None], size)[..., 0]
+        image[..., number] = resampled(one, size)
     return image, placement
 
 
@@ -143,16 +144,15 @@ def forward_labels(labels: np.ndarray, placement: Placement, preprocessing: Prep
     """
     if labels.shape != placement.shape:
         raise DataError(f"the mask has the shape {labels.shape}, its scan {placement.shape}")
-    values = np.array(preprocessing.values)
+    places = {value: place for place, value in enumerate(preprocessing.values)}
     box = labels.reshape([placement.shape[axis] for axis in placement.axes])[placement.window]
-    found = np.unique(box)
-    unknown = found[~np.isin(found, values)]
-    if len(unknown):
-        raise DataError(
-            f"the mask holds {unknown[:6].tolist()}, which are none of the classes' values {values.tolist()}"
-        )
-    dtype = np.uint8 if len(values) <= 256 else np.uint16
-    return resample_classes(np.searchsorted(values, box).astype(dtype), placement.size)
+    found = list(counts(box))
+    if unknown := [value for value in found if value not in places]:
+        raise DataError(f"the mask holds {unknown[:6]}, which are none of the classes' values {list(places)}")
+    classes = np.zeros(box.shape, np.uint8 if len(places) <= 256 else np.uint16)
+    for value in found:
+        classes[box == value] = places[value]
+    return resample_classes(classes, placement.size)
 
 
 def backward(answer: np.ndarray, placement: Placement, preprocessing: Preprocessing) -> np.ndarray:
@@ -178,7 +178,7 @@ def backward(answer: np.ndarray, placement: Placement, preprocessing: Preprocess
         kind = "scores" if scores else "labels"
         raise DataError(f"{kind} of the shape {answer.shape}, expected {expected}")
     if scores:
-        each = (resample_image(answer[..., number, None], placement.box)[..., 0] for number in range(classes))
+        each = (resampled(answer[..., number], placement.box) for number in range(classes))
         found = largest(each, placement.box)
     else:
         if answer.size and not 0 <= int(answer.min()) <= int(answer.max()) < classes:
