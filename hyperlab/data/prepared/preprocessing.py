@@ -121,10 +121,11 @@ def forward(scan: Scan, preprocessing: Preprocessing) -> tuple[np.ndarray, Place
         size = size_at(box, spacing, preprocessing.spacing)
     placement = Placement(scan.values.shape[:-1], axes, start, stop, size, spacing)
     inside = filled(occupied[placement.window]) if preprocessing.masked else None
+    del occupied
     image = np.empty((*size, len(preprocessing.channels)), np.float32)
-    for number, channel in enumerate(preprocessing.channels):  # one at a time: float32 of all would not be spared
-        one = normalised(values[(*placement.window, number)], channel, inside)
-        image[..., number] = resampled(one, size)
+    for number, channel in enumerate(preprocessing.channels):  # one in float32 at a time, and nobody else holds it
+        one = resampled(normalised(values[(*placement.window, number)], channel, inside), size)
+        image[..., number] = one
     return image, placement
 
 
