@@ -225,6 +225,11 @@ COMMANDS = {
     "data build": Command(
         _of("hyperlab.data.build"), "a store of tasks for in-context segmentation", "--source DIR ... --out STORE"
     ),
+    "prepare": Command(
+        _of("hyperlab.cli.prepare"),
+        "a folder of scans as a store to train on by patches",
+        "DIR --out STORE [--spacing median|keep|MM ...] ...",
+    ),
     "segment": Command(
         _of("hyperlab.cli.segment"),
         "masks for images, from a few examples",

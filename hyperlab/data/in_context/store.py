@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperlab.data.chunked import open_array, write_array
 from hyperlab.data.in_context.tasks import TaskData, TaskName, check_task
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import DataError, nearest
@@ -51,7 +52,7 @@ def write_task(root: str | Path, data: TaskData, twin: Path | None = None) -> Pa
     )
     for what, array in arrays.items():
         if not (shared and what == "images"):
-            _open(folder / what, array).write(array).result()
+            write_array(folder / what, array, (1, *array.shape[1:]))
     scale = 255 if labels.dtype == np.uint8 else 1
     attributes = {
         "name": list(data.name),
@@ -110,7 +111,7 @@ class Rows:
     @cached_property
     def _array(self):
         try:
-            return _open(self._path)
+            return open_array(self._path)
         except Exception as error:  # tensorstore raises what its drivers pass on
             raise DataError(f"{self._path} cannot be opened ({_short(error)}); build the task again") from error
 
@@ -263,30 +264,6 @@ def _readable(rows: Rows, index: int) -> bool:
     except DataError:
         return False
     return True
-
-
-def _open(path: Path, create: np.ndarray | None = None):
-    """A zarr array; to be created, in the shape of `create`, with one checked chunk an example in one file."""
-    import tensorstore
-
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}
-    if create is None:
-        return tensorstore.open(spec, open=True, read=True).result()
-    sharding = {
-        "chunk_shape": [1, *create.shape[1:]],
-        "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 5}}, {"name": "crc32c"}],
-        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
-    }
-    if create.dtype != np.uint8:
-        sharding["codecs"][0]["configuration"] = {"endian": "little"}
-    spec["metadata"] = {
-        "shape": create.shape,
-        "data_type": create.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": create.shape}},
-        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-        "fill_value": 0,
-    }
-    return tensorstore.open(spec, create=True, delete_existing=True).result()
 
 
 def _short(error: Exception) -> str:
