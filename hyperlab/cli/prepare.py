@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from hyperlab.arguments import Parser
 from hyperlab.cli.results import show
 from hyperlab.data.prepared import Store, prepare
 from hyperlab.data.prepared.normalisation import SCHEMES
@@ -112,10 +113,8 @@ def _spacing(words: list[str]) -> str | tuple[float, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="hyperlab prepare", description=(__doc__ or "").strip(), allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    description = (__doc__ or "").strip()
+    parser = Parser("prepare", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("root", metavar="DIR", help="a folder of scans and masks of any layout that is known, or an .npz archive")
     add("--out", required=True, metavar="STORE", help="a new folder, or one that the same command began")
