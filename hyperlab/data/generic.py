@@ -203,7 +203,7 @@ def _source(
         f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split "
         f"({whose}).",
     )
-    how = normalisation_of(normalize, whites)
+    normalisation = normalisation_of(normalize, whites)
     if slice_axis is not None:
         taken = f"Of every volume one slice was taken, across axis {slice_axis}: that with the most labelled voxels. "
         notes = (taken + "Three numbers in `size` take whole volumes.", *notes)
@@ -213,9 +213,9 @@ def _source(
         official_test=is_test if is_test.any() else None,
         notes=notes,
         scale=scale_of(shapes, size) if fit == "resample" else 1.0,
-        normalisation=microscopy_name(how),
+        normalisation=microscopy_name(normalisation),
         preprocessing=Preprocessing(
-            tuple(size), pixels.shape[-1], classes, tuple(kept.tolist()), how, fit=fit, slice_axis=slice_axis
+            tuple(size), pixels.shape[-1], classes, tuple(kept.tolist()), normalisation, fit=fit, slice_axis=slice_axis
         ),
     )
 

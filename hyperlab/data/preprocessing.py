@@ -163,7 +163,9 @@ class Preprocessing:
           DataError: it is none.
         """
         try:
-            given = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+            given: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+            }
             return cls(**{**given, "normalisation": Normalisation(**given["normalisation"])})
         except (TypeError, KeyError, AttributeError) as error:
             raise DataError(f"this is no preprocessing of this version ({error}); run the study again") from error
@@ -306,7 +308,7 @@ def normalisation_of(normalize: str, whites: Iterable[float | None]) -> Normalis
     if normalize == "full_range" or (normalize == "auto" and None not in found and len(found) > 1):
         return Normalisation("own")
     if normalize == "auto" and None not in found:
-        return Normalisation("divide", by=float(found.pop()))
+        return Normalisation("divide", by=float(found.pop() or 1))
     return BY_PERCENTILES
 
 
