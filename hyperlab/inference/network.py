@@ -25,11 +25,26 @@ class Preprocessing(Protocol):
     def size(self) -> tuple[int, ...]:
         """Of the images that the network is given; larger ones are cut into overlapping windows of it."""
 
+    @property
+    def channels(self) -> int:
+        """Of a scan."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, the background's first."""
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """What stands for each class in a mask."""
+
     def forward(self, scan: Scan, name: str = "the scan") -> tuple[np.ndarray, Any]:
         """Images `[n, *spatial, channel]`, and where they belong."""
 
     def backward(self, probabilities: Any, placement: Any) -> np.ndarray:
         """Labels on the scan's grid, from an answer for each image."""
+
+    def indices(self, mask: np.ndarray, name: str = "the mask") -> np.ndarray:
+        """The class of every pixel of a mask's values."""
 
     def record(self) -> dict[str, Any]:
         """All numbers, as JSON."""
