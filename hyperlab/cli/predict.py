@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--arm", metavar="NAME", help="of the run: fixed, sshn, ...")
     add("--phi", metavar="FACTOR", type=float, help="rescaling: the factor that it runs at")
     add("--budget", metavar="MACS", type=float,
-        help="rescaling, in place of --phi: multiply-accumulates of an image; up to 1, a share of the most")  # fmt: skip
+        help="rescaling, in place of --phi: multiply-accumulates of an image; up to 1, share of the most")  # fmt: skip
     add("--seed", type=seeds.typed, help="of the training; by default the chosen or first one that was kept")
     add("--width", type=float, help="rescaling: of the arms width and slimmable")
     add("--support", metavar="DIR", type=Path, help="in_context: images with masks, which the network is shown")
