@@ -41,7 +41,7 @@ def cases_of(images: Path, labels: Path | None, channels: int) -> list[Case]:
         raise DataError(f"--images {images} holds several files named {twice!r}; are masks among them? move them away")
     cases = [_case(name, sorted(each)) for name, each in sorted(grouped.items())]
     for case in cases:
-        held = sum(map(_channels, case.images))
+        held = sum(_channels(path, channels) for path in case.images)
         if held != channels:
             files = ", ".join(path.name for path in case.images)
             raise DataError(
@@ -65,8 +65,8 @@ def _case(name: str, paths: list[Path]) -> Case:
     return Case(name, tuple(paths), None, name, spacing_files=(spacing, None))
 
 
-def _channels(path: Path) -> int:
-    """From the header alone; of an array its last axis where it has more than three, as they are read."""
+def _channels(path: Path, expected: int) -> int:
+    """From the header alone; of an array its last axis where it has more than three, or as many as are expected."""
     suffix = suffix_of(path)
     if suffix in SUFFIXES:
         return depth_of(path).channels
@@ -76,7 +76,7 @@ def _channels(path: Path) -> int:
         shape = np.load(path, mmap_mode="r").shape
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} is no array of NumPy ({error}); write it again") from error
-    return shape[-1] if len(shape) > 3 else 1
+    return shape[-1] if len(shape) > 3 or (len(shape) == 3 and shape[-1] == expected) else 1
 
 
 def _with_masks(cases: list[Case], masks: list[Path], folder: Path) -> list[Case]:

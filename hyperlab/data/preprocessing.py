@@ -187,6 +187,9 @@ class Preprocessing:
           DataError: other channels, other dimensions, values that the normalisation does not take.
         """
         *shape, channels = scan.values.shape
+        if channels == 1 != self.channels and shape[-1] == self.channels and scan.affine is None:
+            scan = dataclasses.replace(scan, values=scan.values[..., 0])  # an array [height, width, channel]
+            *shape, channels = scan.values.shape
         if channels != self.channels:
             raise DataError(
                 f"{name} has {channels} channel{'s' * (channels > 1)}, the network was trained on {self.channels}"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+
 from hyperlab.inference import standalone
 from hyperlab.models import FilmUNet, UNet
 
@@ -26,7 +28,7 @@ def described(
     [4, 8]
     """
     unet = network.unet if isinstance(network, FilmUNet) else network
-    if unet.normalization == "batch" or unet.dtype != "float32":
+    if unet.normalization == "batch" or jnp.dtype(unet.dtype) != jnp.float32:
         return None
     return {
         "network": "UNet",

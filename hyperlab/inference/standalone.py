@@ -57,6 +57,8 @@ class Network:
           values: as the file holds them; of NIfTI with axes to right, anterior, superior.
           white: the largest number that a pixel of the file can be, where that is known.
         """
+        if values.shape[-1] == 1 != self.how["channels"] == values.shape[-2]:
+            values = values[..., 0]  # of a file .npy [height, width, channel]
         *shape, channels = values.shape
         if channels != self.how["channels"]:
             raise ValueError(f"the image has {channels} channels, the network was trained on {self.how['channels']}")

@@ -156,3 +156,10 @@ def test_a_plane_of_one_voxel_is_an_image():
 def test_masks_are_read_as_by_the_reader(matches, expected):
     how = Preprocessing((4, 4), 1, CLASSES, (0, 128, 255), BYTES, matches=matches)
     assert how.indices(np.array([0, 120, 128, 255])).tolist() == expected
+
+
+def test_arrays_with_colours_last_are_images(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 200, (6, 5, 3)).astype(np.uint8))
+    how = Preprocessing((6, 5), 3, CLASSES, (0, 1, 2), BYTES)
+    images, _ = how.forward(read_scan(tmp_path / "a.npy"))
+    np.testing.assert_array_equal(images[0], np.load(tmp_path / "a.npy") / np.float32(255))
