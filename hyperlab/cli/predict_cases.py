@@ -17,7 +17,7 @@ from hyperlab.errors import DataError, nearest
 _NUMBERED = re.compile(r"(.+)_(\d{4})")
 
 
-def cases_of(images: Path, labels: Path | None, channels: int) -> list[Case]:
+def cases_of(images: Path, labels: Path | None, channels: int | None) -> list[Case]:
     """The scans of a folder by name, with their masks where labels are given; headers alone are read.
 
     Files `<case>_0000`, `<case>_0001`, ... are the channels of one scan, as nnU-Net names them, where all files are
@@ -26,7 +26,7 @@ def cases_of(images: Path, labels: Path | None, channels: int) -> list[Case]:
     Args:
       images: the folder.
       labels: the folder of masks, or None.
-      channels: that the network was trained on.
+      channels: that the network was trained on; None: any.
 
     Raises:
       DataError: no folder, no image, two files of one name, other channels than those of the training, a mask that has
@@ -40,6 +40,12 @@ def cases_of(images: Path, labels: Path | None, channels: int) -> list[Case]:
     if not all(numbered.values()) and (twice := next((name for name, each in grouped.items() if len(each) > 1), None)):
         raise DataError(f"--images {images} holds several files named {twice!r}; are masks among them? move them away")
     cases = [_case(name, sorted(each)) for name, each in sorted(grouped.items())]
+    if channels is not None:
+        _check_channels(cases, channels)
+    return cases if labels is None else _with_masks(cases, _readable(labels, "--labels"), labels)
+
+
+def _check_channels(cases: list[Case], channels: int) -> None:
     for case in cases:
         held = sum(_channels(path, channels) for path in case.images)
         if held != channels:
@@ -47,7 +53,6 @@ def cases_of(images: Path, labels: Path | None, channels: int) -> list[Case]:
             raise DataError(
                 f"{case.name} has {held} channel{'s' * (held > 1)} ({files}); the network was trained on {channels}"
             )
-    return cases if labels is None else _with_masks(cases, _readable(labels, "--labels"), labels)
 
 
 def _readable(folder: Path, option: str) -> list[Path]:

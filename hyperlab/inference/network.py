@@ -26,8 +26,8 @@ class Preprocessing(Protocol):
         """Of the images that the network is given; larger ones are cut into overlapping windows of it."""
 
     @property
-    def channels(self) -> int:
-        """Of a scan."""
+    def channels(self) -> int | None:
+        """Of a scan; None: any."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -65,6 +65,7 @@ class Card:
       rescaling_factor: that it runs at, of a network that has one.
       width: the same.
       digest: of its variables.
+      over: what Dice and its interval are over.
     """
 
     study: str
@@ -76,6 +77,7 @@ class Card:
     rescaling_factor: float | None = None
     width: float | None = None
     digest: str = ""
+    over: str = "subjects"
 
     def __str__(self) -> str:
         at = f" at phi {self.rescaling_factor:g}" if self.rescaling_factor is not None else ""
@@ -84,7 +86,7 @@ class Card:
         worth = "Dice not measured" if dice is None else f"test Dice {dice['estimate']:.3f}"
         if dice is not None and dice["low"] is not None:
             worth += f" [{dice['low']:.3f}, {dice['high']:.3f}]"
-        worth += f" over {dice['subjects']} subjects" if dice is not None else ""
+        worth += f" over {dice['subjects']} {self.over}" if dice is not None else ""
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.arm}{at}{seed} of {self.study}: {worth}"
 

@@ -41,7 +41,7 @@ def load_network(run: Path, *, arm: str | None = None, seed: int | None = None) 
 
     digest = fingerprint(*map(np.asarray, trees.flatten(kept.variables).values()))
     dice = _test_dice(Finished(run), of_arm, int(of_seed))
-    card = Card("uncertainty", of_arm, int(of_seed), kept.classes, dice, how.record(), digest=digest)
+    card = Card("uncertainty", of_arm, int(of_seed), kept.classes, dice, how.record(), digest=digest, over="images")
     return Network(apply, kept.variables, how, card)
 
 
