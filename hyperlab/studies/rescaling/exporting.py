@@ -146,7 +146,7 @@ def _chosen(
             there = ", ".join(f"{factor:g}" for factor in factors or sorted(config.factors))
             raise ConfigError(f"which network of {arm!r}: give phi ({there} were measured), or a budget")
         phi = factors[0]
-    seed = selection["seed"] if own and phi == selection["rescaling_factor"] else None
+    seed = selection.get("seed") if own and phi == selection["rescaling_factor"] else None
     return arm, phi, seed
 
 
