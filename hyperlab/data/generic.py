@@ -10,7 +10,8 @@ import numpy as np
 
 from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, picture_white, refuse
 from hyperlab.data.microscopy import full_range
-from hyperlab.data.preprocessing import Preprocessing, microscopy_name, normalisation_of
+from hyperlab.data.normalisation import microscopy_name, normalisation_of
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.problems import MOST_LABELS, colour_problems, scale_problems
 from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan

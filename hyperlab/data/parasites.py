@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hyperlab.data.preprocessing import Normalisation, Preprocessing
+from hyperlab.data.normalisation import Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.resample import as_size
 from hyperlab.data.shifts import quantity, uniform
 from hyperlab.data.source import Source

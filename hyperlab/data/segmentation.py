@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.data.microscopy import OWN_RANGE, PERCENTILES
-from hyperlab.data.preprocessing import BY_PERCENTILES, Normalisation, Preprocessing
+from hyperlab.data.normalisation import BY_PERCENTILES, Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.readers.cases import subject_of
 from hyperlab.data.readers.images import read_image, read_mask
 from hyperlab.data.readers.nifti import read_nifti

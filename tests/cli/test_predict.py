@@ -13,7 +13,8 @@ from run_folders import write_run
 
 from hyperlab.cli import mask_files, predict
 from hyperlab.cli.command import main
-from hyperlab.data.preprocessing import Normalisation, Preprocessing
+from hyperlab.data.normalisation import Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.readers.scan import read_labels
 from hyperlab.inference.network import Card, Network
 

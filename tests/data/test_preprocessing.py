@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperlab.data import load
-from hyperlab.data.preprocessing import BY_PERCENTILES, Normalisation, Preprocessing
+from hyperlab.data.normalisation import BY_PERCENTILES, Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.readers.scan import Scan, read_labels, read_scan
 from hyperlab.errors import DataError
 

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hyperlab.data.preprocessing import Normalisation, Preprocessing
+from hyperlab.data.normalisation import Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.readers.scan import Scan
 from hyperlab.errors import DamagedError, DataError
 from hyperlab.inference.network import PREPROCESSING, Card, Network, preprocessing_of

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from hyperlab import pareto
-from hyperlab.data.preprocessing import BY_PERCENTILES, Normalisation, Preprocessing
+from hyperlab.data.normalisation import BY_PERCENTILES, Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.readers.scan import read_scan
 from hyperlab.inference import alone, standalone
 from hyperlab.inference.network import Card, Network
