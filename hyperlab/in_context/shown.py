@@ -133,6 +133,10 @@ class ShownNetwork(Network):
         foreground = np.stack([np.asarray(one) for one in found.probabilities])
         return np.concatenate([1 - foreground.max(-1, keepdims=True), foreground], -1)
 
+    def _scan(self, given: Any) -> Scan:
+        grey_ones = isinstance(given, np.ndarray) and given.ndim == self._examples.images[0].ndim
+        return super()._scan(given[..., None] if grey_ones else given)
+
     def answers(self, scan: Any, name: str = "the scan") -> Iterator[tuple[Any, int, int, np.ndarray]]:
         """All probabilities at once; see `Network.answers`."""
         images, placement = self._examples.forward(self._scan(scan), name)

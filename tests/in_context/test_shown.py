@@ -36,7 +36,8 @@ def test_masks_are_those_of_segment(shape):
         [image], examples.images, examples.labels, np.float32(50), module=nearest, classes=(4, 9), size=(16, 16),
         slice_axis=axis, support_size=count,
     )  # fmt: skip
-    found = network.predict(values[..., None])
+    found = network.predict(values)
+    np.testing.assert_array_equal(found, network.predict(values[..., None]))
     np.testing.assert_array_equal(found, expected.masks[0])
     assert {4, 9} <= set(np.unique(found))
 
