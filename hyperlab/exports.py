@@ -16,7 +16,11 @@ from jaxtyping import PyTree
 
 from hyperlab import __version__, pareto, trees
 from hyperlab.errors import CheckpointError, ConfigError, DataError, WorkdirError, nearest, require
-from hyperlab.inference import saved
+from hyperlab.inference import alone, saved
+from hyperlab.inference.alone import SCRIPT
+from hyperlab.inference.network import PREPROCESSING, preprocessing_of
+from hyperlab.models import UNet
+from hyperlab.nn import level_sizes
 from hyperlab.pareto.export import CARD, ORBAX, PROGRAM, SAFETENSORS, whole_folder
 from hyperlab.train.checkpoints import load_variables
 from hyperlab.train.run_folder import CONFIG
@@ -116,7 +120,10 @@ def _exported(run: Path, out: Path, to: list[str], network: str | None) -> None:
     card["sha256"] = {name: digest for name, digest in card["sha256"].items() if name in names}
 
     with whole_folder(out) as folder:
-        for name in names:
+        for name in [
+            *names,
+            *([SCRIPT] if (source / SCRIPT).is_file() and alone.beside(card, [FORMATS[name] for name in to]) else []),
+        ]:
             (shutil.copytree if (source / name).is_dir() else shutil.copyfile)(source / name, folder / name)
         (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
 
@@ -136,25 +143,45 @@ def _kept_by_rescaling(
 
 def _kept(run: Path, out: Path, to: list[str], network: str | None) -> None:
     """The network that the run kept for its user."""
-    kept = saved.load(run)
+    kept, formats = saved.load(run), [FORMATS[name] for name in to]
+    how = preprocessing_of(run).record() if (run / PREPROCESSING).is_file() else None
+    architecture = None
+    if isinstance(kept.module, UNet):
+        sizes = level_sizes(kept.window, 0.5, len(kept.module.widths))
+        architecture = alone.described(kept.module, sizes, temperature=kept.temperature)
 
     def tempered(variables: PyTree, images: Any) -> Any:
         logits: Any = kept.module.apply(variables, images)
         return logits / kept.temperature
 
+    card = {
+        "class_names": list(kept.classes),
+        "normalisation": kept.normalisation,
+        "temperature": kept.temperature,
+        "answer": "logits of one pass without dropout, divided by the temperature",
+        "preprocessing": how,
+        "architecture": architecture,
+        **_told(run),
+    }
     pareto.export(
         out,
         tempered,
         kept.variables,
         jax.ShapeDtypeStruct((1, *kept.window, kept.channels), jnp.float32),
-        {
-            "class_names": list(kept.classes),
-            "normalisation": kept.normalisation,
-            "temperature": kept.temperature,
-            "answer": "logits of one pass without dropout, divided by the temperature",
-        },
-        formats=[FORMATS[name] for name in to],
+        card,
+        formats=formats,
+        beside=alone.beside(card, formats),
     )
+
+
+def _told(run: Path) -> dict[str, Any]:
+    """Arm, seed and Dice of the network that the run kept, of runs that kept what is needed to say so."""
+    if not (run / PREPROCESSING).is_file():
+        return {}
+    from hyperlab.studies.uncertainty import exporting
+
+    card = exporting.load_network(run).card
+    return {"arm": card.arm, "seed": card.seed, "test_dice": card.test_dice}
 
 
 def _weights(run: Path, out: Path, to: list[str], network: str | None) -> None:

@@ -21,7 +21,7 @@ FLOORS = [
     {"report"},
     {"results"},
     {"studies"},
-    {"launch", "exports"},
+    {"launch", "exports", "networks"},
     {"sweep"},
     {"cli"},
 ]

@@ -240,6 +240,11 @@ COMMANDS = {
         "masks with maps of uncertainty",
         "--model RUN --images DIR --out DIR",
     ),
+    "predict": Command(
+        _of("hyperlab.cli.predict"),
+        "masks for a folder of scans, by a network of a run",
+        "RUN --images DIR --out DIR [--arm NAME --phi FACTOR] [--labels DIR] [--probabilities]",
+    ),
     "export": Command(
         _export,
         "the network of a run as files for elsewhere",

@@ -1,14 +1,16 @@
-"""The files that `segment` writes: masks in the form of their images, overlays to look at, and nothing written over."""
+"""What `segment` and `predict` write: masks in the form of their images, overlays; and nothing is written over."""
 
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hyperlab import files
 from hyperlab.data.readers.scan import stem_of, suffix_of
+from hyperlab.data.readers.tiff import LOSSY_COMPRESSIONS
 from hyperlab.errors import ConfigError, require
 from hyperlab.in_context import Segmentation
 
@@ -21,10 +23,15 @@ def outputs_of(out: Path, path: Path, classes: Sequence[int]) -> tuple[Path, Pat
     A mask has the form of its image: NIfTI, npy, TIFF, or else PNG; PNG ends at 16 bits, so that with greater labels a
     mask becomes a TIFF file.
     """
+    return out / "masks" / f"{stem_of(path)}{mask_suffix(path, classes)}", out / "overlays" / f"{stem_of(path)}.png"
+
+
+def mask_suffix(path: Path, classes: Sequence[int]) -> str:
+    """The ending of the mask of an image; see `outputs_of`."""
     suffix = suffix_of(path)
-    if suffix not in (".nii", ".nii.gz", ".npy", ".tif", ".tiff"):
-        suffix = ".png" if max(classes) < 2**16 else ".tif"
-    return out / "masks" / f"{stem_of(path)}{suffix}", out / "overlays" / f"{stem_of(path)}.png"
+    if suffix in (".nii", ".nii.gz", ".npy", ".tif", ".tiff"):
+        return suffix
+    return ".png" if max(classes) < 2**16 else ".tif"
 
 
 def refuse_foreign(out: Path, targets: Iterable[tuple[Path, Path]]) -> None:
@@ -66,9 +73,7 @@ def write_mask(target: Path, path: Path, mask: np.ndarray) -> None:
             with partial.open("wb") as file:
                 np.save(file, mask)
         elif suffix in (".tif", ".tiff"):
-            import tifffile
-
-            tifffile.imwrite(partial, mask, photometric="minisblack", metadata=None)
+            _write_tiff(partial, path, mask)
         else:
             from PIL import Image
 
@@ -91,6 +96,48 @@ def write_overlay(path: Path, image: np.ndarray, result: Segmentation, classes, 
         shown[inside] = 0.55 * grey[inside] + 0.45 * np.array(_COLOURS[index % len(_COLOURS)])
     with files.writing(path) as partial:
         Image.fromarray(np.concatenate([grey, shown], 1).astype(np.uint8)).save(partial, format="PNG")
+
+
+def _write_tiff(target: Path, source: Path, mask: np.ndarray) -> None:
+    """With the resolution and the compression of its image, where that is one; a lossy one becomes deflate."""
+    import tifffile
+
+    options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
+    if suffix_of(source) not in (".tif", ".tiff"):
+        tifffile.imwrite(target, mask, **options)
+        return
+    with tifffile.TiffFile(source, _multifile=False) as file:
+        page = file.pages.first
+        packed = "zlib" if page.compression in LOSSY_COMPRESSIONS else page.compression
+        if page.tags.get("XResolution") is not None:
+            options |= {"resolution": page.resolution, "resolutionunit": page.resolutionunit}
+    try:
+        tifffile.imwrite(target, mask, compression=packed, **options)
+    except (KeyError, ValueError, ImportError):  # one that this installation can read and not write
+        tifffile.imwrite(target, mask, compression="zlib", **options)
+
+
+def in_file_order(path: Path, values: np.ndarray, axes: int) -> np.ndarray:
+    """A view of an array that lies in the order of a file's own voxels, in the order in which the file is read.
+
+    Args:
+      path: of the image.
+      values: `[*spatial, ...]` in the order of the file.
+      axes: how many are spatial.
+    """
+    if suffix_of(path) not in (".nii", ".nii.gz") or axes != 3:
+        return values
+    nibabel = require("nibabel", "medical", "writing NIfTI files")
+    orientation = nibabel.orientations.io_orientation(nibabel.load(path).affine)
+    return nibabel.orientations.apply_orientation(values, orientation)
+
+
+def file_shape(path: Path, shape: Sequence[int]) -> tuple[int, ...]:
+    """The spatial shape of a file whose scan, as it is read, has this one."""
+    if suffix_of(path) not in (".nii", ".nii.gz") or len(shape) != 3:
+        return tuple(shape)
+    nibabel = require("nibabel", "medical", "writing NIfTI files")
+    return tuple(int(n) for n in nibabel.load(path).shape[:3])
 
 
 def _write_nifti(target: Path, source: Path, mask: np.ndarray) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.data.layouts import LAYOUTS, case_problems, depth_problems, picture_white, refuse
-from hyperlab.data.microscopy import FULL_RANGE, OWN_RANGE, PERCENTILES, full_range
+from hyperlab.data.microscopy import full_range
+from hyperlab.data.normalisation import microscopy_name, normalisation_of
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.problems import MOST_LABELS, colour_problems, scale_problems
 from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan
@@ -154,7 +156,7 @@ def _source(
     refuse(layout.root, [*layout.problems, *depth_problems(layout)])
     cases = [case for case in layout.cases if case.label is not None]
     problems: list[Problem] = []
-    images, masks, spacings, pictures = [], [], [], True
+    images, masks, spacings, whites = [], [], [], []
     values: list[tuple[Case, list[int]]] = []
     coloured = []
     for case in cases:
@@ -167,7 +169,7 @@ def _source(
             images.append(pixels)
             masks.append(labels)
             spacings.append(spacing)
-            pictures &= picture_white(image) is not None
+            whites.append(picture_white(image))
             values.append((case, np.unique(mask.values).tolist()))
             coloured.append((case, mask.colours))
     problems += scale_problems(values) if layout.classes is None else []
@@ -202,6 +204,7 @@ def _source(
         f"Each image was {how} {'x'.join(map(str, size))}; cases of one subject, and near-copies, share a split "
         f"({whose}).",
     )
+    normalisation = normalisation_of(normalize, whites)
     if slice_axis is not None:
         taken = f"Of every volume one slice was taken, across axis {slice_axis}: that with the most labelled voxels. "
         notes = (taken + "Three numbers in `size` take whole volumes.", *notes)
@@ -211,15 +214,11 @@ def _source(
         official_test=is_test if is_test.any() else None,
         notes=notes,
         scale=scale_of(shapes, size) if fit == "resample" else 1.0,
-        normalisation=_of_files(normalize, pictures),
+        normalisation=microscopy_name(normalisation),
+        preprocessing=Preprocessing(
+            tuple(size), pixels.shape[-1], classes, tuple(kept.tolist()), normalisation, fit=fit, slice_axis=slice_axis
+        ),
     )
-
-
-def _of_files(normalize: str, pictures: bool) -> str:
-    """What `microscopy.read` calls a normalisation; of several channels, which it takes together, the nearest."""
-    if normalize == "auto":
-        return FULL_RANGE if pictures else PERCENTILES
-    return {"percentiles": PERCENTILES, "min_max": OWN_RANGE}.get(normalize, FULL_RANGE)
 
 
 def _normalized(name: str, image: Scan, normalize: str) -> np.ndarray:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperlab.data.normalisation import Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.resample import as_size
 from hyperlab.data.shifts import quantity, uniform
 from hyperlab.data.source import Source
@@ -126,7 +128,8 @@ def parasites(
     names = np.array([f"parasites_{index:05d}" for index in range(count)])
     index = np.arange(count, dtype=np.int32)
     examples = Split(images[..., None], labels, duplicate_groups(images), index, names=names)
-    return Source(examples, CLASSES, top=255)
+    how = Preprocessing(tuple(images.shape[1:]), 1, CLASSES, tuple(range(len(CLASSES))), Normalisation("own"))
+    return Source(examples, CLASSES, top=255, preprocessing=how)
 
 
 def draw(seed: int, index: int, scene: Scene) -> tuple[np.ndarray, np.ndarray]:

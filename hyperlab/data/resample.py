@@ -54,6 +54,21 @@ def resample_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def resample_rows(image: np.ndarray, size: Sequence[int], start: int, stop: int) -> np.ndarray:
+    """Some rows of what `resample_image` would give, without the others: `[stop - start, *size[1:], channel]`.
+
+    >>> resample_rows(np.array([[0.0], [4.0]]), (4,), 1, 3).ravel().tolist()
+    [1.0, 3.0]
+    """
+    image = np.asarray(image, np.float32)
+    if len(image) == size[0]:
+        image = image[start:stop]
+    else:
+        rows = _weights(len(image), size[0])[start:stop] @ image.reshape(len(image), -1)
+        image = rows.reshape(stop - start, *image.shape[1:])
+    return resample_image(image, (stop - start, *size[1:]))
+
+
 def scale_of(shapes: Sequence[Sequence[int]], size: Sequence[int]) -> float:
     """Pixels of a size for each pixel of shapes that were resampled to it: the mean over axes, the median over shapes.
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab.data.microscopy import OWN_RANGE, PERCENTILES
+from hyperlab.data.normalisation import BY_PERCENTILES, Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.readers.cases import subject_of
 from hyperlab.data.readers.images import read_image, read_mask
 from hyperlab.data.readers.nifti import read_nifti
@@ -17,6 +19,8 @@ from hyperlab.data.splits import Split
 from hyperlab.errors import DataError, nearest
 
 Size = int | Sequence[int]
+_BYTES = Normalisation("divide", by=255.0)
+_TISSUES = ("background", "cerebrospinal fluid", "grey matter", "white matter", "deep grey matter")
 _SAME_CHILD = 0.82  # correlation of the brain slices' fine structure, in the middle of an empty range
 
 
@@ -50,6 +54,9 @@ def wbc(root: str | Path, size: Size = (64, 64), subset: int = 1) -> Source:
         ("background", "cytoplasm", "nucleus"),
         notes=(f"Images were resampled to {size[0]}x{size[1]}; near-copies of a cell share a split.",),
         scale=scale_of([mask.shape for mask in masks], size),
+        preprocessing=Preprocessing(
+            size, 3, ("background", "cytoplasm", "nucleus"), (0, 128, 255), _BYTES, matches="nearest"
+        ),
     )
 
 
@@ -93,6 +100,14 @@ def dsb2018_nuclei(root: str | Path, size: Size = (128, 128), kind: str | None =
         notes=(f"Images were resampled to {size[0]}x{size[1]}, each stretched to its own range.",),
         scale=scale_of([mask.shape for mask in masks], size),
         normalisation=OWN_RANGE,
+        preprocessing=Preprocessing(
+            size,
+            images[0].shape[-1],
+            ("background", "nucleus"),
+            (0, 1),
+            Normalisation("range", joint=True),
+            matches="above zero",
+        ),
     )
 
 
@@ -135,6 +150,16 @@ def isbi2012_membrane(root: str | Path, size: Size | None = None, tiles: int = 4
         ("cell", "membrane"),
         sections=blocks,
         scale=scale_of([mask.shape for mask in masks], size),
+        preprocessing=Preprocessing(
+            tuple(size),
+            1,
+            ("cell", "membrane"),
+            (255, 0),
+            _BYTES,
+            fit="tiles",
+            scale=scale_of([mask.shape for mask in masks], size),
+            matches="nearest",
+        ),
     )
 
 
@@ -188,12 +213,13 @@ def brain_t1_ptbp(root: str | Path, size: Size = (112, 96), slices: Sequence[int
     masks = [label[subject, one] for subject, one in chosen]
     return Source(
         _examples(images, masks, size, groups, names, white=255, spacing=(1.0, 1.0)),
-        ("background", "cerebrospinal fluid", "grey matter", "white matter", "deep grey matter"),
+        _TISSUES,
         notes=(
             f"Slices were resampled to {size[0]}x{size[1]}; the {len(image)} scans are taken to show "
             f"{len(np.unique(children))} children, whose slices share a split.",
         ),
         scale=scale_of([mask.shape for mask in masks], size),
+        preprocessing=Preprocessing(size, 1, _TISSUES, tuple(range(len(_TISSUES))), _BYTES),
     )
 
 
@@ -230,6 +256,7 @@ def chasedb1(root: str | Path, size: Size = (256, 256), annotator: int = 1) -> S
         official_test=children > 10,
         notes=(f"Images were resampled to {size[0]}x{size[1]}; both eyes of a child share a split.",),
         scale=scale_of([mask.shape for mask in masks], size),
+        preprocessing=Preprocessing(size, 3, ("background", "vessel"), (0, 1), _BYTES, matches="above zero"),
     )
 
 
@@ -282,6 +309,15 @@ def _hippocampus(root: str | Path, size: tuple[int, ...]) -> Source:
         ("background", "anterior", "posterior"),
         notes=("Each image was centred in " + "x".join(map(str, size)) + "; both sides of a scan share a split.",),
         normalisation=PERCENTILES,
+        preprocessing=Preprocessing(
+            size,
+            1,
+            ("background", "anterior", "posterior"),
+            (0, 1, 2),
+            BY_PERCENTILES,
+            fit="centre",
+            slice_axis=2 if len(size) == 2 else None,
+        ),
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperlab.data.normalisation import Normalisation
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.resample import as_size
 from hyperlab.data.source import Source
 from hyperlab.data.splits import Split, duplicate_groups, philox
@@ -88,7 +90,8 @@ def shapes(
     names = np.array([f"shapes_{index:05d}" for index in range(count)])
     index = np.arange(count, dtype=np.int32)
     examples = Split(images[..., None], labels, duplicate_groups(images), index, names=names)
-    return Source(examples, CLASSES, top=255)
+    how = Preprocessing(tuple(images.shape[1:]), 1, CLASSES, tuple(range(len(CLASSES))), Normalisation("own"))
+    return Source(examples, CLASSES, top=255, preprocessing=how)
 
 
 def draw(seed: int, index: int, size: tuple[int, int], difficulty: float) -> tuple[np.ndarray, np.ndarray]:

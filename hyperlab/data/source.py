@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.splits import (
     Split,
     Splits,
@@ -35,6 +36,7 @@ class Source:
       copies: what training examples that share a group with an official test example are called.
       scale: see `Splits`.
       normalisation: see `Splits`.
+      preprocessing: see `Splits`.
     """
 
     examples: Split
@@ -48,6 +50,7 @@ class Source:
     copies: str = "of the subject or near-copies of a test image"
     scale: float = 1.0
     normalisation: str = "full range"
+    preprocessing: Preprocessing | None = None
 
 
 def cut(
@@ -81,7 +84,8 @@ def cut(
         white = np.float32(source.top)
         parts = {key: replace(part, images=part.images.astype(np.float32) / white) for key, part in parts.items()}
     splits = Splits(name, **parts, classes=source.classes, fingerprint=digest, notes=source.notes + notes,
-                    kinds=source.kinds, scale=source.scale, normalisation=source.normalisation)  # fmt: skip
+                    kinds=source.kinds, scale=source.scale, normalisation=source.normalisation,
+                    preprocessing=source.preprocessing)  # fmt: skip
     check_splits(splits)
     return splits
 

@@ -65,6 +65,8 @@ class Splits:
       scale: pixels along an axis for each pixel of the files, the median over images: what is segmented with a network
         that was trained on these images has to be brought to this scale first.
       normalisation: how values of the files became 0..1, a name that `hyperlab.data.microscopy.read` takes.
+      preprocessing: how a file becomes an image, with every number (`hyperlab.data.preprocessing.Preprocessing`); None
+        where an image has one class.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Splits:
     kinds: tuple[str, ...] = field(default=())
     scale: float = 1.0
     normalisation: str = "full range"
+    preprocessing: Any = None
 
     def parts(self) -> dict[str, Split]:
         """The three splits by name."""

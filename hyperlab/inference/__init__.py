@@ -1,5 +1,5 @@
-"""A function of small images applied to large ones: sliding windows, and sizes that a network can take."""
+"""Networks used on files: sliding windows, and what lies between a scan and a network, there and back."""
 
-from hyperlab.inference.tiles import multiple_of, starts, tiled, window_weights
+from hyperlab.inference.tiles import multiple_of, starts, tiled, tiled_rows, window_weights
 
-__all__ = ["multiple_of", "starts", "tiled", "window_weights"]
+__all__ = ["multiple_of", "starts", "tiled", "tiled_rows", "window_weights"]

@@ -50,6 +50,7 @@ class Saved(NamedTuple):
       window: `(height, width)` that the network is given.
       scale: of its training images: their pixels for each pixel of the files.
       score: the image score that sorts images; see `hyperlab.uncertainty.image_scores`.
+      name: of the file of the variables.
     """
 
     module: nn.Module
@@ -61,6 +62,7 @@ class Saved(NamedTuple):
     window: tuple[int, int]
     scale: float
     score: str
+    name: str = ""
 
 
 def save(
@@ -170,6 +172,7 @@ def load(run: str | os.PathLike) -> Saved:
         window,
         described["scale"],
         described["score"],
+        Path(described["file"]).stem,
     )
 
 

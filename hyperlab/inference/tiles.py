@@ -4,7 +4,7 @@ Windows overlap, and where they do their outputs are averaged with weights that 
 network sees least of the surroundings. Every call of the function has one static shape, so it is compiled once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -54,15 +54,49 @@ def tiled(
 
     (Isensee et al., 2021, "nnU-Net", doi 10.1038/s41592-020-01008-z.)
     """
-    spatial = image.shape[:-1]
-    window = as_size(window, len(spatial))
+    rows = tiled_rows(function, image, window, overlap=overlap, batch=batch, weighting=weighting)
+    return pad_or_crop(np.concatenate(list(rows)), image.shape[:-1])
+
+
+def tiled_rows(
+    function: Callable,
+    image: np.ndarray,
+    window: int | Sequence[int],
+    *,
+    overlap: float = 0.5,
+    batch: int = 4,
+    weighting: str = "gaussian",
+) -> Iterator[np.ndarray]:
+    """What `tiled` gives, as consecutive rows of the first axis: no more than a window's rows are held at once.
+
+    Args:
+      function: as for `tiled`, as all that follows.
+      image: as well; where it is smaller than the window, rows are those of the padded image.
+      window: of the function.
+      overlap: of windows.
+      batch: windows a call.
+      weighting: where windows overlap.
+
+    Yields:
+      float32 `[rows, *spatial, channel']`; their rows sum up to those of the image, or to the window's.
+
+    Raises:
+      DataError: as `tiled`.
+      ConfigError: as `tiled`.
+
+    >>> image = np.arange(35, dtype=np.float32).reshape(7, 5, 1)
+    >>> [len(rows) for rows in tiled_rows(lambda windows: windows, image, 4)]
+    [1, 2, 4]
+    """
+    window = as_size(window, image.ndim - 1)
     if batch < 1:
         raise ConfigError(f"batch is {batch}, expected at least 1 window")
-    padded = pad_or_crop(image, [max(pair) for pair in zip(spatial, window, strict=True)])
+    padded = pad_or_crop(image, [max(pair) for pair in zip(image.shape[:-1], window, strict=True)])
     weights = window_weights(window, weighting)[..., None]
     corners = list(product(*(starts(n, w, overlap) for n, w in zip(padded.shape, window, strict=False))))
     places = [tuple(slice(a, a + w) for a, w in zip(corner, window, strict=True)) for corner in corners]
-    total, weight = None, np.zeros((*padded.shape[:-1], 1), np.float32)
+    total: np.ndarray | None = None
+    weight, base = np.zeros((window[0], *padded.shape[1:-1], 1), np.float32), 0
     for first in range(0, len(places), batch):
         group = places[first : first + batch]
         filled = [*group, *[group[-1]] * (batch - len(group))]
@@ -73,11 +107,17 @@ def tiled(
                 "or more for every pixel, channels last"
             )
         if total is None:
-            total = np.zeros((*padded.shape[:-1], outputs.shape[-1]), np.float32)
-        for place, output in zip(group, outputs, strict=False):
-            total[place] += weights * output
-            weight[place] += weights
-    return pad_or_crop(total / weight, spatial)
+            total = np.zeros((*weight.shape[:-1], outputs.shape[-1]), np.float32)
+        for (rows, *rest), output in zip(group, outputs, strict=False):
+            if done := rows.start - base:  # no later window reaches them
+                yield total[:done] / weight[:done]
+                for buffer in (total, weight):
+                    buffer[:-done], buffer[-done:] = buffer[done:].copy(), 0
+                base = rows.start
+            total[:, *rest] += weights * output
+            weight[:, *rest] += weights
+    assert total is not None
+    yield total / weight
 
 
 def starts(length: int, window: int, overlap: float = 0.5) -> list[int]:

@@ -4,7 +4,7 @@ from hyperlab.metrics.operations import macs, operations
 from hyperlab.pareto.cost import Cost, cost
 from hyperlab.pareto.export import export, load
 from hyperlab.pareto.front import excluded, front, hypervolume
-from hyperlab.pareto.intervals import over_cases, over_seeds, spread
+from hyperlab.pareto.intervals import over_cases, over_seeds, spread, told_of_cases
 from hyperlab.pareto.latency import latency
 from hyperlab.pareto.select import Selection, select
 
@@ -24,4 +24,5 @@ __all__ = [
     "over_seeds",
     "select",
     "spread",
+    "told_of_cases",
 ]

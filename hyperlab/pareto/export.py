@@ -58,6 +58,7 @@ def export(
     *,
     formats: Sequence[str] = FORMATS,
     platforms: Sequence[str] = ("cpu", "cuda"),
+    beside: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes an ordinary network to a folder, all of it or nothing.
 
@@ -72,6 +73,7 @@ def export(
       metadata: what else the card says, as JSON: `rescaling_factor`, `sizes`, `classes`.
       formats: some of `orbax`, `safetensors`, `program`.
       platforms: that the program can run on.
+      beside: text files that lie beside, by name.
 
     Returns:
       The folder.
@@ -108,6 +110,8 @@ def export(
             _save_safetensors(temporary / SAFETENSORS, leaves)
         if "program" in formats:
             (temporary / PROGRAM).write_bytes(exported.serialize())
+        for name, text in (beside or {}).items():
+            (temporary / name).write_text(text)
         card["sha256"] = {
             name: hashlib.sha256((temporary / name).read_bytes()).hexdigest()
             for name in (SAFETENSORS, PROGRAM)

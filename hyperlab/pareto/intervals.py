@@ -87,6 +87,26 @@ def over_cases(values: ArrayLike, *, confidence: float = 0.95, seed: int = 0) ->
     return _over_cases(_table(values)[0], confidence, seed)
 
 
+def told_of_cases(values: ArrayLike) -> dict[str, float | int | None] | None:
+    """What a network's card says of one value a case: `estimate`, `low`, `high` and `subjects`, as JSON.
+
+    Args:
+      values: `[cases]`, NaN where undefined.
+
+    Returns:
+      Ends are None under ten cases, where an interval would be too short; None altogether where no case has a value.
+
+    >>> told_of_cases([0.5, 0.75])
+    {'estimate': 0.625, 'low': None, 'high': None, 'subjects': 2}
+    """
+    values = np.asarray(values, float)
+    if np.isnan(values).all():
+        return None
+    found = over_cases(values[None])
+    low, high = (None if np.isnan(end) else float(end) for end in (found.low, found.high))
+    return {"estimate": float(found.estimate), "low": low, "high": high, "subjects": int(found.n)}
+
+
 def over_seeds(values: ArrayLike, *, confidence: float = 0.95, bounds: Bounds | None = None) -> Interval:
     """A t interval over seeds of each run's mean over cases.
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hyperlab import files
+from hyperlab.data.splits import Splits
+from hyperlab.inference.network import PREPROCESSING
 from hyperlab.train import config as configs
 from hyperlab.train import distributed
 from hyperlab.train.protocols import Folder
@@ -19,6 +21,12 @@ def write_json(folder: Folder, name: str, content: Any) -> None:
         return
     files.write_json(folder.path / name, content)
     files.seal(folder.path, [name])
+
+
+def keep_preprocessing(folder: Folder, splits: Splits) -> None:
+    """Writes how files became images, so that a network of the run predicts without the data that it was trained on."""
+    if splits.preprocessing is not None:
+        write_json(folder, PREPROCESSING, splits.preprocessing.record())
 
 
 @contextlib.contextmanager

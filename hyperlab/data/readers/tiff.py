@@ -18,7 +18,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = (6, 7, 33007, 34892)  # compressions of tag 259 that store YCbCr and give RGB
 # compressions that change numbers, or may: JPEG 2000, JPEG XR, WebP and JPEG XL have forms that lose nothing, but no
 # header says which it was
-_LOSSY = {
+LOSSY_COMPRESSIONS = {
     **dict.fromkeys(_JPEG, "JPEG"), **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
     **dict.fromkeys((22610, 34934), "JPEG XR"), **dict.fromkeys((34927, 50001), "WebP"),
     **dict.fromkeys((50002, 52546), "JPEG XL"),
@@ -84,7 +84,12 @@ def read_tiff(path: Path, stack: bool = False) -> Raster:
         if not stack:
             values, alpha = values[0], None if alpha is None else alpha[0]
         return Raster(
-            values, _bits(page), alpha, palette, page.photometric == _WHITE_IS_ZERO, _LOSSY.get(page.compression, "")
+            values,
+            _bits(page),
+            alpha,
+            palette,
+            page.photometric == _WHITE_IS_ZERO,
+            LOSSY_COMPRESSIONS.get(page.compression, ""),
         )
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from hyperlab import pareto
+from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError
 from hyperlab.files import write_json
+from hyperlab.inference import alone
 from hyperlab.metrics import per_case
 from hyperlab.metrics.defined import mean_defined, mean_dice
+from hyperlab.models import FilmUNet, UNet
 from hyperlab.studies.rescaling import cases
 from hyperlab.studies.rescaling import overlays as pictures
 from hyperlab.studies.rescaling.arms import ARMS, Cell, inference_name
@@ -33,12 +37,14 @@ class Frozen(NamedTuple):
       variables: `{"params": ...}`; of FiLM its conditioning input beside them.
       sizes: of the levels.
       made_of: a digest of the variables.
+      module: the U-Net, or the one with FiLM.
     """
 
     apply: Any
     variables: Any
     sizes: tuple[tuple[int, ...], ...]
     made_of: str
+    module: UNet | FilmUNet
 
 
 def freeze(study: Any, cell: Cell, params: Any, factor: float, width: float = 1.0) -> Frozen:
@@ -55,7 +61,8 @@ def freeze(study: Any, cell: Cell, params: Any, factor: float, width: float = 1.
         prepared = (variables["params"], variables["conditioning"]) if film else variables["params"]
         return programs.network.run(prepared, images, sizes, None)
 
-    return Frozen(apply, variables, sizes, fingerprint(*map(np.asarray, jax.tree.leaves(variables))))
+    made_of, primary = fingerprint(*map(np.asarray, jax.tree.leaves(variables))), programs.network.primary
+    return Frozen(apply, variables, sizes, made_of, FilmUNet(primary) if film else primary)
 
 
 def card(
@@ -66,6 +73,7 @@ def card(
     measured: Measurements,
     classes: Sequence[str],
     frozen: Frozen,
+    preprocessing: Preprocessing | None,
 ) -> dict[str, Any]:
     """What the card says of an exported network: which it is, and its own test Dice with an interval over subjects.
 
@@ -77,6 +85,7 @@ def card(
       measured: on this seed, see `Rescaling.train`.
       classes: names, the background's first.
       frozen: what is exported.
+      preprocessing: of its images; None of runs that kept none.
     """
     return {
         "arm": cell.arm,
@@ -87,8 +96,16 @@ def card(
         "sizes": [list(size) for size in frozen.sizes],
         "class_names": [str(name) for name in classes],
         "test_dice": test_dice(cell, measured, factor, width),
+        "preprocessing": None if preprocessing is None else preprocessing.record(),
+        "architecture": alone.described(frozen.module, frozen.sizes),
         MADE_OF: frozen.made_of,
     }
+
+
+def export(folder: Path, frozen: Frozen, shape: Sequence[int], told: dict[str, Any], formats: Sequence[str]) -> Path:
+    """Writes a network with its card, and what predicts with it."""
+    example, beside = jax.ShapeDtypeStruct((1, *shape), np.float32), alone.beside(told, formats)
+    return pareto.export(folder, frozen.apply, frozen.variables, example, told, formats=formats, beside=beside)
 
 
 def write(study: Any, chosen: dict[str, dict], writer: Any) -> None:
@@ -118,11 +135,10 @@ def write(study: Any, chosen: dict[str, dict], writer: Any) -> None:
     write_json(study.folder.path / "selection.json", record)
     params = kept_params(study, cell, seed)
     frozen, folder = freeze(study, cell, params, factor), study.folder.path / "network"
-    told = card(cell, seed, factor, 1.0, measured, study.data.classes, frozen)
+    told = card(cell, seed, factor, 1.0, measured, study.data.classes, frozen, study.data.preprocessing)
     if not _is_of(folder, told):
         shutil.rmtree(folder, ignore_errors=True)
-        example = jax.ShapeDtypeStruct((1, *study.data.image_shape), np.float32)
-        pareto.export(folder, frozen.apply, frozen.variables, example, told, formats=_formats())
+        export(folder, frozen, study.data.image_shape, told, _formats())
     programs = study.programs(cell)
     theta = programs.prepare(params, np.array([factor], np.float32))
     per_case.write_summary(study.folder.path / "summary.json", cases.summary(study, programs, theta, factor))

@@ -1,7 +1,6 @@
 """What the rescaling study measured, read from its run folder: networks on fresh seeds, costs, contrasts."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +138,7 @@ def test_dice(cell: Cell, measured: Measurements, factor: float, width: float) -
     if (factor, width) not in points:
         return None
     subjects = mean_defined(measured["test/dice"][points.index((factor, width))], -1)
-    if np.isnan(subjects).all():
-        return None
-    found = pareto.over_cases(subjects[None])
-    low, high = (None if math.isnan(end) else end for end in (found.low, found.high))
-    return {"estimate": found.estimate, "low": low, "high": high, "subjects": found.n}
+    return pareto.told_of_cases(subjects)
 
 
 def results(study: Study) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from hyperlab.models import UNet
 from hyperlab.nn import plan_for
 from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen, Study
-from hyperlab.studies.record import write_json
+from hyperlab.studies.record import keep_preprocessing, write_json
 from hyperlab.studies.rescaling import cases, costs, deploy, slimmable
 from hyperlab.studies.rescaling.arms import ARMS, PLAIN, Arm, Cell, cells_of, widths_of
 from hyperlab.studies.rescaling.networks import build
@@ -113,6 +113,7 @@ class Rescaling(Study[Cell]):
     def prepare(self) -> None:
         """Notes on the data, and names of the test cases."""
         write_json(self.folder, "data.json", {"notes": list(self.data.notes)})
+        keep_preprocessing(self.folder, self.data)
         cases.keep(self)
 
     def score(self, measured: Measurements) -> float:

@@ -4,7 +4,7 @@ from typing import Any
 
 from hyperlab import trees
 from hyperlab.inference import saved
-from hyperlab.studies.record import write_json
+from hyperlab.studies.record import keep_preprocessing, write_json
 from hyperlab.studies.uncertainty import baselines, choosing, costs
 from hyperlab.studies.uncertainty.arms import SUBJECT
 from hyperlab.studies.uncertainty.cells import BASELINES_UNIT, IMAGES_UNIT, TEST, untrained_name
@@ -27,6 +27,7 @@ def write(study: Any, chosen: choosing.Chosen) -> None:
     for seed in study.report_seeds:
         study.files.measure(untrained_name(seed), lambda seed=seed: _untrained(study, seed))
     write_json(study.folder, "data.json", _described(study))
+    keep_preprocessing(study.folder, study.data.splits)
     _save_network(study, chosen)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import segmentation_files
 
 import hyperlab as hl
 from hyperlab import launch
@@ -71,6 +72,29 @@ def test_it_runs_to_a_report_with_every_arm_task_and_support_size(finished):
     assert (finished / "figures" / "gallery.png").stat().st_size > 10_000
     curve = np.load(next((finished / "units").glob("universeg--report*100.npz")))["curve/step"]
     assert curve.tolist() == [0, 2]
+
+
+@pytest.mark.slow
+def test_a_kept_network_predicts_with_examples(finished, tmp_path):
+    for i in range(4):
+        image, mask = segmentation_files.blob(i, (20, 24), labels=2)
+        segmentation_files.picture(tmp_path / "images" / f"a{i}.png", image)
+        segmentation_files.picture(tmp_path / "labels" / f"a{i}.png", mask * 7)
+    network = hl.load_network(finished, arm="squeeze", support=tmp_path)
+    assert network.card.arm == "squeeze" and network.card.over == "held-out tasks" and network.card.seed == 100
+    values = segmentation_files.blob(9, (11, 13))[0]
+    found = network.predict(values)
+    assert found.shape == (11, 13) and set(np.unique(found)) <= {0, 7}
+    ((placement, *_, probabilities),) = network.answers(values)
+    np.testing.assert_array_equal(found, np.where(probabilities[..., 1] > 0.5, 7, 0))
+    for given, said in (
+        ({"arm": "squeeze"}, "give support, a folder of images with masks"),
+        ({"support": tmp_path}, "several arms; say which: universeg, squeeze, prototypes"),
+        ({"arm": "unet_task", "support": tmp_path}, "kept no network of 'unet_task'"),
+        ({"arm": "squeeze", "seed": 7, "support": tmp_path}, "kept no network of seed 7; it kept 100"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            hl.load_network(finished, **given)
 
 
 @pytest.mark.slow

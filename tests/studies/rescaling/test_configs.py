@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import segmentation_files
+from PIL import Image
 
 import hyperlab as hl
 from hyperlab import launch, pareto
@@ -149,6 +150,74 @@ def test_what_was_not_kept_is_refused_and_what_was_is_named(finished, tmp_path, 
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def as_files(root):
+    """The test images of the small config as PNG files, with their masks."""
+    test = load_segmented(small().data).test
+    for name, image, label in zip(test.names, test.images, test.labels, strict=True):
+        for folder, values in (("images", np.round(255 * image[..., 0])), ("labels", label)):
+            (root / folder).mkdir(exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(root / folder / f"{name}.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arm", "phi", "width"), [("fixed", 0.3, 1), ("film", 0.5, 1), ("sshn", 0.3, 1),
+                                                   ("width", 0.5, 0.5)])  # fmt: skip
+def test_predicted_files_have_the_dice_that_the_study_measured(finished, tmp_path, capsys, arm, phi, width):
+    as_files(tmp_path)
+    words = ["predict", str(finished), "--arm", arm, "--phi", str(phi), "--width", str(width), "--out"]
+    words += [str(tmp_path / "out"), "--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    card = hl.load_network(finished, arm=arm, phi=phi, width=width).card
+    assert f"{card}" in shown
+    found = pd.read_csv(tmp_path / "out" / "per_case.csv").pivot(index="case", columns="class", values="value")
+    measured = pd.read_csv(finished / "per_case.csv")
+    of_run = measured[measured["run"].str.contains(rf"^{arm}\b") & (measured["metric"] == "dice")]
+    same = [one for _, one in of_run.groupby("run") if np.allclose(
+        one.pivot(index="case", columns="class", values="value").loc[found.index, found.columns], found, atol=1e-6,
+        equal_nan=True)]  # fmt: skip
+    assert len(same) >= 1, "one of the rows of the run's own table, case by case and class by class"
+    assert card.test_dice["estimate"] == pytest.approx(np.nanmean(found.mean(axis=1, skipna=True)), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_what_is_not_said_is_what_the_run_chose_or_a_budget_allows(finished):
+    selection = json.loads((finished / "selection.json").read_text())
+    card = hl.load_network(finished).card
+    assert (card.arm, card.rescaling_factor, card.seed) == tuple(
+        selection[key] for key in ("arm", "rescaling_factor", "seed")
+    )
+    assert hl.load_network(finished, arm="fixed", budget=1e12).card.rescaling_factor in (0.3, 0.5)
+    assert hl.load_network(finished, arm="fixed", budget=0.99).card.rescaling_factor == 0.3
+    assert hl.load_network(finished, arm="width", width=0.5).card.rescaling_factor == 0.5
+    for given, said in (
+        ({"arm": "fixed"}, "which network of 'fixed': give phi .0.3, 0.5 were measured., or a budget"),
+        ({"phi": 0.3, "budget": 0.5}, "give one of them"),
+        ({"arm": "fixd"}, "did you mean 'fixed'"),
+        ({"support": "x"}, "support chooses nothing in a run of rescaling"),
+        ({"budget": 1e-9}, "budget"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            hl.load_network(finished, **given)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["film", "sshn"])
+def test_what_is_exported_predicts_as_the_run_does(finished, tmp_path, arm):
+    out = export(finished, tmp_path / "out", ["safetensors"], arm=arm, phi=0.3)
+    card = json.loads((out / "network.json").read_text())
+    assert card["preprocessing"]["size"] == [16, 16] and {"arm", "seed", "rescaling_factor", "test_dice"} <= set(card)
+    values = np.round(255 * load_segmented(small().data).test.images[0]).astype(np.uint8)
+    np.save(tmp_path / "a.npy", values[..., 0])
+    hidden = "import runpy, sys; sys.modules['hyperlab'] = None; sys.argv = sys.argv[1:]; "
+    hidden += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [sys.executable, "-c", hidden, str(out / "predict.py"), str(tmp_path / "a.npy"), "--out", str(tmp_path)]
+    subprocess.run([*words, "--probabilities"], check=True, env={**os.environ, "PYTHONPATH": ""})
+    network = hl.load_network(finished, arm=arm, phi=0.3)
+    ((*_, expected),) = network.answers(values)
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy_probabilities.npy"), expected, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_run_of_before_has_a_page_and_exports(finished, tmp_path):
     """Older runs note no shape of images, and no seed of what they exported."""
@@ -162,6 +231,10 @@ def test_a_run_of_before_has_a_page_and_exports(finished, tmp_path):
     text = page.write(old).read_text()
     assert "No claim with 2 seeds" in text and "seed 100 (the cheapest factor" in text
     assert pareto.load(export(old, tmp_path / "out", arm="fixed", phi=0.5)).card["arm"] == "fixed"
+    (old / "preprocessing.json").unlink()
+    with pytest.raises(DataError, match="holds no preprocessing.json"):
+        hl.load_network(old, arm="fixed", phi=0.5)
+    assert not (export(old, tmp_path / "out_0", arm="fixed", phi=0.5) / "predict.py").exists()
     shutil.copy(old / "networks" / "stochastic_prior_100.npz", old / "networks" / "film_prior_100.npz")
     with pytest.raises(DataError, match="cannot be exported: .*film_prior_100.npz"):
         export(old, tmp_path / "out_1", arm="film", phi=0.5)

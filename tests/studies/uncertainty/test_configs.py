@@ -2,16 +2,21 @@
 
 import json
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
+import segmentation_files
 
 import hyperlab as hl
 from experiments import uncertainty
 from hyperlab import launch
-from hyperlab.cli import segment_uncertain
+from hyperlab.cli import main, segment_uncertain
+from hyperlab.data import load
 from hyperlab.data.readers.images import read_image
 from hyperlab.errors import ConfigError
+from hyperlab.exports import export
+from hyperlab.inference import standalone
 
 SMALL = {
     "data.count": 40,
@@ -68,6 +73,32 @@ def test_it_runs_to_a_report(finished):
     assert list(contrasts["of"]) == ["dice", "error_detection", "independence"]
     for name in ("gains", "acceptance", "shifts"):
         assert len(pd.read_csv(finished / f"{name}.csv"))
+
+
+@pytest.mark.slow
+def test_the_kept_network_predicts_what_was_measured_of_one_pass(finished, tmp_path, capsys):
+    network = hl.load_network(finished)
+    assert (network.card.arm, network.card.seed, network.card.over) == ("spatial", 100, "images")
+    for given in ({"arm": "none"}, {"seed": 101}):
+        with pytest.raises(ConfigError, match="the run kept one network, of arm 'spatial' and seed 100"):
+            hl.load_network(finished, **given)
+    test = load("parasites", count=40, size=(24, 24), difficulty=small().data.difficulty).test
+    for name, image, label in zip(test.names, test.images, test.labels, strict=True):
+        for folder, values in (("images", np.round(255 * image[..., 0])), ("labels", label)):
+            segmentation_files.picture(tmp_path / folder / f"{name}.png", values.astype(np.uint8))
+    words = [str(finished), *("--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels"))]
+    assert (
+        main(["predict", *words, "--out", str(tmp_path / "out")]) == 0 and str(network.card) in capsys.readouterr().out
+    )
+    found = pd.read_csv(tmp_path / "out" / "per_case.csv").set_index("case")["value"]
+    (unit,) = [path for path in (finished / "units").glob("judged--spatial--0.2--1--*--100.npz")]
+    measured = np.load(unit)["test/pass/dice"]
+    np.testing.assert_allclose(found[list(map(str, test.names))], measured, atol=1e-6)
+    assert network.card.test_dice["estimate"] == pytest.approx(np.nanmean(measured))
+    out = export(finished, tmp_path / "exported")
+    with jax.numpy_rank_promotion("allow"):
+        labels, _ = standalone.Network(out).predict(test.images[0])
+    np.testing.assert_array_equal(labels, network.predict(test.images[0]))
 
 
 @pytest.mark.slow
