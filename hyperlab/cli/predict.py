@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperlab import files, launch, pareto, seeds
+from hyperlab.arguments import Parser
 from hyperlab.cli.mask_files import file_shape, in_file_order, mask_suffix, write_mask
 from hyperlab.cli.predict_cases import cases_of
 from hyperlab.cli.predictions import Predictions
@@ -180,12 +181,9 @@ def _number(value: float) -> str:
 def _parser() -> argparse.ArgumentParser:
     from hyperlab.cli.command import CODES
 
-    parser = argparse.ArgumentParser(
-        prog="hyperlab predict",
-        description=(__doc__ or "").partition("\n")[0],
-        epilog=CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    description = (__doc__ or "").partition("\n")[0]
+    parser = Parser(
+        "predict", description=description, epilog=CODES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("run", metavar="RUN", type=Path, help="folder of a finished run of rescaling, uncertainty or in_context")
