@@ -26,6 +26,11 @@ def contents(store):
     return {str(file.relative_to(store)): file.read_bytes() for file in sorted(store.rglob("*")) if file.is_file()}
 
 
+def folder_of_cases(store):
+    (folder,) = store.glob("cases-*")
+    return folder
+
+
 def check_against_files(store, root, foreground=False, **options):
     """Every image and mask of a store is what its files become, and goes back to them."""
     labelled = [case for case in detect(root, **options).cases if case.label is not None]
@@ -170,7 +175,7 @@ def test_a_kill_then_the_same_call_is_as_if_nothing_had_happened(tmp_path, where
     ):
         open_store(out)
     if where == "preparing":
-        half = out / "cases" / ".part-000003" / "image"
+        half = folder_of_cases(out) / ".part-000003" / "image"
         half.mkdir(parents=True)
         (half / "zarr.json").write_text("{")
     reports = []
@@ -207,7 +212,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_is_finished(tmp_path):
     full = subprocess.run([sys.executable, "-c", FULL, str(root), str(out)], capture_output=True, text=True)
     assert full.returncode == 2 and "Traceback" not in full.stderr
     assert "000002 cannot be written" in full.stderr and "make room, and run the same hyperlab prepare" in full.stderr
-    assert sorted(entry.name for entry in (out / "cases").iterdir()) == ["000000", "000001"]
+    assert sorted(entry.name for entry in folder_of_cases(out).iterdir()) == ["000000", "000001"]
     prepare(root, out)
     assert contents(out) == contents(prepare(root, tmp_path / "undisturbed").path)
 
@@ -241,6 +246,70 @@ def test_a_store_of_other_settings_files_or_version_is_refused_and_begun_anew_wh
 
 
 @fast
+def test_a_store_stays_whole_until_the_one_that_overwrites_it_is(tmp_path):
+    root, out = nnunet(tmp_path / "set", cases=3), tmp_path / "store"
+    whole = prepare(root, out)
+    before, patch = contents(out), whole.read(1)
+    file = root / "imagesTr" / "case_001_0000.nii.gz"
+    good = file.read_bytes()
+    file.write_bytes(good[: len(good) // 2])
+    with pytest.raises(DataError, match="truncated or damaged"):
+        prepare(root, out, spacing=2, overwrite=True)
+    assert contents(out).items() >= before.items() and open_store(out).damage() == []
+    np.testing.assert_array_equal(open_store(out).read(1)[0], patch[0])
+    file.write_bytes(good)
+    reports = []
+    store = prepare(root, out, spacing=2, overwrite=True, report=lambda *one: reports.append(one))
+    assert reports[0] == ("reading", 2, 3) and store.preprocessing.spacing == (2.0, 2.0, 2.0)
+    assert contents(out) == contents(prepare(root, tmp_path / "fresh", spacing=2).path)
+
+
+KILLED_ANYWHERE = """
+import os, shutil, sys
+import tensorstore  # which starts no threads before it is used, so that this process may fork
+from hyperlab.data.prepared import prepare
+root, old, trials, step = *sys.argv[1:4], int(sys.argv[4])
+moves = {"os.rename", "shutil.rmtree"}  # what takes a place, and what is taken away
+for last in range(0, 10**6, step):
+    trial = f"{trials}/{last:04d}"
+    shutil.copytree(old, trial)
+    if (child := os.fork()) == 0:
+        left = last
+        def ending(event, arguments):
+            global left
+            if event in moves:
+                left -= 1
+                if left < 0:
+                    os._exit(7)
+        sys.addaudithook(ending)
+        prepare(root, trial, spacing=2, overwrite=True)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+"""
+
+
+def test_a_kill_at_any_move_leaves_the_old_store_or_the_new_one_and_the_next_call_goes_on(tmp_path):
+    root, old = nnunet(tmp_path / "set", cases=2, shape=(6, 6, 4)), tmp_path / "old"
+    before = contents(prepare(root, old).path)
+    after = contents(prepare(root, tmp_path / "new", spacing=2).path)
+    (tmp_path / "trials").mkdir()
+    words = [str(root), str(old), str(tmp_path / "trials"), "2"]
+    subprocess.run([sys.executable, "-c", KILLED_ANYWHERE, *words], check=True, timeout=120)
+    *trials, undisturbed = sorted((tmp_path / "trials").iterdir())
+    assert contents(undisturbed) == after and len(trials) > 6
+    found = set()
+    for trial in trials:
+        store = open_store(trial)
+        found.add(store.preprocessing.spacing)
+        assert store.damage() == []
+        left = contents(trial).items()
+        assert left >= (before if store.preprocessing.spacing != (2.0, 2.0, 2.0) else after).items()
+        assert contents(prepare(root, trial, spacing=2, overwrite=True).path) == after
+    assert len(found) == 2
+
+
+@fast
 def test_folders_that_are_no_store_are_left_alone(tmp_path):
     root = nnunet(tmp_path / "set", cases=2)
     with pytest.raises(DataError, match="holds other files"):
@@ -257,7 +326,7 @@ def test_damage_is_named_and_mended_by_the_same_call(tmp_path):
     root = nnunet(tmp_path / "set", cases=3)
     out = prepare(root, tmp_path / "store").path
     before = contents(out)
-    file = next(path for path in (out / "cases" / "000001" / "image" / "c").rglob("*") if path.is_file())
+    file = next(path for path in (folder_of_cases(out) / "000001" / "image" / "c").rglob("*") if path.is_file())
     content = bytearray(file.read_bytes())
     content[60] ^= 1
     file.write_bytes(content)
@@ -268,7 +337,7 @@ def test_damage_is_named_and_mended_by_the_same_call(tmp_path):
         store.read("case_001")
     assert len(store.damage()) == 1 and "case_001" in store.damage()[0]
     store.read("case_002")
-    shutil.rmtree(out / "cases" / "000001")
+    shutil.rmtree(folder_of_cases(out) / "000001")
     assert prepare(root, out).damage() == [] and contents(out) == before
 
 
@@ -293,7 +362,7 @@ def without(root, *names):
 def test_bad_folders_are_one_error_before_anything_is_written(tmp_path, make, message):
     with pytest.raises(DataError, match=message):
         prepare(make(tmp_path / "set"), tmp_path / "store")
-    assert not (tmp_path / "store" / "cases").exists()
+    assert not list((tmp_path / "store").glob("cases*"))
 
 
 @fast
