@@ -16,7 +16,7 @@ from hyperlab.data.prepared.fingerprint import SetFingerprint
 from hyperlab.data.prepared.preprocessing import Preprocessing
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import DataError, HyperlabError
-from hyperlab.files import read_object, write_json
+from hyperlab.files import LOCK, read_object, write_json
 
 _DECIDED = "decided.json"
 _ANEW = "use another --out, or --overwrite to begin anew"
@@ -60,7 +60,7 @@ def check_folder(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise DataError(f"{path} is a file; name a new folder for the store")
     known = (path / stored.STORE).exists() or (path / stored.WORK).exists()
-    if path.exists() and not known and any(path.iterdir()):
+    if path.exists() and not known and any(entry.name != LOCK for entry in path.iterdir()):
         raise DataError(f"{path} holds other files, and no store that was begun; name a new folder")
 
 

@@ -36,7 +36,7 @@ from hyperlab.data.readers.scan import Scan
 from hyperlab.data.similarity import joined, near_copies
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import DataError
-from hyperlab.files import clear_partial
+from hyperlab.files import clear_partial, locked
 
 Report = Callable[[str, int, int], None]
 
@@ -79,6 +79,7 @@ def prepare(
     Raises:
       DataError: the folder has no case with a mask, or problems (the first five are named); the store was made with
         other settings, from other files, or by another version; an option does not fit.
+      InUseError: another call writes to the store.
       WorkdirError: the store cannot be written; finished cases are kept.
       MissingExtraError: the files are NIfTI and nibabel is not installed.
 
@@ -111,18 +112,19 @@ def prepare(
     everything = {"version": stored.VERSION, "plan": plan, "files": fingerprint(np.array(files))}
     check_folder(path)
     if not is_finished(path, everything, len(cases)):
-        begun = begin(path, everything, overwrite)
-        whole = begun or _decided(path, layout, cases, files, wishes, workers, report)
-        if begun is None:
-            note(path, everything, whole)
-        folder = path / folder_of(everything)
-        for place in (path, folder):
-            clear_partial(place)
-        jobs = [(folder, layout.root, cases[number], number, whole.groups[number], whole.preprocessing, foreground)
-                for number in range(len(cases)) if not stored.case_folder(folder, number).is_dir()]  # fmt: skip
-        run_jobs(_prepare_case, jobs, workers, len(cases), "preparing", report)
-        finish(folder, whole.preprocessing, whole.seen, len(cases), {**everything, "groups": whole.groups})
-        clear_others(path, folder)
+        with locked(path):
+            begun = begin(path, everything, overwrite)
+            whole = begun or _decided(path, layout, cases, files, wishes, workers, report)
+            if begun is None:
+                note(path, everything, whole)
+            folder = path / folder_of(everything)
+            for place in (path, folder):
+                clear_partial(place)
+            jobs = [(folder, layout.root, cases[number], number, whole.groups[number], whole.preprocessing, foreground)
+                    for number in range(len(cases)) if not stored.case_folder(folder, number).is_dir()]  # fmt: skip
+            run_jobs(_prepare_case, jobs, workers, len(cases), "preparing", report)
+            finish(folder, whole.preprocessing, whole.seen, len(cases), {**everything, "groups": whole.groups})
+            clear_others(path, folder)
     return stored.open_store(path)
 
 

@@ -15,7 +15,8 @@ from segmentation_files import blob, decathlon, nifti, nnunet, nuclei, picture, 
 from hyperlab.cli import main
 from hyperlab.data.layouts import detect, read_case
 from hyperlab.data.prepared import backward, forward, open_store, prepare
-from hyperlab.errors import DamagedError, DataError
+from hyperlab.errors import DamagedError, DataError, InUseError
+from hyperlab.files import locked
 
 DATA = Path(__file__).parents[3] / "../shared/data"
 fast = pytest.mark.fast
@@ -185,6 +186,40 @@ def test_a_kill_then_the_same_call_is_as_if_nothing_had_happened(tmp_path, where
     reports.clear()
     prepare(root, out, report=lambda *one: reports.append(one))
     assert reports == [] and contents(out) == undisturbed
+
+
+HELD = """
+import sys, time
+from hyperlab.data.prepared import prepare
+def report(what, done, total):
+    if (what, done) == ("preparing", 1):
+        print("held", flush=True)
+        time.sleep(60)
+prepare(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), report=report)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_one_process_at_a_time_writes_to_a_store_and_a_killed_one_lets_go(tmp_path, capsys, workers):
+    root, out = nnunet(tmp_path / "set", cases=3), tmp_path / "store"
+    words = [sys.executable, "-c", HELD, str(root), str(out), str(workers)]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "held\n"
+        for options in ([], ["--spacing", "2", "--overwrite"]):
+            assert main(["prepare", str(root), "--out", str(out), *options]) == 2
+            error = capsys.readouterr().err
+            assert error == f"error: {out} is in use by another process; wait for it or choose another\n"
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    assert prepare(root, out).damage() == []
+    assert contents(out) == contents(prepare(root, tmp_path / "undisturbed").path)
+    with locked(out):  # while another one may be overwriting it, a finished store is found at once
+        assert len(prepare(root, out)) == 3
+        with pytest.raises(InUseError):
+            prepare(root, out, spacing=2, overwrite=True)
 
 
 @pytest.mark.slow
