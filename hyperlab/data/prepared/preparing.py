@@ -192,12 +192,14 @@ def _prepare_case(
     """The second reading of a case, and its folder among those of the store."""
     assert case.label is not None  # only such cases are prepared
     scan, mask = read_case(case)
+    assert mask is not None
+    drawn = _smallest(_merged(mask, foreground).values)
+    del mask
     try:
         image, placement = forward(scan, preprocessing)
         affine = None if scan.affine is None else tuple(map(tuple, scan.affine.tolist()))
         del scan  # what follows needs its memory
-        assert mask is not None
-        labels = forward_labels(_merged(mask, foreground).values, placement, preprocessing)
+        labels = forward_labels(drawn, placement, preprocessing)
     except DataError as error:
         raise DataError(f"case {case.name}: {error}") from error
     voxels = counts(labels)
@@ -207,12 +209,18 @@ def _prepare_case(
         tuple(voxels.get(label, 0) for label in range(len(preprocessing.classes))),
         tuple(_place(root, file) for file in case.images), _place(root, case.label), {},
     )  # fmt: skip
-    del mask
+    del drawn
     write_case(folder, known, image, labels, sample_classes(labels, number))
 
 
 def _merged(mask: Scan, foreground: bool) -> Scan:
     return replace(mask, values=(mask.values > 0).astype(np.int32), colours=None) if foreground else mask
+
+
+def _smallest(labels: np.ndarray) -> np.ndarray:
+    """Labels as the smallest type that holds them."""
+    low, high = int(labels.min()), int(labels.max())
+    return labels.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)), copy=False)
 
 
 def _digest(root: Path, case: Case) -> str:
