@@ -195,14 +195,13 @@ def report(what, done, total):
     if (what, done) == ("preparing", 1):
         print("held", flush=True)
         time.sleep(60)
-prepare(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]), report=report)
+prepare(sys.argv[1], sys.argv[2], report=report)
 """
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_one_process_at_a_time_writes_to_a_store_and_a_killed_one_lets_go(tmp_path, capsys, workers):
+def test_one_process_at_a_time_writes_to_a_store_and_a_killed_one_lets_go(tmp_path, capsys):
     root, out = nnunet(tmp_path / "set", cases=3), tmp_path / "store"
-    words = [sys.executable, "-c", HELD, str(root), str(out), str(workers)]
+    words = [sys.executable, "-c", HELD, str(root), str(out)]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline() == "held\n"
@@ -324,15 +323,16 @@ for last in range(0, 10**6, step):
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_move_leaves_the_old_store_or_the_new_one_and_the_next_call_goes_on(tmp_path):
     root, old = nnunet(tmp_path / "set", cases=2, shape=(6, 6, 4)), tmp_path / "old"
     before = contents(prepare(root, old).path)
     after = contents(prepare(root, tmp_path / "new", spacing=2).path)
     (tmp_path / "trials").mkdir()
-    words = [str(root), str(old), str(tmp_path / "trials"), "2"]
+    words = [str(root), str(old), str(tmp_path / "trials"), "3"]
     subprocess.run([sys.executable, "-c", KILLED_ANYWHERE, *words], check=True, timeout=120)
     *trials, undisturbed = sorted((tmp_path / "trials").iterdir())
-    assert contents(undisturbed) == after and len(trials) > 6
+    assert contents(undisturbed) == after and len(trials) > 5
     found = set()
     for trial in trials:
         store = open_store(trial)
@@ -453,7 +453,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_set(tmp_path):
-    cases, shape = 20, (128, 128, 96)
+    cases, shape = 12, (64, 96, 96)
     image, mask = (array.astype(np.float32) for array in blob(0, shape))
     for name, count in (("few", 2), ("many", cases)):
         for i in range(count):
@@ -461,15 +461,25 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
             nifti(tmp_path / name / "labels" / f"case{i:02d}.nii", mask.astype(np.uint8))
     words = [str(tmp_path / name) for name in ("few", "many", "a", "b")]
     done = subprocess.run([sys.executable, "-c", PEAK, *words], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 4 * image.nbytes < cases * image.nbytes / 4
+    assert int(done.stdout) < 2 * image.nbytes < cases * image.nbytes / 4
 
 
-REAL = {
-    "msd_hippocampus": ("msd_hippocampus", {}, 260, 170),
-    "wbc": ("wbc/Dataset 1", {}, 300, 296),
-    "chasedb1": ("chasedb1/CHASEDB1", {"mask_suffix": "_1stHO"}, 28, 14),
-    "nuclei": ("dsb2018_nuclei", {"foreground": True}, 200, 200),
+REAL = {  # how many cases of a set, and groups among them
+    "msd_hippocampus": ("msd_hippocampus", {}, 20, 13),
+    "wbc": ("wbc/Dataset 1", {}, 20, 20),
+    "chasedb1": ("chasedb1/CHASEDB1", {"mask_suffix": "_1stHO"}, 4, 2),
+    "nuclei": ("dsb2018_nuclei", {"foreground": True}, 20, 20),
 }
+
+
+def some_of(root, target, count, foreground=False, **options):
+    """The first cases of a set, in a folder of links."""
+    for case in detect(root, **options).cases[:count]:
+        for file in (*case.images, case.label):
+            link = target / file.relative_to(root)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file.resolve())
+    return target
 
 
 @pytest.mark.slow
@@ -478,11 +488,11 @@ def test_real_sets(tmp_path, name):
     folder, options, cases, groups = REAL[name]
     if not (DATA / folder).is_dir():
         pytest.skip(f"{folder} is not here")
-    store = prepare(DATA / folder, tmp_path / "store", **options)
+    root = some_of(DATA / folder, tmp_path / "set", cases, **options)
+    store = prepare(root, tmp_path / "store", **options)
     assert len(store) == cases and len({case.group for case in store.cases}) == groups
-    check_against_files(store, DATA / folder, **options)
-    few = store.folds(5)
-    assert sorted(sum(few, [])) == list(range(cases))
+    check_against_files(store, root, **options)
+    assert sorted(sum(store.folds(2), [])) == list(range(cases))
 
 
 @pytest.mark.slow
@@ -490,13 +500,13 @@ def test_real_volumes_at_another_spacing_come_back_nearly_the_same(tmp_path):
     if not (DATA / "msd_hippocampus").is_dir():
         pytest.skip("msd_hippocampus is not here")
     root = tmp_path / "Task04_Hippocampus"
-    names = [file.name for file in sorted((DATA / "msd_hippocampus" / "images").iterdir())[:12]]
+    names = [file.name for file in sorted((DATA / "msd_hippocampus" / "images").iterdir())[:6]]
     for kind in ("images", "labels"):
         (root / f"{kind}Tr").mkdir(parents=True)
         for name in names:
             shutil.copy(DATA / "msd_hippocampus" / kind / name, root / f"{kind}Tr" / name)
     training = [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
-    write_json(root / "dataset.json", {"modality": {"0": "MRI"}, "numTraining": 12, "training": training, "test": [],
+    write_json(root / "dataset.json", {"modality": {"0": "MRI"}, "numTraining": 6, "training": training, "test": [],
                                        "labels": {"0": "background", "1": "anterior", "2": "posterior"}})  # fmt: skip
     for spacing, least in ((0.75, 0.98), (1.25, 0.92)):
         store = prepare(root, tmp_path / f"{spacing}", spacing=spacing)
