@@ -44,6 +44,10 @@ class WorkdirError(HyperlabError):
     """A run folder holds another config, another data set, or cannot be written."""
 
 
+class InUseError(WorkdirError):
+    """Another process holds the folder."""
+
+
 class DamagedError(WorkdirError):
     """A file of a run was cut off or changed since it was written."""
 

@@ -6,6 +6,7 @@ written is named.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -14,13 +15,14 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from hyperlab.errors import DamagedError, WorkdirError
+from hyperlab.errors import DamagedError, InUseError, WorkdirError
 
 PART = ".part-"  # what the name of a file begins with that is being written
 CHECKSUM = "checksum"  # the key of a sealed JSON file
 SEALS = "checksums.json"
+LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -83,6 +85,40 @@ def clear_partial(folder: Path) -> None:
         for left in folder.glob(pattern):
             with contextlib.suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def locked(folder: Path) -> TextIO:
+    """Holds a folder, which is made if it is not there, until what is returned is closed; reading needs no lock.
+
+    Of processes that write to a folder one holds it. The kernel frees it, however the process ends; the file stays.
+
+    Returns:
+      The open lock file, which `with` closes.
+
+    Raises:
+      InUseError: another process holds it.
+      WorkdirError: it cannot be written.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with locked(folder):
+    ...     locked(folder)
+    Traceback (most recent call last):
+      ...
+    hyperlab.errors.InUseError: ... is in use by another process; wait for it or choose another
+    >>> locked(folder).close()
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a")
+    except OSError as error:
+        raise WorkdirError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise InUseError(f"{folder} is in use by another process; wait for it or choose another") from error
+    return lock
 
 
 def set_aside(path: Path) -> Path:

@@ -54,7 +54,9 @@ def write_array(path: Path, array: np.ndarray, chunk: Sequence[int], level: int 
         "fill_value": 0,
     }
     spec = {**_spec(path), "metadata": metadata}
-    tensorstore.open(spec, create=True, delete_existing=True).result().write(array).result()
+    handle = tensorstore.open(spec, create=True, delete_existing=True).result()
+    # it may read from the array until all is written, and makes no copy of it
+    handle.write(array, can_reference_source_data_indefinitely=True).result()
 
 
 def _spec(path: Path) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Images and masks brought to one size, on the host, before training: linear for grey values, nearest for labels."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -67,6 +69,55 @@ def resample_rows(image: np.ndarray, size: Sequence[int], start: int, stop: int)
         rows = _weights(len(image), size[0])[start:stop] @ image.reshape(len(image), -1)
         image = rows.reshape(stop - start, *image.shape[1:])
     return resample_image(image, (stop - start, *size[1:]))
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Rows of a resampled array, along its first axis, and the rows that decide them.
+
+    Attributes:
+      here: which rows of the resampled array.
+      there: which ones of the source.
+      size: of the whole resampled array.
+      weights: sparse `[here, there]`, or None where the rows are the same.
+    """
+
+    here: slice
+    there: slice
+    size: tuple[int, ...]
+    weights: Any
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """The rows `here`, float32, of the rows `there` of a source `[*spatial]`."""
+        if self.weights is not None:
+            flat = np.asarray(rows, np.float32).reshape(len(rows), -1)
+            rows = (self.weights @ flat).reshape(-1, *rows.shape[1:])
+        return resample_image(rows[..., None], (len(rows), *self.size[1:]))[..., 0]
+
+
+def slabs(shape: Sequence[int], size: Sequence[int], voxels: int = 1 << 20) -> Iterator[Slab]:
+    """Cuts resampling into parts that need little memory; together they are what `resample_image` makes, to the bit.
+
+    Args:
+      shape: of the source, `[*spatial]`.
+      size: the new one.
+      voxels: about how many a part has, at least one row.
+
+    >>> image = np.arange(12.0).reshape(4, 3)
+    >>> parts = [slab.of(image[slab.there]) for slab in slabs(image.shape, (6, 5), voxels=5)]
+    >>> len(parts), np.array_equal(np.concatenate(parts), resample_image(image[..., None], (6, 5))[..., 0])
+    (6, True)
+    """
+    n, m = shape[0], size[0]
+    step = max(1, voxels * m // max(math.prod(shape), math.prod(size), m * math.prod(shape[1:])))
+    for start in range(0, m, step):
+        here = slice(start, min(start + step, m))
+        if n == m:
+            yield Slab(here, here, tuple(size), None)
+            continue
+        rows = _weights(n, m)[here]
+        there = slice(int(rows.indices.min()), int(rows.indices.max()) + 1)
+        yield Slab(here, there, tuple(size), rows[:, there])
 
 
 def scale_of(shapes: Sequence[Sequence[int]], size: Sequence[int]) -> float:

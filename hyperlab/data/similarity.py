@@ -29,18 +29,19 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     from PIL import Image
     from scipy.ndimage import gaussian_filter
 
-    grey = np.asarray(image, np.float32).mean(-1)
-    planes = [grey] if grey.ndim == 2 else [grey.take(n // 2, axis) for axis, n in enumerate(grey.shape)]
+    planes = [image] if image.ndim == 3 else [image.take(n // 2, axis) for axis, n in enumerate(image.shape[:-1])]
     parts = []
     for plane in planes:
-        resized = Image.fromarray(plane).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+        grey = np.asarray(plane, np.float32).mean(-1)
+        resized = Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.BOX)
         small = np.asarray(resized, np.float32)
         parts.append((small - gaussian_filter(small, 1)).ravel())
     vector = np.concatenate(parts)
     vector -= vector.mean()
     norm = np.linalg.norm(vector)
+    brightest = max(float(np.abs(np.asarray(rows, np.float32).mean(-1)).max()) for rows in image)  # spares memory
     # rounding leaves a trace in a constant image, which must not be blown up to a unit vector
-    return vector / norm if norm > 1e-5 * max(1, np.abs(grey).max()) else np.zeros_like(vector)
+    return vector / norm if norm > 1e-5 * max(1, brightest) else np.zeros_like(vector)
 
 
 def near_copies(thumbnails: np.ndarray, threshold: float | None = None) -> list[tuple[int, int, float]]:

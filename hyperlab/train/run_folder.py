@@ -6,7 +6,6 @@ either can be made again from the other; what was damaged is set aside and never
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hyperlab import files
-from hyperlab.errors import ConfigError, DataError, MeshError, MissingExtraError, WorkdirError
+from hyperlab.errors import ConfigError, DataError, InUseError, MeshError, MissingExtraError, WorkdirError
 from hyperlab.files import write_atomically  # its home until it moved to the ground floor
 from hyperlab.train import config as configs
 from hyperlab.train import distributed, provenance
@@ -28,13 +27,8 @@ __all__ = ["CONFIG", "LOG", "REQUEUE", "RUN", "InUseError", "RunFolder", "defaul
 
 REQUEUE = "REQUEUE"  # is there after a stop by the system's signal: start the run again, and it goes on
 REFUSALS = (ConfigError, DataError, MissingExtraError, MeshError)  # of what was given: another command may do
-LOCK = ".lock"
 
 log = logging.getLogger(__name__)
-
-
-class InUseError(WorkdirError):
-    """Another process holds the run folder."""
 
 
 class RunFolder:
@@ -90,7 +84,7 @@ class RunFolder:
         if not distributed.is_main():
             return cls(path, allow_change=allow_config_change)
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        folder = cls(path, _locked(path), allow_change=allow_config_change)
+        folder = cls(path, files.locked(path), allow_change=allow_config_change)
         folder._made = made
         for damaged in there.damaged:
             log.warning("%s is damaged: set aside as %s and made again", damaged, files.set_aside(damaged).name)
@@ -256,25 +250,10 @@ class RunFolder:
         if self._lock is None:
             return False
         try:
-            here, held = os.stat(self.path / LOCK), os.fstat(self._lock.fileno())
+            here, held = os.stat(self.path / files.LOCK), os.fstat(self._lock.fileno())
         except OSError:
             return False
         return (here.st_dev, here.st_ino) == (held.st_dev, held.st_ino)
-
-
-def _locked(path: Path) -> TextIO | None:
-    """The lock file of a folder, which is made if it is not there; the kernel frees it, however the process ends."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / LOCK).open("a")
-    except OSError as error:
-        raise WorkdirError(f"{path} cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise InUseError(f"{path} is in use by another process; wait for it or choose another") from error
-    return lock
 
 
 def default_workdir(study: str) -> str:

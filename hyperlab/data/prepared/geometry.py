@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab.data.prepared.places import counts
-from hyperlab.data.resample import resample_image
+from hyperlab.data.resample import slabs
 from hyperlab.errors import DataError
 
 
@@ -139,12 +138,13 @@ def size_at(box: Sequence[int], spacing: Sequence[float], target: Sequence[float
     return tuple(max(1, math.floor(n * step / aim + 0.5)) for n, step, aim in steps)
 
 
-def resampled(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """One channel at another size: `resample_image`, axis by axis and slab by slab, to spare memory.
+def resampled(image: np.ndarray, size: Sequence[int], out: np.ndarray | None = None) -> np.ndarray:
+    """One channel at another size: `resample_image`, slab by slab, to spare memory.
 
     Args:
       image: `[*spatial]`.
       size: the new spatial size.
+      out: where to write it, float32 `[*size]`; by default a new array.
 
     Returns:
       float32 `[*size]`.
@@ -152,20 +152,10 @@ def resampled(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     >>> resampled(np.array([[0.0, 4.0]]), (1, 4)).tolist()
     [[0.0, 1.0, 3.0, 4.0]]
     """
-    for axis, n in enumerate(size):
-        if image.shape[axis] == n:
-            continue
-        shape = (*image.shape[:axis], n, *image.shape[axis + 1 :])
-        whole = np.empty(shape, np.float32)
-        across = 1 if axis == 0 and image.ndim > 1 else 0  # slabs are whole along the axis
-        step = n if image.ndim == 1 else max(1, (1 << 20) * shape[across] // max(image.size, whole.size))
-        for start in range(0, shape[across], step):
-            slab = (slice(None),) * across + (slice(start, start + step),)
-            target = whole[slab]
-            source = image if image.ndim == 1 else image[slab]
-            target[...] = resample_image(source[..., None], target.shape)[..., 0]
-        image = whole
-    return np.ascontiguousarray(image, np.float32)
+    whole = np.empty(tuple(size), np.float32) if out is None else out
+    for slab in slabs(image.shape, size):
+        whole[slab.here] = slab.of(image[slab.there])
+    return whole
 
 
 def resample_classes(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -187,8 +177,32 @@ def resample_classes(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """
     if labels.shape == tuple(size):
         return labels
-    found = np.array(list(counts(labels)), labels.dtype)
-    return found[largest((resampled(labels == label, size) for label in found), size)]
+    whole = np.empty(tuple(size), labels.dtype)
+    for slab in slabs(labels.shape, size):
+        rows, target = labels[slab.there], whole[slab.here]
+        found = np.unique(rows)  # of the others no new voxel has a share
+        target[...] = found[largest((slab.of(rows == label) for label in found), target.shape)]
+    return whole
+
+
+def resample_scores(scores: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """The class with the largest score on another grid of the same box, scores interpolated linearly.
+
+    Args:
+      scores: floating point `[*spatial, class]`.
+      size: the new spatial size.
+
+    Returns:
+      Numbers of classes, uint16 `[*size]`, the first of equals.
+
+    >>> resample_scores(np.array([[0.9, 0.1], [0.2, 0.8]]), (4,)).tolist()
+    [0, 0, 1, 1]
+    """
+    whole = np.empty(tuple(size), np.uint16)
+    for slab in slabs(scores.shape[:-1], size):
+        rows, target = scores[slab.there], whole[slab.here]
+        target[...] = largest((slab.of(rows[..., number]) for number in range(scores.shape[-1])), target.shape)
+    return whole
 
 
 def largest(scores: Iterable[np.ndarray], size: Sequence[int]) -> np.ndarray:

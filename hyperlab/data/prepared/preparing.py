@@ -1,14 +1,13 @@
 """From a folder of scans to a store: a first reading that measures, a second one that writes; a kill loses one case.
 
-What the first reading finds is kept in `<store>/.work` a file a case, so that it is not repeated either.
+What the first reading finds is kept in `<store>/.work` a file a case, so that it is not repeated either. A store that
+is overwritten stays whole until the new one is (`beginning`).
 """
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,17 @@ from hyperlab.data.in_context.building import run_jobs
 from hyperlab.data.layouts import case_problems, depth_problems, detect, read_case, refuse
 from hyperlab.data.prepared import fingerprint as measuring
 from hyperlab.data.prepared import store as stored
+from hyperlab.data.prepared.beginning import (
+    Decided,
+    begin,
+    check_folder,
+    clear_others,
+    folder_of,
+    is_finished,
+    note,
+)
 from hyperlab.data.prepared.deciding import Wishes, decide
-from hyperlab.data.prepared.fingerprint import CaseFingerprint, SetFingerprint
+from hyperlab.data.prepared.fingerprint import CaseFingerprint
 from hyperlab.data.prepared.places import counts, sample_classes
 from hyperlab.data.prepared.preprocessing import Preprocessing, forward, forward_labels
 from hyperlab.data.prepared.store import Store, StoredCase
@@ -27,8 +35,8 @@ from hyperlab.data.readers.cases import Case, Layout, Problem
 from hyperlab.data.readers.scan import Scan
 from hyperlab.data.similarity import joined, near_copies
 from hyperlab.data.splits import fingerprint
-from hyperlab.errors import DataError, HyperlabError
-from hyperlab.files import clear_partial, read_object, write_json
+from hyperlab.errors import DataError
+from hyperlab.files import clear_partial, locked
 
 Report = Callable[[str, int, int], None]
 
@@ -61,7 +69,8 @@ def prepare(
       foreground: take all labels above 0 as one class, as of maps of instances.
       masks, mask_suffix, subjects: see `hyperlab.data.layouts.detect`.
       workers: processes; 0 is this one alone. Each has one case in memory.
-      overwrite: begin anew where the store was begun or finished with other settings or files.
+      overwrite: begin anew where the store was begun or finished with other settings or files. What was finished can
+        be read until the new store is, and takes its place.
       report: called with what is done, how many cases, of how many.
 
     Returns:
@@ -70,6 +79,7 @@ def prepare(
     Raises:
       DataError: the folder has no case with a mask, or problems (the first five are named); the store was made with
         other settings, from other files, or by another version; an option does not fit.
+      InUseError: another call writes to the store.
       WorkdirError: the store cannot be written; finished cases are kept.
       MissingExtraError: the files are NIfTI and nibabel is not installed.
 
@@ -100,86 +110,22 @@ def prepare(
     plan = {**wishes.to_json(), "subjects": subjects, "masks": masks, "mask_suffix": mask_suffix}
     files = [_digest(layout.root, case) for case in cases]
     everything = {"version": stored.VERSION, "plan": plan, "files": fingerprint(np.array(files))}
-    before = _begun(path, everything, overwrite)
-    whole = before or _decided(path, layout, cases, files, wishes, workers, report)
-    if before is None:
-        write_json(path / stored.WORK / _DECIDED, {**everything, **whole.to_json()}, sealed=True)
-    missing = [number for number in range(len(cases)) if not stored.case_folder(path, number).is_dir()]
-    if missing or not (path / stored.STORE).is_file():
-        clear_partial(path / stored.CASES)
-        jobs = [(path, layout.root, cases[number], number, whole.groups[number], whole.preprocessing, foreground)
-                for number in missing]  # fmt: skip
-        run_jobs(_prepare_case, jobs, workers, len(cases), "preparing", report)
-        recipe = {**everything, "groups": whole.groups}
-        finish(path, whole.preprocessing, whole.seen, len(cases), recipe)
+    check_folder(path)
+    if not is_finished(path, everything, len(cases)):
+        with locked(path):
+            begun = begin(path, everything, overwrite)
+            whole = begun or _decided(path, layout, cases, files, wishes, workers, report)
+            if begun is None:
+                note(path, everything, whole)
+            folder = path / folder_of(everything)
+            for place in (path, folder):
+                clear_partial(place)
+            jobs = [(folder, layout.root, cases[number], number, whole.groups[number], whole.preprocessing, foreground)
+                    for number in range(len(cases)) if not stored.case_folder(folder, number).is_dir()]  # fmt: skip
+            run_jobs(_prepare_case, jobs, workers, len(cases), "preparing", report)
+            finish(folder, whole.preprocessing, whole.seen, len(cases), {**everything, "groups": whole.groups})
+            clear_others(path, folder)
     return stored.open_store(path)
-
-
-_DECIDED = "decided.json"
-_ANEW = "use another --out, or --overwrite to begin anew"
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What the first reading leads to: the preprocessing, what it was decided on, and the group of each case."""
-
-    preprocessing: Preprocessing
-    seen: SetFingerprint
-    groups: list[int]
-
-    def to_json(self) -> dict[str, Any]:
-        """As what JSON can hold."""
-        return {"preprocessing": self.preprocessing.to_json(), "set_fingerprint": self.seen.to_json(),
-                "groups": self.groups}  # fmt: skip
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Decided":
-        """The opposite of `to_json`."""
-        preprocessing = Preprocessing.from_json(content["preprocessing"])
-        return cls(preprocessing, SetFingerprint.from_json(content["set_fingerprint"]), content["groups"])
-
-
-def _begun(path: Path, everything: dict[str, Any], overwrite: bool) -> Decided | None:
-    """What was decided before for the same settings and files; None where nothing was decided yet.
-
-    Raises:
-      DataError: the folder is no store, or one of other settings, files or version.
-    """
-    if path.exists() and not path.is_dir():
-        raise DataError(f"{path} is a file; name a new folder for the store")
-    work, known = path / stored.WORK, (path / stored.STORE).exists() or (path / stored.WORK).exists()
-    if path.exists() and not known and any(path.iterdir()):
-        raise DataError(f"{path} holds other files, and no store that was begun; name a new folder")
-    try:
-        return _before(path, everything)
-    except HyperlabError:
-        if not overwrite:
-            raise
-    for left in (path / stored.CASES, work):
-        shutil.rmtree(left, ignore_errors=True)
-    (path / stored.STORE).unlink(missing_ok=True)
-    return _before(path, everything)
-
-
-def _before(path: Path, everything: dict[str, Any]) -> Decided | None:
-    """As `_begun`, of a folder that holds nothing else."""
-    work, content = path / stored.WORK, stored.described(path)
-    if content is not None:
-        before = content["recipe"]
-        decided: Decided | None = Decided.from_json({**content, "groups": before["groups"]})
-    else:
-        before = read_object(work / _DECIDED, _ANEW)
-        decided = None if before is None else Decided.from_json(before)
-    if before is None:
-        return None
-    if before["version"] != stored.VERSION:
-        raise DataError(f"{path} was begun by version {before['version']}, this is {stored.VERSION}; {_ANEW}")
-    for key, value in everything["plan"].items():
-        if before["plan"].get(key) != value:
-            raise DataError(f"{path} was begun with {key} {before['plan'].get(key)}, now it is {value}; {_ANEW}")
-    if before["files"] != everything["files"]:
-        raise DataError(f"{path} was begun from files that have changed since, or are more or fewer now; {_ANEW}")
-    return decided
 
 
 def _decided(
@@ -241,17 +187,19 @@ def _unlike(case: Case, image: Scan | None, mask: Scan | None) -> Problem | None
 
 
 def _prepare_case(
-    path: Path, root: Path, case: Case, number: int, group: int, preprocessing: Preprocessing, foreground: bool
+    folder: Path, root: Path, case: Case, number: int, group: int, preprocessing: Preprocessing, foreground: bool
 ) -> None:
-    """The second reading of a case, and its folder in the store."""
+    """The second reading of a case, and its folder among those of the store."""
     assert case.label is not None  # only such cases are prepared
     scan, mask = read_case(case)
+    assert mask is not None
+    drawn = _smallest(_merged(mask, foreground).values)
+    del mask
     try:
         image, placement = forward(scan, preprocessing)
         affine = None if scan.affine is None else tuple(map(tuple, scan.affine.tolist()))
         del scan  # what follows needs its memory
-        assert mask is not None
-        labels = forward_labels(_merged(mask, foreground).values, placement, preprocessing)
+        labels = forward_labels(drawn, placement, preprocessing)
     except DataError as error:
         raise DataError(f"case {case.name}: {error}") from error
     voxels = counts(labels)
@@ -261,12 +209,18 @@ def _prepare_case(
         tuple(voxels.get(label, 0) for label in range(len(preprocessing.classes))),
         tuple(_place(root, file) for file in case.images), _place(root, case.label), {},
     )  # fmt: skip
-    del mask
-    write_case(path, known, image, labels, sample_classes(labels, number))
+    del drawn
+    write_case(folder, known, image, labels, sample_classes(labels, number))
 
 
 def _merged(mask: Scan, foreground: bool) -> Scan:
     return replace(mask, values=(mask.values > 0).astype(np.int32), colours=None) if foreground else mask
+
+
+def _smallest(labels: np.ndarray) -> np.ndarray:
+    """Labels as the smallest type that holds them."""
+    low, high = int(labels.min()), int(labels.max())
+    return labels.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)), copy=False)
 
 
 def _digest(root: Path, case: Case) -> str:

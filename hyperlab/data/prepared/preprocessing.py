@@ -15,9 +15,9 @@ from hyperlab.data.prepared.geometry import (
     Placement,
     filled,
     kept_axes,
-    largest,
     occupied_box,
     resample_classes,
+    resample_scores,
     resampled,
     size_at,
 )
@@ -113,7 +113,9 @@ def forward(scan: Scan, preprocessing: Preprocessing) -> tuple[np.ndarray, Place
     [0, 7, 7, 0]
     """
     values, axes, spacing = _checked(scan, preprocessing)
-    occupied = (values != 0).any(-1)
+    occupied = np.zeros(values.shape[:-1], bool)
+    for number in range(values.shape[-1]):
+        occupied |= values[..., number] != 0
     start, stop = occupied_box(occupied)
     box = tuple(b - a for a, b in zip(start, stop, strict=True))
     size = box
@@ -123,9 +125,8 @@ def forward(scan: Scan, preprocessing: Preprocessing) -> tuple[np.ndarray, Place
     inside = filled(occupied[placement.window]) if preprocessing.masked else None
     del occupied
     image = np.empty((*size, len(preprocessing.channels)), np.float32)
-    for number, channel in enumerate(preprocessing.channels):  # one in float32 at a time, and nobody else holds it
-        one = resampled(normalised(values[(*placement.window, number)], channel, inside), size)
-        image[..., number] = one
+    for number, channel in enumerate(preprocessing.channels):  # one in float32 at a time
+        resampled(normalised(values[(*placement.window, number)], channel, inside), size, image[..., number])
     return image, placement
 
 
@@ -179,8 +180,7 @@ def backward(answer: np.ndarray, placement: Placement, preprocessing: Preprocess
         kind = "scores" if scores else "labels"
         raise DataError(f"{kind} of the shape {answer.shape}, expected {expected}")
     if scores:
-        each = (resampled(answer[..., number], placement.box) for number in range(classes))
-        found = largest(each, placement.box)
+        found = resample_scores(answer, placement.box)
     else:
         if answer.size and not 0 <= int(answer.min()) <= int(answer.max()) < classes:
             raise DataError(f"labels span {answer.min()} to {answer.max()}, expected places among {classes} classes")

@@ -1,8 +1,9 @@
 """A prepared set on disk: a folder a case, read by windows by any number of processes.
 
-`<store>/store.json` says everything about the set and is written last; `<store>/cases/<number>/` holds `image`
-(float32 `[*size, channel]`) and `labels` (`[*size]`) in compressed chunks with checksums, `places.npy` (voxels to
-centre patches on) and `case.json`. What is needed only until the store is finished is in `<store>/.work`.
+`<store>/store.json` says everything about the set and is written last; the folder of cases that it names holds for each
+`<number>/`: `image` (float32 `[*size, channel]`) and `labels` (`[*size]`) in compressed chunks with checksums,
+`places.npy` (voxels to centre patches on) and `case.json`. What is needed only until the store is finished is in
+`<store>/.work`.
 """
 
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ class Store:
     """
 
     def __init__(self, path: Path, content: dict[str, Any]):
-        self.path = path
+        self.path, self._folder = path, path / content["folder"]
         self.preprocessing = Preprocessing.from_json(content["preprocessing"])
         self.set_fingerprint = SetFingerprint.from_json(content["set_fingerprint"])
         self.cases = tuple(map(StoredCase.from_json, content["cases"]))
@@ -146,7 +147,7 @@ class Store:
                 try:
                     target[here] = handle.result()
                 except Exception as error:  # tensorstore raises what its drivers pass on
-                    raise _damaged(self.path, case, error) from error
+                    raise _damaged(self._folder, case, error) from error
         return image, labels
 
     def places(self, which: int | str) -> dict[int, np.ndarray]:
@@ -162,9 +163,9 @@ class Store:
             while len(self._places) >= _MOST_OPEN:
                 self._places.pop(next(iter(self._places)))
             try:
-                self._places[case.number] = np.load(case_folder(self.path, case.number) / "places.npy")
+                self._places[case.number] = np.load(case_folder(self._folder, case.number) / "places.npy")
             except Exception as error:  # numpy passes on what its header parser raises
-                raise _damaged(self.path, case, error) from error
+                raise _damaged(self._folder, case, error) from error
         rows = self._places[case.number]
         return {int(label): rows[rows[:, 0] == label, 1:] for label in np.unique(rows[:, 0])}
 
@@ -198,7 +199,7 @@ class Store:
         """What on disk is not as it was written, in sentences; every array is read."""
         found = []
         for case in self.cases:
-            folder = case_folder(self.path, case.number)
+            folder = case_folder(self._folder, case.number)
             try:
                 arrays = {what: np.asarray(self._array(case, what).read().result()) for what in ("image", "labels")}
                 arrays["places"] = np.load(folder / "places.npy")
@@ -212,9 +213,9 @@ class Store:
     def _array(self, case: StoredCase, what: str) -> Any:
         if (case.number, what) not in self._opened:
             try:
-                self._opened[case.number, what] = open_array(case_folder(self.path, case.number) / what)
+                self._opened[case.number, what] = open_array(case_folder(self._folder, case.number) / what)
             except Exception as error:
-                raise _damaged(self.path, case, error) from error
+                raise _damaged(self._folder, case, error) from error
         return self._opened[case.number, what]
 
     def _train_and_test(self) -> tuple[list[int], list[int]]:
@@ -238,7 +239,7 @@ def open_store(path: str | Path) -> Store:
     path = Path(path).expanduser()
     content = described(path)
     if content is None:
-        done = sum(1 for _ in (path / CASES).glob("[0-9]*"))
+        done = sum(1 for _ in path.glob(f"{CASES}-*/[0-9]*"))
         if (path / WORK).is_dir():
             raise DataError(f"{path} is not finished ({done} cases are written); {AGAIN}")
         raise DataError(f"{path} is no prepared set; make one with hyperlab prepare DIR --out {path}")
@@ -265,11 +266,11 @@ def described(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def case_folder(store: Path, number: int) -> Path:
+def case_folder(cases: Path, number: int) -> Path:
     """Where a case lies."""
-    return store / CASES / f"{number:06d}"
+    return cases / f"{number:06d}"
 
 
-def _damaged(store: Path, case: StoredCase, error: Exception) -> DataError:
-    folder, reason = case_folder(store, case.number), " ".join(str(error).split())[:160]
+def _damaged(cases: Path, case: StoredCase, error: Exception) -> DataError:
+    folder, reason = case_folder(cases, case.number), " ".join(str(error).split())[:160]
     return DataError(f"case {case.name} is damaged ({reason}); remove {folder} and {AGAIN}: the others are kept")

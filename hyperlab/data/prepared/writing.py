@@ -9,7 +9,7 @@ import numpy as np
 from hyperlab.data.chunked import write_array
 from hyperlab.data.prepared.fingerprint import SetFingerprint
 from hyperlab.data.prepared.preprocessing import Preprocessing
-from hyperlab.data.prepared.store import AGAIN, FORM, STORE, VERSION, WORK, StoredCase, case_folder
+from hyperlab.data.prepared.store import AGAIN, FORM, STORE, VERSION, StoredCase, case_folder
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import WorkdirError
 from hyperlab.files import PART, read_object, to_disk, write_json, writing
@@ -18,18 +18,18 @@ CHUNKS = {2: (128, 128), 3: (32, 32, 32)}  # 64 to 128 KB a channel: a patch rea
 _LEVEL = 1  # of zstd; level 5 takes twice as long for a twentieth less
 
 
-def write_case(store: Path, case: StoredCase, image: np.ndarray, labels: np.ndarray, places: np.ndarray) -> None:
+def write_case(cases: Path, case: StoredCase, image: np.ndarray, labels: np.ndarray, places: np.ndarray) -> None:
     """Writes a case, whole or not at all.
 
     Args:
-      store: its folder.
+      cases: the folder of all of them.
       case: what is known of it; its checksums are made here.
       image, labels, places: see `Store`.
 
     Raises:
       WorkdirError: it cannot be written.
     """
-    folder = case_folder(store, case.number)
+    folder = case_folder(cases, case.number)
     partial = folder.with_name(f"{PART}{folder.name}")
     chunk = CHUNKS[labels.ndim]
     try:
@@ -51,18 +51,19 @@ def write_case(store: Path, case: StoredCase, image: np.ndarray, labels: np.ndar
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def finish(store: Path, preprocessing: Preprocessing, seen: SetFingerprint, count: int, recipe: dict[str, Any]) -> None:
-    """Writes `store.json`, with which the store is finished, and clears up.
+def finish(
+    folder: Path, preprocessing: Preprocessing, seen: SetFingerprint, count: int, recipe: dict[str, Any]
+) -> None:
+    """Writes `store.json` beside the folder of the cases: from then on these are the store.
 
     Raises:
       DamagedError: the description of a case was changed.
       WorkdirError: it cannot be written.
     """
-    cases = [read_object(case_folder(store, number) / "case.json", f"remove the case and {AGAIN}")
+    cases = [read_object(case_folder(folder, number) / "case.json", f"remove the case and {AGAIN}")
              for number in range(count)]  # fmt: skip
     content = {"preprocessing": preprocessing.to_json(), "set_fingerprint": seen.to_json(), "cases": cases}
     digest = fingerprint(np.array([case["checksums"][what] for case in cases if case for what in case["checksums"]]),
                          np.array(repr(preprocessing)))  # fmt: skip
-    whole = {"form": FORM, "version": VERSION, "recipe": recipe, "fingerprint": digest, **content}
-    write_json(store / STORE, whole, sealed=True)
-    shutil.rmtree(store / WORK, ignore_errors=True)
+    whole = {"form": FORM, "version": VERSION, "folder": folder.name, "recipe": recipe, "fingerprint": digest}
+    write_json(folder.parent / STORE, {**whole, **content}, sealed=True)

@@ -1,18 +1,22 @@
 """What a network is given for a scan, against the slow and obvious; and that the way back ends where it began."""
 
+import gc
 import json
+import tracemalloc
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy import ndimage
 from segmentation_files import blob
 
-from hyperlab.data.prepared import Channel, Preprocessing, backward, forward, forward_labels
-from hyperlab.data.prepared.geometry import filled, occupied_box, resample_classes
+from hyperlab.data.prepared import Channel, Preprocessing, backward, forward, forward_labels, geometry
+from hyperlab.data.prepared.geometry import filled, occupied_box, resample_classes, resample_scores, resampled
 from hyperlab.data.prepared.normalisation import mean_and_deviation, normalised, scheme_of
 from hyperlab.data.prepared.places import draw, sample_classes
 from hyperlab.data.readers.scan import Scan
+from hyperlab.data.resample import resample_image, slabs
 from hyperlab.errors import DataError
 
 pytestmark = pytest.mark.fast
@@ -150,6 +154,37 @@ def test_classes_go_where_their_share_is_largest():
     shares = np.stack([slow_resampled((labels == label).astype(float), (5, 9)) for label in range(4)])
     clear = np.sort(shares, 0)[-1] - np.sort(shares, 0)[-2] > 1e-5
     np.testing.assert_array_equal(resample_classes(labels, (5, 9))[clear], shares.argmax(0)[clear])
+
+
+@pytest.mark.parametrize("size", [(5, 9, 8), (13, 11, 4), (1, 11, 20), (30, 4, 6), (7, 3, 6)])
+def test_slabs_are_what_the_whole_is_to_the_bit(monkeypatch, size):
+    random = np.random.default_rng(0)
+    image, labels = random.normal(size=(7, 11, 6)).astype(np.float32), random.integers(0, 4, (7, 11, 6), np.uint8)
+    scores = random.random((7, 11, 6, 3), np.float32)
+    shares = [resample_image((labels == label)[..., None], size)[..., 0] for label in range(4)]
+    monkeypatch.setattr(geometry, "slabs", partial(slabs, voxels=1))  # a row each
+    np.testing.assert_array_equal(resampled(image, size), resample_image(image[..., None], size)[..., 0])
+    np.testing.assert_array_equal(resample_classes(labels, size), np.argmax(shares, 0))
+    np.testing.assert_array_equal(resample_scores(scores, size), resample_image(scores, size).argmax(-1))
+
+
+def test_a_case_needs_little_memory_beside_itself():
+    values = np.random.default_rng(0).integers(1, 3000, (160, 200, 180, 1)).astype(np.int16)
+    labels, scan = (values[..., 0] % 3 * 3.5).astype(np.uint8), Scan(values, (0.8, 0.8, 1.5))
+    preprocessing = replace(made(spacing=(1.0, 1.0, 1.2)), values=(0, 3, 7))
+
+    def bytes_a_voxel(what):
+        gc.collect()
+        tracemalloc.start()
+        result = what()
+        peak = tracemalloc.get_traced_memory()[1] / values.size
+        tracemalloc.stop()
+        return result, peak
+
+    (image, placement), peak = bytes_a_voxel(lambda: forward(scan, preprocessing))
+    assert peak < 4 + 4 + 4  # the image, a normalised channel, and slabs
+    there, peak = bytes_a_voxel(lambda: forward_labels(labels, placement, preprocessing))
+    assert peak < 1 + 1 + 5 and there.shape == image.shape[:-1]
 
 
 def test_json_gives_the_same_value_back():
