@@ -20,5 +20,9 @@ if __name__ == "__main__":
 
     import meshes
 
+    from hyperlab.data.in_context import pool
+
+    rows = pool._rows  # whose planes are made float32 by NumPy
+    pool._rows = lambda planes, places: rows(planes, places).astype(jnp.float64)
     jax.config.update("jax_num_cpu_devices", meshes.DEVICES)
     print(json.dumps(meshes.losses(sys.argv[1], int(sys.argv[2]))))

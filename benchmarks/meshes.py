@@ -99,7 +99,7 @@ def course(study: str, settings: Mapping[str, Any], steps: int, nudged: bool = F
     def fit(start, step_fn, batch_fn, *, total_steps, root_key, place, steps_per_call=1, **_):
         current, losses, programs = loop.strong(nudge(start) if nudged else start), [], []
         for at in range(0, min(steps, total_steps), steps_per_call):
-            batch = place(batch_fn(at))
+            batch = widened(place(batch_fn(at)))
             with compiler.compilations() as compiled:
                 current, metrics = step_fn(current, batch, root_key)
             losses.append(np.mean(np.asarray(metrics["loss"].total / metrics["loss"].count)))
@@ -123,6 +123,17 @@ def split(tree: Any) -> list[str]:
     """The paths of what is not whole on every device."""
     leaves = hyperlab.trees.flatten(tree)
     return [path for path, x in leaves.items() if isinstance(x, jax.Array) and not x.sharding.is_fully_replicated]
+
+
+def widened(tree: Any) -> Any:
+    """Floating-point numbers as wide as the library computes; see `double.py`."""
+    wide = jnp.dtype(jnp.float32)
+
+    def one(leaf: Any) -> Any:
+        narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < wide.itemsize
+        return leaf.astype(wide) if narrow else leaf
+
+    return jax.tree.map(one, tree)
 
 
 def nudge(tree: Any) -> Any:
