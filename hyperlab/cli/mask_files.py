@@ -103,7 +103,7 @@ def _write_tiff(target: Path, source: Path, mask: np.ndarray) -> None:
     import tifffile
 
     options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
-    if suffix_of(source) not in (".tif", ".tiff"):
+    if suffix_of(source) not in (".tif", ".tiff") or not source.is_file():
         tifffile.imwrite(target, mask, **options)
         return
     with tifffile.TiffFile(source, _multifile=False) as file:

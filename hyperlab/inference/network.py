@@ -16,6 +16,7 @@ from hyperlab.inference.tiles import tiled_rows
 from hyperlab.train import compiler
 
 PREPROCESSING = "preprocessing.json"  # of a run folder
+_AGAIN = "run the study again in its folder, which writes it again"
 
 
 class Preprocessing(Protocol):
@@ -217,7 +218,8 @@ def preprocessing_of(run: Path) -> Recorded:
       DamagedError: the file is damaged.
     """
     path = run / PREPROCESSING
-    found = files.read_object(path, "run the study again in its folder, which writes it again")
+    files.check_seal(path, _AGAIN)
+    found = files.read_object(path, _AGAIN)
     if found is None:
         raise DataError(
             f"{run} holds no {PREPROCESSING}, so nothing says how its images were made: an older version made it, or "

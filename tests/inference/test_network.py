@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hyperlab import files
 from hyperlab.data.normalisation import Normalisation
 from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.readers.scan import Scan
@@ -96,6 +97,14 @@ def test_a_run_without_its_preprocessing_says_what_to_do(tmp_path):
         preprocessing_of(tmp_path)
     (tmp_path / PREPROCESSING).write_text("{")
     with pytest.raises(DamagedError, match="run the study again"):
+        preprocessing_of(tmp_path)
+    how = network((4, 4)).preprocessing
+    files.write_json(tmp_path / PREPROCESSING, how.record())
+    files.seal(tmp_path, [PREPROCESSING])
+    assert preprocessing_of(tmp_path) == how
+    text = (tmp_path / PREPROCESSING).read_text()
+    (tmp_path / PREPROCESSING).write_text(text.replace("100", "108"))  # one bit
+    with pytest.raises(DamagedError, match="it was changed since it was written.*run the study again"):
         preprocessing_of(tmp_path)
 
 

@@ -22,7 +22,8 @@ def run(tmp_path_factory):
 
 def test_a_network_comes_back_with_all_that_using_it_needs(run):
     found = saved.load(run)
-    assert found.module == NET and found[2:] == (1, ABOUT["classes"], 1.5, "full range", (16, 12), 1.0, "foreground")
+    numbers = (1, ABOUT["classes"], 1.5, "full range", (16, 12), 1.0, "foreground", "spatial_0")
+    assert found.module == NET and found[2:] == numbers
     jax.tree.map(np.testing.assert_array_equal, found.variables, VARIABLES)
     assert saved.load(run / "networks").module == NET
 
