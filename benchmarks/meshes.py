@@ -130,8 +130,8 @@ def widened(tree: Any) -> Any:
     wide = jnp.dtype(jnp.float32)
 
     def one(leaf: Any) -> Any:
-        narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < wide.itemsize
-        return leaf.astype(wide) if narrow else leaf
+        dtype = jnp.result_type(leaf)
+        return leaf.astype(wide) if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < wide.itemsize else leaf
 
     return jax.tree.map(one, tree)
 
