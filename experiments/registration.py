@@ -50,7 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Named before running; Dice at the weight that each arm chose on validation, and the loss over all weights.
     config.contrasts = ("mip - separate", "mip_long - separate", "mip - default")
     config.initializers = ("fan_in", "scale_matched")  # of the default arm; configs/registration has all four
-    config.optimizer = {"name": "adam", "schedule": "", "warmup": 0.0, "clip": 0.0}  # of all arms
+    config.optimizer = {"name": "adam", "schedule": "cosine", "warmup": 0.1, "clip": 1.0}  # of all arms
     config.rates = (0.001, 0.003)
     config.tuning_seeds = 1
     config.widenings = 1

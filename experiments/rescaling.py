@@ -1,6 +1,6 @@
 """One hypernetwork for every rescaling factor: as accurate as a network for each, and at what cost?
 
-    python -m experiments.rescaling                                      # procedural shapes, under three minutes
+    python -m experiments.rescaling                                      # procedural shapes, three to four minutes
     python -m experiments.rescaling --config configs/rescaling/wbc.py --config.data.root=DIR
 
 A U-Net whose down-samplings all scale by phi is trained in arms that differ in where its parameters come from: a

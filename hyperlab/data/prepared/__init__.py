@@ -2,12 +2,14 @@
 
 from hyperlab.data.prepared.geometry import Placement
 from hyperlab.data.prepared.normalisation import Channel
+from hyperlab.data.prepared.patches import Patches
 from hyperlab.data.prepared.preparing import prepare
 from hyperlab.data.prepared.preprocessing import Preprocessing, backward, forward, forward_labels
 from hyperlab.data.prepared.store import Store, StoredCase, open_store
 
 __all__ = [
     "Channel",
+    "Patches",
     "Placement",
     "Preprocessing",
     "Store",
