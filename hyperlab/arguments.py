@@ -26,8 +26,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, module: str = "", **options: Any):
         super().__init__(prog=typed(command, module), allow_abbrev=False, **options)
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As in argparse; what no option is called is refused first, before what is missing."""
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As in argparse; what no option is called is refused first, before what is missing.
+
+        `parse_known_args` leaves it to its caller, as in argparse.
+        """
         known = self._option_string_actions
         for word in sys.argv[1:] if args is None else args:
             name = word.partition("=")[0]
@@ -35,7 +38,7 @@ class Parser(argparse.ArgumentParser):
                 break
             if name.startswith("--") and name not in known:
                 self.error(f"unknown option {name}; {nearest(name, [each for each in known if each.startswith('--')])}")
-        return super().parse_known_args(args, namespace)
+        return super().parse_args(args, namespace)
 
 
 def typed(command: str, module: str = "") -> str:

@@ -30,6 +30,11 @@ def test_what_follows_two_dashes_is_no_option():
     assert parser().parse_args(["--masks", "x", "--", "--there"]).root == "--there"
 
 
+def test_who_asks_for_what_is_known_gets_the_rest():
+    known, rest = parser().parse_known_args(["there", "--masks", "x", "--slurm.time", "1"])
+    assert known.masks == "x" and rest == ["--slurm.time", "1"]
+
+
 def test_values_may_have_dashes_and_equals():
     given = parser().parse_args(["a=b", "--masks=-x=y", "--mask-suffix", "1", "2"])
     assert (given.root, given.masks, given.mask_suffix) == ("a=b", "-x=y", ["1", "2"])
