@@ -2,9 +2,9 @@
 
 Run:      python -m experiments.registration --config configs/registration/hippocampus.py --config.data.root=DIR
 Hardware: 2 CPU cores, 3 GB; DIR is the folder of msd_hippocampus; needs the extra medical (nibabel)
-Time:     4 minutes (4 minutes of processor time)
-Expect:   3 seeds, a look. Dice of the identity .562, of pairs optimised one by one .735; separate networks .548 to
-          .582, HyperMorph with MIP .524 to .551: 150 steps are few, and MIP - separate is -.045 [-.081, -.008]
+Time:     7 minutes (AMD EPYC, beside other work)
+Expect:   3 seeds, a look. Dice of the identity .562, of pairs optimised one by one .665 to .734; separate networks .544
+          to .605, HyperMorph with MIP .534 to .557: 150 steps are few, and MIP - separate is -.047 [-.072, -.023]
 """
 
 from experiments import registration

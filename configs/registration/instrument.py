@@ -2,9 +2,9 @@
 
 Run:      python -m experiments.registration --config configs/registration/instrument.py --workdir runs/instrument
 Hardware: 2 CPU cores, 2 GB
-Time:     2 minutes (2 minutes of processor time)
-Expect:   8 seeds, Dice: MIP - MIP again +.034 [-.019, +.086], not separable; MIP - MIP at a tenth of its rate
-          +.057 [+.003, +.111], better; the same two verdicts for the loss
+Time:     4 minutes beside other work (AMD EPYC)
+Expect:   8 seeds, Dice: MIP - MIP again +.009 [-.003, +.022], not separable; MIP - MIP at a tenth of its rate
+          +.042 [+.006, +.078], better; the same two verdicts for the loss
 """
 
 from experiments import registration
