@@ -29,7 +29,7 @@ def get_config(task: str = "subjects"):
     config.hypernet.hidden = (16, 32, 64)
     config.weights = (0.1, 0.3, 0.5, 0.7, 0.9)
     config.curve_weights = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99, 1.0)
-    config.optimizer.update({"schedule": "", "warmup": 0.0, "clip": 0.0})  # what was measured; the default's is better
+    config.optimizer.update({"schedule": "", "warmup": 0.0, "clip": 0.0})  # as measured
     config.initializers = INITIALIZERS
     config.tuning_seeds = 1
     config.report_seeds = 5
