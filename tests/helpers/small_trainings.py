@@ -2,12 +2,14 @@
 
 from types import SimpleNamespace
 
+import few_tasks
 import pytest
 
 from hyperlab import launch
 from hyperlab.studies import registration, stability, studies, uncertainty
 from hyperlab.studies.base import Study
 from hyperlab.sweep import apply
+from hyperlab.train import compiler
 from hyperlab.train.phases import TUNE
 
 TASKS = {"widths": (4, 4), "support": 2, "factors": (0.5, 1.0), "queries": 4}
@@ -68,6 +70,15 @@ FIRST = [name for name in CASES if name in studies()]  # one of each study
 
 class Begun(Exception):
     """A training that would begin."""
+
+
+@pytest.fixture
+def shrunk(monkeypatch):
+    few_tasks.shrink(monkeypatch)
+    # Programs are traced, inside another one, and not compiled.
+    monkeypatch.setattr(compiler, "timed_compile", lambda jitted, *example: (jitted, 0.0))
+    for options in ("options", "options_once"):
+        monkeypatch.setattr(compiler, options, lambda: None)
 
 
 def made(name, folder, precision):

@@ -1,20 +1,11 @@
 """The training step of every study lowers for accelerators that are not there: no operation is for a CPU alone."""
 
-import few_tasks
 import jax
 import jax.export
 import pytest
-from small_trainings import CASES, begun
+from small_trainings import CASES, begun, shrunk  # noqa: F401  # a fixture
 
-from hyperlab.train import compiler
-
-
-@pytest.fixture(autouse=True)
-def shrunk(monkeypatch):
-    few_tasks.shrink(monkeypatch)
-    monkeypatch.setattr(compiler, "timed_compile", lambda jitted, *example: (jitted, 0.0))
-    for options in ("options", "options_once"):
-        monkeypatch.setattr(compiler, options, lambda: None)
+pytestmark = pytest.mark.usefixtures("shrunk")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,29 +1,21 @@
 """`precision = "bfloat16"`: in every study networks compute in it, in training and where they are measured."""
 
-import few_tasks
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 from numbers_of_programs import half_sums, products
-from small_trainings import CASES, FIRST, begun, made, train
+from small_trainings import CASES, FIRST, begun, made, shrunk, train  # noqa: F401  # a fixture
 
 from hyperlab.models.in_context import Kernel
 from hyperlab.nn import Conv, Dense
 from hyperlab.studies.base import Study
-from hyperlab.train import compiler
 
 # The layer that gives the field: forward, and its gradients as a CPU computes them and others do; in an evaluation too.
 FIELDS = {"registration": 6, "stability, registration": 7}
 
 
-@pytest.fixture(autouse=True)
-def shrunk(monkeypatch):
-    few_tasks.shrink(monkeypatch)
-    # Programs are traced, inside another one, and not compiled.
-    monkeypatch.setattr(compiler, "timed_compile", lambda jitted, *example: (jitted, 0.0))
-    for options in ("options", "options_once"):
-        monkeypatch.setattr(compiler, options, lambda: None)
+pytestmark = pytest.mark.usefixtures("shrunk")
 
 
 class Listener:
