@@ -52,22 +52,18 @@ def network() -> dict[str, Field]:
     )
 
 
-def optimizer(schedules: tuple[str, ...]) -> dict[str, Field]:
+def optimizer(recipe: dict[str, Field]) -> dict[str, Field]:
     """The group `optimizer`.
 
     Args:
-      schedules: that the rate may follow.
+      recipe: its name and schedule, for instance of `settings.recipe`.
     """
-    return under(
-        "optimizer",
-        {
-            "name": settings.OPTIMIZER,
-            "schedule": Choice("of the rate", schedules, "schedule"),
-            "weight_decay": Number("added to the gradient; of adamw to the update", low=0),
-            "momentum": Number("of sgd", low=0, below=1),
-            "nesterov": Flag("the gradient is taken where momentum leads"),
-        },
-    )
+    further = {
+        "weight_decay": Number("added to the gradient; of adamw to the update", low=0),
+        "momentum": Number("of sgd", low=0, below=1),
+        "nesterov": Flag("the gradient is taken where momentum leads"),
+    }
+    return {**recipe, **under("optimizer", further)}
 
 
 def tasks() -> dict[str, dict[str, Field]]:

@@ -16,6 +16,8 @@ from hyperlab.train import settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
 from hyperlab.train.schema import Schema, under
 
+_RECIPE = {"name": settings.OPTIMIZER, "schedule": Choice("of the rate", schedules.NAMES, "schedule")}
+
 SCHEMA: Schema = {
     "the question": {
         **settings.run("local_sgd"),
@@ -47,7 +49,7 @@ SCHEMA: Schema = {
     },
     "networks": network(),
     "training": {
-        **optimizer(schedules.NAMES),
+        **optimizer(under("optimizer", _RECIPE)),
         "warmup": Number("share of the updates in which the rate rises", low=0, below=1),
         "decay_at": Several(
             "shares of the updates, of schedule 'steps'", Number("", above=0, below=1), least=0, rising=True

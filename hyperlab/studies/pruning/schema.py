@@ -32,8 +32,7 @@ SCHEMA: Schema = {
     "data": settings.source(),
     "networks": network(),
     "training": {
-        **optimizer(("", "cosine")),
-        **settings.recipe(),
+        **optimizer(settings.recipe()),
         "augment": settings.AUGMENT,
         "parent_rates": settings.rates("learning rates of what is trained from the start"),
         "rates": settings.rates("learning rates of what is tuned after pruning"),
