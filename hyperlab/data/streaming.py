@@ -35,10 +35,10 @@ class Share(NamedTuple):
     part: int = 0
     parts: int = 1
 
-    def of(self, rows: np.ndarray) -> np.ndarray:
-        """The part of an array `[rows, ...]`; all of it where it does not divide."""
-        size, rest = divmod(len(rows), self.parts)
-        return rows if rest else rows[self.part * size : (self.part + 1) * size]
+    def of(self, rows: np.ndarray, axis: int = 0) -> np.ndarray:
+        """The part of an array that has its rows along an axis; all of it where they do not divide."""
+        size, rest = divmod(rows.shape[axis], self.parts)
+        return rows if rest else rows[(slice(None),) * axis + (slice(self.part * size, (self.part + 1) * size),)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -83,6 +83,24 @@ class Group:
             return tree if not self.devices else _put(tree, lambda leaf: self.devices[0])
         return _put(tree, lambda leaf: self._dealt(np.shape(leaf), size, leading))
 
+    def joined(self, tree: PyTree, size: int, leading: int, share: Share) -> PyTree:
+        """Deals out a batch of which each process has its share alone; what is no part of the rows is whole everywhere.
+
+        Args:
+          tree: as for `rows`, but with `size / share.parts` rows along axis `leading`.
+          size: rows of the batch, of all processes.
+          leading: axes before that of the rows.
+          share: which of the rows these are.
+        """
+
+        def put(leaf: Any) -> Any:
+            shape = np.shape(leaf)
+            if len(shape) > leading and shape[leading] * share.parts == size:
+                return self.travelled(leaf, share, leading)
+            return self.rows(leaf, size, leading)
+
+        return jax.tree.map(put, tree)
+
     def whole(self, tree: PyTree) -> PyTree:
         """Arrays whole on each device; the last few are kept there, since every training is given the same examples.
 
@@ -106,25 +124,28 @@ class Group:
         owners = np.vectorize(lambda device: device.process_index)(np.moveaxis(self.mesh.devices, axis, 0))
         return share_of(owners.reshape(self.parts, -1), jax.process_index())
 
-    def travelled(self, tree: PyTree, share: Share = Share()) -> PyTree:  # noqa: B008  # a tuple
+    def travelled(self, tree: PyTree, share: Share = Share(), axis: int = 0) -> PyTree:  # noqa: B008  # a tuple
         """Rows that were read for one batch, dealt out where they divide.
 
         Args:
-          tree: arrays `[rows, ...]`, on the host.
+          tree: arrays, on the host.
           share: of the rows of the batch that these are; of several processes, each has read its own.
+          axis: that holds the rows.
         """
         if self.mesh is None:
             return jax.device_put(tree, self.devices[0] if self.devices else None)  # at once
 
         def put(leaf: Any) -> jax.Array:
-            rows, first = len(leaf) * share.parts, len(leaf) * share.part
-            where = self._named("data") if rows % self.parts == 0 else self._named()
+            shape, before = list(np.shape(leaf)), (slice(None),) * axis
+            first, rows = shape[axis] * share.part, shape[axis] * share.parts
+            shape[axis] = rows
+            where = self._named(*(None,) * axis, "data") if rows % self.parts == 0 else self._named()
 
             def part(index: Any) -> np.ndarray:
-                start, stop, _ = index[0].indices(rows)
-                return leaf[start - first : stop - first]
+                start, stop, _ = index[axis].indices(rows)
+                return leaf[(*before, slice(start - first, stop - first))]
 
-            return jax.make_array_from_callback((rows, *np.shape(leaf)[1:]), where, part)
+            return jax.make_array_from_callback(tuple(shape), where, part)
 
         return jax.tree.map(put, tree)
 

@@ -136,7 +136,7 @@ def fit(
                 batch = place(batch_fn(step))
             except DataError:  # a file may be mended: nothing that was trained is lost by then
                 record.read()
-                if jax.process_count() == 1:  # the others know nothing of it, and a save waits for all
+                if not together:  # else the others know nothing of it, and a save waits for all
                     _save(checkpoints, step, saved_tree(state, kept), meta, writer, progress, wait=True)
                 raise
             with profile.around(step):

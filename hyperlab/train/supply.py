@@ -9,6 +9,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from hyperlab.data import streaming
@@ -62,6 +64,10 @@ class Supply:
         self._examples, self._select, self._read = examples, select, read
         self._group, self._dealt_out, self._processes = group, (rows, leading), processes
         self._share = group.share if share is None else share
+        self._cut = False  # whether each process reads its own rows of what was drawn
+        if read is not None and self._share.parts > 1 and rows % self._share.parts == 0:
+            self._cut = True
+            self._read = functools.partial(_read_share, read, self._share, rows, leading)
         self.bytes, self.limit = streaming.size(examples), limit or group.room
         self.streamed = select is not None and self.bytes > self.limit
         self._resident = group.whole(examples) if examples is not None and not self.streamed else None
@@ -101,7 +107,10 @@ class Supply:
         if self.streamed:
             part, drawn = found
             return self._group.travelled(part, self._share), self._group.rows(drawn, *self._dealt_out)
-        dealt = self._group.rows(found, *self._dealt_out)
+        if self._cut:
+            dealt = self._group.joined(found, *self._dealt_out, self._share)
+        else:
+            dealt = self._group.rows(found, *self._dealt_out)
         return dealt if self._examples is None else (self._resident, dealt)
 
     def __call__(self, drawn: Any) -> Any:
@@ -116,6 +125,16 @@ class Supply:
             f"{self.bytes:,} bytes of examples are more than the {self.limit:,} of data.device_bytes: they stay on the "
             "host, and the rows of each batch are read ahead"
         )
+
+
+def _read_share(read: Callable[[Any], Any], share: streaming.Share, rows: int, leading: int, drawn: Any) -> Any:
+    """Reads what was drawn for a process's share of the rows, which lie along axis `leading`."""
+
+    def own(leaf: Any) -> Any:
+        shape = np.shape(leaf)
+        return share.of(leaf, leading) if len(shape) > leading and shape[leading] == rows else leaf
+
+    return read(jax.tree.map(own, drawn))
 
 
 def _then(read: Callable[[Any], Any], batches: Callable[[int], Any], step: int) -> Any:

@@ -63,6 +63,23 @@ def test_a_process_reads_the_rows_of_its_own_devices():
         np.testing.assert_array_equal(joined[indices], EXAMPLES["labels"][ROWS])
 
 
+def test_a_process_asks_the_files_of_its_own_rows_alone():
+    drawn = {"rows": np.stack([ROWS, ROWS + 1]), "draws": np.stack([ROWS, ROWS]).astype(np.uint64), "of": np.arange(3)}
+    asked = []
+
+    def read(drawn):
+        asked.append(drawn["rows"])
+        return drawn["rows"][..., None] * np.ones(5), drawn["of"]
+
+    given = {"group": Group(0), "rows": 8, "leading": 1}  # two replicas
+    supplies = [Supply((), streaming.select, read, share=Share(process, 2), **given) for process in range(2)]
+    found = [supply.read(drawn) for supply in supplies]
+    assert [rows.shape for rows in asked] == [(2, 4)] * 2
+    whole = Supply((), streaming.select, read, **given).read(drawn)
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in found], axis=1), whole[0])
+    np.testing.assert_array_equal(found[0][1], drawn["of"])  # what is no part of the rows is whole for all
+
+
 def test_without_a_choice_examples_stay_on_the_device_and_without_examples_nothing_is_there():
     assert not Supply(EXAMPLES, None, group=Group(0), rows=8, limit=1).streamed
     assert Supply(None, group=Group(0), rows=8)(ROWS) is ROWS

@@ -93,3 +93,88 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(tmp_path):
     rows = losses(tmp_path, "run", 2, total=1000, stop_at=3)
     assert [step for step, _ in rows] == list(range(10))
     assert (tmp_path / "run" / "10").exists()
+
+
+READS = r"""
+import functools, json, sys
+import jax, numpy as np
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+from hyperlab.train import distributed
+distributed.initialize(timeout=60)
+from hyperlab.train.groups import Group
+from hyperlab.train.supply import Supply
+
+group, opened = Group(0, jax.devices(), {"data": 4, "model": 1}), []
+
+def read(drawn):  # stands for files: rows [replicas, batch]
+    step, rows = drawn
+    opened.extend(rows.ravel().tolist())
+    return step, (rows[..., None] * np.ones(3, np.float32), rows % 2)
+
+supply = Supply((), lambda examples, drawn: (examples, drawn), read, group=group, rows=8, leading=1)
+with supply.ahead(lambda step: (step, np.arange(16).reshape(2, 8) + 16 * step), 3) as found:
+    sums = []
+    for step in range(3):
+        _, (number, (images, labels)) = supply.place(found(step))
+        assert number == step and images.shape == (2, 8, 3) and labels.shape == (2, 8)
+        shards = images.addressable_shards
+        assert {one.data.shape for one in shards} == {(2, 2, 3)}, shards
+        sums.append(float((images[..., 0] * np.arange(1, 17).reshape(2, 8)).sum()))
+print(json.dumps({"opened": sorted(opened), "sums": sums}))
+"""
+
+
+def test_each_process_opens_the_files_of_its_own_rows_and_together_they_have_the_batch(tmp_path):
+    script = tmp_path / "reads.py"
+    script.write_text(READS)
+    done = distributed.launch_local([sys.executable, str(script)], 2, timeout=100)
+    assert [one.returncode for one in done] == [0, 0], [one.stderr[-2000:] for one in done]
+    first, other = [json.loads(one.stdout.splitlines()[-1]) for one in done]
+    assert len(first["opened"]) == len(other["opened"]) == 24
+    assert sorted(first["opened"] + other["opened"]) == list(range(48))  # each file once, by one of them
+    weights = np.arange(1, 17)
+    assert first["sums"] == other["sums"] == [float((weights * (np.arange(16) + 16 * step)).sum()) for step in range(3)]
+
+
+DAMAGED = r"""
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_platforms", "cpu")
+from hyperlab.train import distributed
+distributed.initialize(timeout=60)
+from hyperlab.errors import DataError
+from hyperlab.train.checkpoints import Checkpoints
+from hyperlab.train.loop import fit
+
+index, damaged = jax.process_index(), sys.argv[2] == "damaged"
+begun = []
+
+def batch(step):
+    begun.append(step)
+    if damaged and index == 1 and step == 3:
+        raise DataError("row 7 cannot be read")
+    return np.float32(step)
+
+with Checkpoints(Path(sys.argv[1]) / str(index), alone=True) as checkpoints:
+    try:
+        state = fit({"sum": jnp.zeros(())}, jax.jit(lambda state, row, key: ({"sum": state["sum"] + row}, {})), batch,
+                    total_steps=5, root_key=jax.random.key(0), checkpoints=checkpoints, together=False, save_last=False)
+        print("ended", float(state["sum"]), "from", begun[0])
+    except DataError as error:
+        print(error)
+"""
+
+
+def test_a_process_that_trains_alone_saves_before_a_row_that_cannot_be_read(tmp_path):
+    script = tmp_path / "damaged.py"
+    script.write_text(DAMAGED)
+
+    def said(state):
+        done = distributed.launch_local([sys.executable, str(script), str(tmp_path / "runs"), state], 2, timeout=100)
+        assert [one.returncode for one in done] == [0, 0], [one.stderr[-2000:] for one in done]
+        return [one.stdout.splitlines()[-1] for one in done]
+
+    assert said("damaged") == ["ended 10.0 from 0", "row 7 cannot be read"]
+    assert said("mended") == ["ended 10.0 from 0", "ended 10.0 from 3"]
