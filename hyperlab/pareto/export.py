@@ -283,6 +283,8 @@ def _save_safetensors(path: Path, leaves: dict[str, np.ndarray]) -> None:
 def _save_orbax(path: Path, tree: PyTree) -> None:
     import orbax.checkpoint as ocp  # takes about a second to import
 
+    if jax.process_index():
+        raise ConfigError(f"{path}: orbax writes arrays in process 0 alone; export there, or in another format")
     with contextlib.closing(_checkpointer(path)) as checkpointer:
         checkpointer.save(path, args=ocp.args.StandardSave(tree))
 

@@ -31,6 +31,7 @@ from hyperlab.train import leaves as leaves_of
 log = logging.getLogger(__name__)
 
 MANIFEST, KEYS = "__manifest__", "__keys__"  # what a file of variables notes of itself
+OWN_FILE = "arrays.npz"  # of a process that saves for itself, in the item `state`
 # orbax numbers its saves in a variable of the process, and a save reads it several times while it begins: of two that
 # begin in two threads one writes before its folder is there (findings/orbax_saves_of_two_threads.sh).
 _BEGINNING = threading.Lock()
@@ -72,7 +73,7 @@ class Checkpoints:
     ):
         self.folder, self._anew = Path(folder).absolute(), anew
         self._alone = alone or jax.process_count() == 1
-        # Orbax saves no device array that one of several processes has for itself, and so is given host arrays.
+        # Orbax saves no array that one of several processes has for itself; see `own_arrays`.
         self._on_host = self._alone and jax.process_count() > 1
         # Orbax's asynchronous saves wait for signals that all processes of a run keep in one place, under the number of
         # a save that each counts for itself: one that ends takes away those of another's.
@@ -112,7 +113,8 @@ class Checkpoints:
                 "tree": leaves_of.manifest(state),
                 "crc32": leaves_of.checksums(leaves) if self._alone else {},
             } | ({"places": places} if any("/".join(keys) != path for path, keys in places.items()) else {})
-            items = ocp.args.Composite(state=ocp.args.StandardSave(stored), meta=ocp.args.JsonSave(meta))
+            arrays = _own_arrays().OwnSave(stored) if self._on_host else ocp.args.StandardSave(stored)
+            items = ocp.args.Composite(state=arrays, meta=ocp.args.JsonSave(meta))
             self.wait()  # for the save before, out of the lock
             with self._named(step), _BEGINNING:
                 manager.save(step, args=items, force=True)
@@ -182,13 +184,13 @@ class Checkpoints:
                 for left in self.folder.glob("*.orbax-checkpoint-tmp*"):
                     shutil.rmtree(left, ignore_errors=True)
             options: dict[str, Any] = {"max_to_keep": self._keep, "enable_async_checkpointing": self._asynchronous}
-            registry = None
+            own = ocp.options.MultiprocessingOptions()
             if self._on_host:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                own, registry = _of_this_process(self.folder)
+                own = files.orbax_of_this_process(self.folder)
                 options |= {"create": False, "multiprocessing_options": own}
             self._manager = ocp.CheckpointManager(
-                self.folder, options=ocp.CheckpointManagerOptions(**options), handler_registry=registry
+                self.folder, options=ocp.CheckpointManagerOptions(**options), handler_registry=_handlers(own)
             )
         return self._manager
 
@@ -215,19 +217,20 @@ class Checkpoints:
             if meta.get(name) != value:
                 raise CheckpointError(f"{where} has {name} {meta.get(name)!r}, this run has {value!r}")
         wanted = leaves_of.named(like)
+        own = (self.folder / str(step) / "state" / OWN_FILE).exists()
+        on_host = own or self._on_host
         targets, places = _stored(
-            {path: leaves_of.target(leaf, host=self._on_host) for path, leaf in wanted.items()},
-            meta.pop("places", None),
+            {path: leaves_of.target(leaf, host=on_host) for path, leaf in wanted.items()}, meta.pop("places", None)
         )
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(targets))
-        state = manager.restore(step, args=args)["state"]
+        args = _own_arrays().OwnRestore(targets) if own else ocp.args.StandardRestore(targets)
+        state = manager.restore(step, args=ocp.args.Composite(state=args))["state"]
         leaves = {
             path: _at(state, places[path]) if path in places else leaves_of.empty(wanted[path]) for path in wanted
         }
         sums = leaves_of.checksums(leaves) if self._alone else {}
         if bad := [path for path, crc in meta.pop("crc32").items() if sums.get(path, crc) != crc]:
             raise OSError(f"checksum of {bad[0]!r} differs")
-        if self._on_host:
+        if on_host:
             leaves = {path: leaves_of.placed(value, wanted[path]) for path, value in leaves.items()}
         return Restored(step, leaves_of.rebuilt(like, leaves), meta)
 
@@ -248,18 +251,28 @@ class Checkpoints:
             multihost_utils.sync_global_devices("checkpoints set aside")
 
 
-def _of_this_process(folder: Path) -> tuple[Any, Any]:
-    """Options of orbax, and its handlers, for checkpoints of which the other processes know nothing."""
+def _handlers(own: Any) -> Any:
+    """Orbax's handlers of what a checkpoint holds, whichever process of whichever run wrote it."""
     import orbax.checkpoint as ocp
 
-    own, registry = files.orbax_of_this_process(folder), ocp.handlers.DefaultCheckpointHandlerRegistry()
+    arrays = _own_arrays()
     state = ocp.StandardCheckpointHandler(multiprocessing_options=own)
     meta = ocp.JsonCheckpointHandler(multiprocessing_options=own)
-    for given in (ocp.args.StandardSave, ocp.args.StandardRestore):
-        registry.add("state", given, state)
-    for given in (ocp.args.JsonSave, ocp.args.JsonRestore):
-        registry.add("meta", given, meta)
-    return own, registry
+    registry, host = ocp.handlers.DefaultCheckpointHandlerRegistry(), arrays.OwnArrays()
+    for item, handler, given in (
+        ("state", state, (ocp.args.StandardSave, ocp.args.StandardRestore)),
+        ("state", host, (arrays.OwnSave, arrays.OwnRestore)),
+        ("meta", meta, (ocp.args.JsonSave, ocp.args.JsonRestore)),
+    ):
+        for one in given:
+            registry.add(item, one, handler)
+    return registry
+
+
+def _own_arrays() -> Any:
+    from hyperlab.train import own_arrays  # imports orbax, which takes about a second
+
+    return own_arrays
 
 
 def _stored(leaves: dict[str, Any], places: dict[str, list[str]] | None = None) -> tuple[dict, dict[str, list[str]]]:

@@ -1,6 +1,7 @@
 """Two real processes over gloo are one run."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -143,12 +144,12 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_platforms", "cpu")
 from hyperlab.train import distributed
-distributed.initialize(timeout=60)
+distributed.initialize()
 from hyperlab.errors import DataError
 from hyperlab.train.checkpoints import Checkpoints
 from hyperlab.train.loop import fit
 
-index, damaged = jax.process_index(), sys.argv[2] == "damaged"
+index, damaged = int(sys.argv[3]) if len(sys.argv) > 3 else jax.process_index(), sys.argv[2] == "damaged"
 begun = []
 
 def batch(step):
@@ -159,7 +160,8 @@ def batch(step):
 
 with Checkpoints(Path(sys.argv[1]) / str(index), alone=True) as checkpoints:
     try:
-        state = fit({"sum": jnp.zeros(())}, jax.jit(lambda state, row, key: ({"sum": state["sum"] + row}, {})), batch,
+        step = jax.jit(lambda state, row, key: ({"sum": state["sum"] + row.astype(jnp.bfloat16)}, {}))
+        state = fit({"sum": jnp.zeros((), jnp.bfloat16)}, step, batch,
                     total_steps=5, root_key=jax.random.key(0), checkpoints=checkpoints, together=False, save_last=False)
         print("ended", float(state["sum"]), "from", begun[0])
     except DataError as error:
@@ -171,10 +173,13 @@ def test_a_process_that_trains_alone_saves_before_a_row_that_cannot_be_read(tmp_
     script = tmp_path / "damaged.py"
     script.write_text(DAMAGED)
 
-    def said(state):
-        done = distributed.launch_local([sys.executable, str(script), str(tmp_path / "runs"), state], 2, timeout=100)
-        assert [one.returncode for one in done] == [0, 0], [one.stderr[-2000:] for one in done]
+    def said(state, folder, processes=2, *index):
+        command = [sys.executable, str(script), str(tmp_path / folder), state, *index]
+        done = distributed.launch_local(command, processes, timeout=100)
+        assert [one.returncode for one in done] == [0] * processes, [one.stderr[-2000:] for one in done]
         return [one.stdout.splitlines()[-1] for one in done]
 
-    assert said("damaged") == ["ended 10.0 from 0", "row 7 cannot be read"]
-    assert said("mended") == ["ended 10.0 from 0", "ended 10.0 from 3"]
+    assert said("damaged", "runs") == ["ended 10.0 from 0", "row 7 cannot be read"]
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    assert said("mended", "runs") == ["ended 10.0 from 0", "ended 10.0 from 3"]
+    assert said("mended", "copy", 1, "1") == ["ended 10.0 from 3"]  # one process goes on from what another saved
