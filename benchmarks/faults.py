@@ -221,20 +221,24 @@ def _done_again(folder: Path, undisturbed: Path) -> int | None:
 
 @campaign("processes")
 def processes(options: Options) -> list[Callable[[], Trial]]:
-    """Studies that two processes share: undisturbed, and with one of them killed and the same command again."""
+    """Studies that two processes share: undisturbed, and with one of them killed or stopped and the same command again.
+
+    After a stop of one, which stops both, no step is done twice.
+    """
     if options.short:
-        return [functools.partial(_shared, "pruning", 1, options)]
-    return [functools.partial(_shared, study, kills, options) for study in SHARED for kills in (0, 1, 1)]
+        return [functools.partial(_shared, "pruning", sent, options) for sent in (signal.SIGKILL, signal.SIGTERM)]
+    ways = (None, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGTERM)
+    return [functools.partial(_shared, study, sent, options) for study in SHARED for sent in ways]
 
 
-def _shared(study: str, kills: int, options: Options) -> Trial:
+def _shared(study: str, sent: signal.Signals | None, options: Options) -> Trial:
     expected, seconds = undisturbed(study, options)
     folder, what = Path(tempfile.mkdtemp(dir=options.folder)) / study, f"{study}: two processes"
     words = [*command(study, folder), "--config.distributed=True", f"--config.checkpoint_every={SAVED_EVERY}"]
-    if kills:
+    if sent is not None:
         victim, moment = options.draw.randrange(2), options.draw.uniform(0.5, 1.5) * seconds
-        said = _together(words, victim, moment)
-        what += f", process {victim} killed after {moment:.1f} s"
+        said = _together(words, victim, moment, sent)
+        what += f", process {victim} given {sent.name} after {moment:.1f} s"
         ended = [code for _, code in said]
         named = any(f"process {victim} of 2" in words or "another task died" in words for words, _ in said)
         if -signal.SIGKILL in ended and not named:
@@ -244,13 +248,15 @@ def _shared(study: str, kills: int, options: Options) -> Trial:
         return Trial(what, BLOCKED, " | ".join(words[-200:] for words, _ in said))
     difference = differing(folder / "results.csv", expected / "results.csv")
     again = _done_again(folder, expected)
-    if again and not kills:
+    if again and sent is not signal.SIGKILL:
         difference = f"{again} steps were done twice"
     return Trial(what, WRONG if difference else RIGHT, difference)
 
 
-def _together(words: list[str], victim: int = 0, moment: float | None = None) -> list[tuple[str, int]]:
-    """What two processes of one run print, and their exit codes; one of them is killed after so many seconds."""
+def _together(
+    words: list[str], victim: int = 0, moment: float | None = None, sent: signal.Signals = signal.SIGKILL
+) -> list[tuple[str, int]]:
+    """What two processes of one run print, and their exit codes; one of them gets a signal after so many seconds."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -261,7 +267,7 @@ def _together(words: list[str], victim: int = 0, moment: float | None = None) ->
         if moment is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 children[victim].wait(moment)
-            children[victim].kill()
+            children[victim].send_signal(sent)
         return [(one.result()[1], child.returncode) for one, child in zip(said, children, strict=True)]
 
 
