@@ -12,14 +12,12 @@ split, with the same grid for every arm; what is reported comes from fresh seeds
 import ml_collections
 
 from hyperlab import launch
-from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.studies.base import run_study
-from hyperlab.studies.rescaling.schema import SCHEMA, check, check_files
+from hyperlab.studies.rescaling.schema import OPTIONAL, SCHEMA, check, check_files
 from hyperlab.studies.rescaling.study import Rescaling
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for
 
-OPTIONAL = optional_keys()
 write_page = Rescaling.write_page
 
 

@@ -22,6 +22,8 @@ class Augmentation:
       translation: largest shift along each axis, as a share of its length.
       brightness: largest change of the grey value, which lies in 0..1.
       contrast: largest relative change of the distance of grey values from their mean.
+      noise: largest standard deviation of normal noise, the same for all pixels of an image; it is drawn from 0 on.
+      limits: that values keep to; None: they may go anywhere, as those that were standardised.
       spacing: mm between voxels along each axis, so that rotations of anisotropic volumes stay rigid; None
         where they are equal.
     """
@@ -32,10 +34,13 @@ class Augmentation:
     translation: float = 0.05
     brightness: float = 0.1
     contrast: float = 0.2
+    noise: float = 0.0
+    limits: tuple[float, float] | None = (0.0, 1.0)
     spacing: tuple[float, ...] | None = None
 
     def __post_init__(self):
         limits = {"rotation": 180.0, "scaling": 0.99, "translation": 1.0, "brightness": 1.0, "contrast": 1.0}
+        limits |= {"noise": 1.0}
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
                 raise DataError(f"augmentation {name} is {getattr(self, name)}, expected 0 to {limit:g}")
@@ -44,7 +49,7 @@ class Augmentation:
 def augment(
     key: jax.Array, image: jax.Array, labels: jax.Array, augmentation: Augmentation
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """One example, changed at random: `x'(p) = c * (x(q) - mean) + mean + b`, `y'(p) = y(q)` at the same points `q`.
+    """One example, changed at random: `x'(p) = c (x(q) - mean) + mean + b + n(p)`, `y'(p) = y(q)` at the same `q`.
 
     With `o` the middle of the image, `q = o + A (p - o) + t`, where `A` is a rotation times a scaling, and
     axes of `q` are reversed by flips. Grey values are interpolated linearly, labels are those of the nearest
@@ -52,12 +57,12 @@ def augment(
 
     Args:
       key: what is drawn is a function of it.
-      image: float `[*spatial, channel]` in 0..1, two or three spatial axes.
+      image: float `[*spatial, channel]`, two or three spatial axes.
       labels: int `[*spatial]`.
       augmentation: the strengths.
 
     Returns:
-      The image, clipped to 0..1, and the mask, in the shapes and dtypes that were given.
+      The image, clipped to the limits, and the mask, in the shapes and dtypes that were given.
 
     Raises:
       DataError: the shapes do not fit, or a flip names an axis that does not exist.
@@ -81,8 +86,14 @@ def augment(
     brightness, contrast = jax.random.uniform(intensity, (2,), image.dtype, -1, 1)
     mean = moved.mean()
     changed = (1 + augmentation.contrast * contrast) * (moved - mean) + mean + augmentation.brightness * brightness
+    if augmentation.noise:
+        of_noise, how_much = jax.random.split(jax.random.fold_in(intensity, 1))  # the draws of before stay as they were
+        strength = augmentation.noise * jax.random.uniform(how_much, (), image.dtype)
+        changed = changed + strength * jax.random.normal(of_noise, changed.shape, changed.dtype)
+    if augmentation.limits is not None:
+        changed = jnp.clip(changed, *augmentation.limits)
     nearest = map_coordinates(labels, points, order=0, mode="nearest")
-    return jnp.clip(changed, 0, 1).astype(image.dtype), nearest.astype(labels.dtype)
+    return changed.astype(image.dtype), nearest.astype(labels.dtype)
 
 
 def augment_batch(

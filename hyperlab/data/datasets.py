@@ -8,6 +8,7 @@ from typing import Any
 
 from hyperlab.data import classification, generic, parasites, segmentation, shapes
 from hyperlab.data.layouts import recognise
+from hyperlab.data.prepared import open_store
 from hyperlab.data.source import Source, cut
 from hyperlab.data.splits import Splits
 from hyperlab.errors import ConfigError, DataError, nearest
@@ -34,6 +35,7 @@ SETS: dict[str, Callable[..., Source]] = {
     "oasis": generic.oasis,
     "camus": generic.camus,
 }
+STORE = "store"  # the name of a prepared set, see `data.patched`
 _OF_IMAGES, _OF_PIXELS = (classification,), (shapes, parasites, segmentation, generic)  # what classes are of, by module
 
 
@@ -110,18 +112,26 @@ def reads_files(name: str) -> bool:
     return "root" in inspect.signature(SETS[name]).parameters
 
 
-def check_source(data: Any, group: str, *, classified: bool) -> None:
+def check_source(data: Any, group: str, *, classified: bool, prepared: bool = False) -> None:
     """Refuses a data set that a study cannot use, or whose files cannot be there, before anything is read.
 
     Args:
       data: settings with `name` and `root`.
       group: what the config calls them, for messages.
       classified: whether images have one class each; otherwise every pixel has one.
+      prepared: whether a prepared set is of use, of the name `store`.
 
     Raises:
-      ConfigError: a set of the other kind.
+      ConfigError: a set of the other kind, a prepared one that is of no use.
       DataError: an unknown name; see `check_root`.
     """
+    if data.name == STORE:
+        if not prepared:
+            raise ConfigError(f"{group}.name is {data.name!r}: patches of a prepared set are for the rescaling study")
+        if not data.root:
+            raise DataError(f"{group}.root is empty; name the folder that hyperlab prepare wrote")
+        open_store(data.root)
+        return
     if data.name not in SETS:
         raise DataError(f"{group}.name: unknown data set {data.name!r}; {nearest(data.name, SETS)}")
     if _is_of(data.name, _OF_PIXELS if classified else _OF_IMAGES):

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from hyperlab.data.datasets import load
+from hyperlab.data import patched
+from hyperlab.data.datasets import STORE, load
 from hyperlab.data.splits import Splits
 from hyperlab.errors import ConfigError
 
@@ -25,7 +26,7 @@ def folder_options(settings: Any) -> dict[str, str]:
 
 
 def load_segmented(settings: Any, group: str = "data") -> Splits:
-    """The splits of a set with a class for every pixel.
+    """The splits of a set with a class for every pixel; of the name `store`, a prepared one (`data.patched`).
 
     Args:
       settings: `name`, `root` (`""` for none), `split_seed`, `limit` (0 for none), `size` (of the images, `()` for
@@ -41,6 +42,11 @@ def load_segmented(settings: Any, group: str = "data") -> Splits:
     >>> load_segmented(shapes).train.labels.shape
     (4, 16, 16)
     """
+    if settings.name == STORE:
+        limit = settings.limit or None
+        foreground = getattr(settings, "foreground", patched.FOREGROUND)
+        size = tuple(settings.size)
+        return patched.load(settings.root, size, split_seed=settings.split_seed, limit=limit, foreground=foreground)
     options: dict[str, Any] = {"size": tuple(settings.size)} if settings.size else {}
     if settings.name == "shapes":
         options |= {"count": settings.count, "difficulty": settings.difficulty}

@@ -86,6 +86,11 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @property
+    def limits(self) -> tuple[float, float] | None:
+        """That values of images keep to; None: they go anywhere."""
+        return (0.0, 1.0)
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """`(*spatial, channel)` of one image, for instance `(height, width, channel)`."""
         return self.train.images.shape[1:]

@@ -50,5 +50,8 @@ def script() -> str:
 
 def beside(card: dict[str, Any], formats: Sequence[str]) -> dict[str, str]:
     """`{"predict.py": ...}` where the card and the formats (as `hyperlab.pareto.export` names them) allow it."""
+    how = card.get("preprocessing")
+    if how is None or "form" in how:  # a prepared set's: `predict.py` does not resample volumes
+        return {}
     runs = "program" in formats or ("safetensors" in formats and card.get("architecture") is not None)
-    return {SCRIPT: script()} if runs and card.get("preprocessing") is not None else {}
+    return {SCRIPT: script()} if runs else {}

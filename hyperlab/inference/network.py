@@ -9,6 +9,8 @@ import jax
 import numpy as np
 
 from hyperlab import files
+from hyperlab.data.prepared import windowed
+from hyperlab.data.preprocessing import Placement
 from hyperlab.data.preprocessing import Preprocessing as Recorded
 from hyperlab.data.readers.scan import Scan, read_scan
 from hyperlab.errors import DataError
@@ -156,11 +158,15 @@ class Network:
           The placement of the scan, the number of the plane, its first row, and probabilities
           `[rows, *spatial, class]`.
         """
-        recorded = self.preprocessing
-        assert isinstance(recorded, Recorded)
-        images, placement = recorded.forward(self._scan(scan), name)
+        how = self.preprocessing
+        images, placement = how.forward(self._scan(scan), name)
+        if isinstance(how, windowed.Windowed):
+            whole = how.restored((np.concatenate(list(blocks)) for _, blocks in self._blocks(images)), placement)
+            yield Placement(placement.shape, None, placement.shape), 0, 0, whole
+            return
+        assert isinstance(how, Recorded)
         for number, blocks in self._blocks(images):
-            for start, rows in recorded.restore(blocks, placement):
+            for start, rows in how.restore(blocks, placement):
                 yield placement, number, start, rows
 
     def predict(self, scan: Any, name: str | None = None) -> np.ndarray:
@@ -210,7 +216,7 @@ class Network:
             yield number, tiled_rows(self, image, window, overlap=self.overlap, batch=self.batch)
 
 
-def preprocessing_of(run: Path) -> Recorded:
+def preprocessing_of(run: Path) -> Preprocessing:
     """What a run kept of its preprocessing.
 
     Raises:
@@ -225,7 +231,7 @@ def preprocessing_of(run: Path) -> Recorded:
             f"{run} holds no {PREPROCESSING}, so nothing says how its images were made: an older version made it, or "
             "it is not finished. Run its command again in its folder: what was trained is kept, and this file is added"
         )
-    return Recorded.of(found)
+    return windowed.Windowed.of(found) if found.get("form") == windowed.FORM else Recorded.of(found)
 
 
 def _shown(size: tuple[int, ...]) -> str:

@@ -94,6 +94,46 @@ def counts(
     return Counts(*table)
 
 
+def labels_on_host(logits: Float[np.ndarray, "*pixels classes"]) -> Int[np.ndarray, "*pixels"]:
+    """`predicted_labels` of an array on the host, of logits or probabilities: nothing is compiled for its shape.
+
+    >>> labels_on_host(np.array([[0.1, 0.9], [np.nan, 0.0]]))
+    array([ 1, -1], dtype=int32)
+    """
+    return np.where(np.isnan(logits).any(-1), -1, logits.argmax(-1)).astype(np.int32)
+
+
+def counts_on_host(
+    predictions: Integer[np.ndarray, " n *spatial"], labels: Integer[np.ndarray, " n *spatial"], classes: int
+) -> Counts:
+    """`counts` of arrays on the host: nothing is compiled for their shape, as cases of many sizes need.
+
+    Args:
+      predictions: int `[n, *spatial]`, label maps; -1 is no class.
+      labels: int `[n, *spatial]`, the truth.
+      classes: how many there are, background (0) included.
+
+    Returns:
+      Counts `[n, classes - 1]`, as `counts` gives them.
+
+    >>> prediction, truth = np.array([[0, 1, 1, 2]]), np.array([[0, 1, 2, 2]])
+    >>> result = counts_on_host(prediction, truth, 3)
+    >>> result.true_positive.tolist(), result.false_positive.tolist(), result.false_negative.tolist()
+    ([[1, 1]], [[1, 0]], [[0, 1]])
+    """
+    predictions, labels = np.asarray(predictions), np.asarray(labels)
+    check_maps(predictions, labels, classes)
+    found: list[np.ndarray] = []
+    for prediction, truth in zip(predictions, labels, strict=True):
+        pairs = truth.ravel().astype(np.int64) * (classes + 1) + prediction.ravel() + 1
+        table = np.bincount(pairs, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+        both = np.diagonal(table[:, 1:])[1:]
+        mine, theirs = table[:, 2:].sum(0), table[1:].sum(1)
+        found.append(np.stack([both, mine - both, theirs - both, truth.size - mine - theirs + both]))
+    cells = np.array(found, np.int32).reshape(len(labels), 4, classes - 1)
+    return Counts(*(cells[:, place] for place in range(4)))  # type: ignore[arg-type]  # on the host
+
+
 def dice(
     predictions: Integer[Array, " n *spatial"],
     labels: Integer[Array, " n *spatial"],

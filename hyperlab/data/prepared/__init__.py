@@ -6,6 +6,7 @@ from hyperlab.data.prepared.patches import Patches
 from hyperlab.data.prepared.preparing import prepare
 from hyperlab.data.prepared.preprocessing import Preprocessing, backward, forward, forward_labels
 from hyperlab.data.prepared.store import Store, StoredCase, open_store
+from hyperlab.data.prepared.windowed import Windowed
 
 __all__ = [
     "Channel",
@@ -14,6 +15,7 @@ __all__ = [
     "Preprocessing",
     "Store",
     "StoredCase",
+    "Windowed",
     "backward",
     "forward",
     "forward_labels",

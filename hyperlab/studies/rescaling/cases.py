@@ -6,6 +6,7 @@ import numpy as np
 
 from hyperlab.metrics import per_case, surface
 from hyperlab.studies.rescaling.arms import CASES
+from hyperlab.studies.rescaling.programs import Programs, joined
 from hyperlab.train.units import Measurements
 
 
@@ -25,11 +26,17 @@ def keep(study: Any) -> None:
     study.files.measure(CASES, cases)
 
 
-def summary(study: Any, programs: Any, theta: Any, factor: float) -> dict[str, Any]:
+def compared(study: Any, programs: Programs, prepared: Any, factor: float) -> tuple[Any, Any]:
+    """Counts and surface distances of every test case, of a prepared network at a factor."""
+    counts, far = [], []
+    classes, tolerance = len(study.data.classes), study.config.surface_tolerance
+    for labels, split in programs.predicted(prepared, factor, study.data.test):
+        counts.append(programs.count(labels, split.labels))
+        far.append(surface.per_class(labels, split.labels, classes, spacing=split.spacing, tolerance=tolerance))
+    return joined(counts), joined(far)
+
+
+def summary(study: Any, programs: Programs, theta: Any, factor: float) -> dict[str, Any]:
     """What a network at a factor does on every test image, see `hyperlab.metrics.per_case.summary`."""
-    test, classes = study.data.test, study.data.classes
-    labels = programs.labels(theta, factor, test)
-    far = surface.per_class(
-        labels, test.labels, len(classes), spacing=test.spacing, tolerance=study.config.surface_tolerance
-    )
-    return per_case.summary(programs.count(labels, test.labels), names(study), classes, extra=far._asdict())
+    counts, far = compared(study, programs, theta, factor)
+    return per_case.summary(counts, names(study), study.data.classes, extra=far._asdict())

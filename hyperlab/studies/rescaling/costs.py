@@ -8,7 +8,6 @@ import numpy as np
 
 from hyperlab import pareto
 from hyperlab.studies.rescaling.arms import Cell, cells_of, inference_name, widths_of
-from hyperlab.studies.rescaling.programs import Examples
 from hyperlab.train import compiler, groups
 from hyperlab.train.units import Measurements
 
@@ -69,7 +68,7 @@ def training(study: Any, cell: Cell) -> Measurements:
     one the mean over its widths.
     """
     programs, networks = study.programs(cell), study.by_width(cell).values()
-    indices = np.arange(study.config.batch_size, dtype=np.int32) % len(study.data.train)
+    numbers, feeding = study.feeding(0)
     if cell.factor is not None:
         trained = [(one, (cell.factor,), (cell.factor,), 1 / len(networks)) for one in networks]
     else:
@@ -77,7 +76,7 @@ def training(study: Any, cell: Cell) -> Measurements:
         buckets = [bucket for bucket in study.buckets if bucket.high <= prior.high + 1e-9]
         drawn = [(study.drawn(cell, b.high), prior.cumulative(b.high) - prior.cumulative(b.low)) for b in buckets]
         trained = [(programs, tuple(map(programs.bucket, factors)), factors, share) for factors, share in drawn]
-    supply = study.supply(study.examples, Examples.select)
+    supply, indices = study.supply(feeding.pop("examples", None), **feeding), numbers(0)
     step = sum(
         share * one.step_seconds(where, *supply(one.batch(factors, indices))) for one, where, factors, share in trained
     )

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from hyperlab import pareto
-from hyperlab.data.preprocessing import Preprocessing
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import ConfigError
 from hyperlab.files import write_json
 from hyperlab.inference import alone
+from hyperlab.inference.network import Preprocessing
 from hyperlab.metrics import per_case
 from hyperlab.metrics.defined import mean_defined, mean_dice
 from hyperlab.models import FilmUNet, UNet
@@ -212,18 +212,14 @@ def _is_of(folder: Any, told: dict[str, Any]) -> bool:
 
 def overlays(study: Any, programs: Any, params: Any, writer: Any) -> None:
     """Input, truth, prediction and error of some test images at the compared factors, for TensorBoard and report."""
-    split = study.data.test
-    images, labels = split.images[: pictures.CASES], split.labels[: pictures.CASES]
-    strips = {}
+    split, strips = study.data.test.take(np.arange(min(pictures.CASES, len(study.data.test)))), {}
     for factor in study.config.factors:
-        logits = programs.logits(programs.prepare(params, np.array([factor], np.float32)), factor, images)
-        predicted = logits.argmax(-1)
-        strips[f"factor_{factor:g}"] = np.concatenate(
-            [
-                pictures.strip(image, truth, prediction)
-                for image, truth, prediction in zip(images, labels, predicted, strict=True)
-            ]
-        )
+        prepared = programs.prepare(params, np.array([factor], np.float32))
+        rows = []
+        for predicted, part in programs.predicted(prepared, factor, split):
+            across = None if part is split or split.axis is None else 0  # planes come first
+            rows += [pictures.strip(*one, across) for one in zip(part.images, part.labels, predicted, strict=True)]
+        strips[f"factor_{factor:g}"] = np.concatenate(pictures.of_one_size(rows))
     writer.images(0, strips, split="overlay")
     study.files.write(pictures.UNIT, strips)
 

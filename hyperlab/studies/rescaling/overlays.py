@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hyperlab.data.resample import pad_or_crop
 from hyperlab.report import figures
 from hyperlab.train.units import UnitFiles
 
@@ -25,20 +26,34 @@ class Shown(NamedTuple):
     errors: dict[str, np.ndarray]
 
 
-def strip(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def strip(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, axis: int | None = None) -> np.ndarray:
     """One row of four pictures, uint8 `[height, 4 width, 3]`: image, truth, prediction, errors in red.
 
     Args:
-      image: `[height, width, channel]` in 0..1, or a volume, of which the middle slice is shown.
+      image: `[height, width, channel]`, or a volume, of which the slice with the most truth is shown.
       truth: int, the labels.
       prediction: int, the predicted labels.
+      axis: of a volume, across which slices are; by default the last one.
     """
+    if truth.ndim == 3 and axis is None:
+        axis = 2
     if truth.ndim == 3:
-        middle = truth.shape[-1] // 2
-        image, truth, prediction = image[:, :, middle], truth[..., middle], prediction[..., middle]
-    grey = np.repeat((255 * image.mean(-1, keepdims=True)).astype(np.uint8), 3, -1)
+        shown = int(np.argmax((truth > 0).sum(tuple(other for other in range(3) if other != axis))))
+        image, truth, prediction = (values.take(shown, axis) for values in (image, truth, prediction))
+    image = image.mean(-1, keepdims=True)
+    if image.min() < 0 or image.max() > 1:  # of other values than 0..1 all are shown
+        image = (image - image.min()) / max(float(np.ptp(image)), 1e-6)
+    grey = np.repeat((255 * image).astype(np.uint8), 3, -1)
     wrong = np.where((truth != prediction)[..., None], WRONG, grey)
     return np.concatenate([grey, COLOURS[truth % len(COLOURS)], COLOURS[prediction % len(COLOURS)], wrong], 1)
+
+
+def of_one_size(strips: list[np.ndarray]) -> list[np.ndarray]:
+    """Strips of cases of many sizes, whose panels are centred in the largest of each side."""
+    height = max(len(strip) for strip in strips)
+    width = max(strip.shape[1] for strip in strips) // len(PANELS)
+    cut = [np.split(strip, len(PANELS), 1) for strip in strips]
+    return [np.concatenate([pad_or_crop(panel, (height, width)) for panel in panels], 1) for panels in cut]
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:

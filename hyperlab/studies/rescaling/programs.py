@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,11 @@ import optax
 
 from hyperlab import losses
 from hyperlab.data import evaluation_batches, streaming
+from hyperlab.data.augmentation import Augmentation, augment_batch
+from hyperlab.data.patched import Cases
+from hyperlab.data.resample import pad_or_crop
 from hyperlab.data.splits import Split
+from hyperlab.inference.tiles import tiled_rows
 from hyperlab.metrics import segmentation
 from hyperlab.nn import Bucket, bucket_of
 from hyperlab.studies.rescaling.networks import Network
@@ -40,6 +44,17 @@ class Examples(NamedTuple):
         """The rows of a batch, and the batch with their numbers; see `data.streaming`."""
         part, indices = streaming.select(self, batch.indices)
         return part, batch._replace(indices=indices)
+
+
+class PatchRead(NamedTuple):
+    """Reads the patches of a step: what a step is given are they, and the batch with their places in it."""
+
+    reader: Any
+
+    def __call__(self, batch: "Batch") -> "tuple[Examples, Batch]":
+        """On the host; `batch.indices` are numbers of patches."""
+        rows = self.reader.rows(batch.indices)
+        return Examples(*self.reader(batch.indices)), batch._replace(indices=rows)
 
 
 class Batch(NamedTuple):
@@ -71,6 +86,7 @@ class Programs:
       classes: with the background.
       evaluation_batch: images that a program evaluates at once.
       zooming: whether images are magnified.
+      augmentation: of the examples of a step; None: they are as they were read.
       evaluating: the programs of the network that this one's prepared parameters run in, where that is another's: a
         generated theta runs in the primary, as trained ones do.
       compiling: told before a training program is compiled.
@@ -83,6 +99,7 @@ class Programs:
     classes: int
     evaluation_batch: int = 16
     zooming: bool = False
+    augmentation: Augmentation | None = None
     evaluating: "Programs | None" = None
     compiling: Callable[[], None] = lambda: None
     compile_seconds: dict[Any, float] = dataclasses.field(default_factory=dict, init=False)
@@ -141,6 +158,8 @@ class Programs:
         def loss_fn(params, collections, batch, rngs):
             examples, drawn = batch
             images, labels = examples.images[drawn.indices], examples.labels[drawn.indices]
+            if self.augmentation is not None:
+                images, labels = augment_batch(rngs["augmentation"], images, labels, self.augmentation)
             if self.zooming:
                 images, labels = magnified(images, labels, drawn.zoom)
             total: Any = 0.0
@@ -151,7 +170,8 @@ class Programs:
                 total += losses.dice_cross_entropy(logits, labels).mean()
             return total / len(where), Aux()
 
-        return train_step(loss_fn, self._tx(current.params), streams=())(current, batch, key)
+        streams = () if self.augmentation is None else ("augmentation",)
+        return train_step(loss_fn, self._tx(current.params), streams=streams)(current, batch, key)
 
     # -- evaluation --------------------------------------------------------------------------------------------
 
@@ -177,16 +197,50 @@ class Programs:
         parts = [owner._program(("labels", bucket), call, one)(*one) for one in given]
         return np.concatenate(parts)[: len(split)]
 
-    def counts(self, prepared: Any, factor: float, split: Split) -> segmentation.Counts:
+    def predicted(self, prepared: Any, factor: float, split: Split | Cases) -> Iterator[tuple[np.ndarray, Split]]:
+        """Predicted labels `[n, *spatial]` of a split, and the split; of whole cases one after the other."""
+        if not isinstance(split, Cases):
+            yield self.labels(prepared, factor, split), split
+            return
+        for place in range(len(split)):
+            one = split.read(place)
+            yield self.case_labels(prepared, factor, one.images[0])[None], one
+
+    def case_labels(self, prepared: Any, factor: float, image: np.ndarray) -> np.ndarray:
+        """Predicted labels of a whole case, `[*spatial]`: windows with Gaussian weights, which overlap by half.
+
+        Args:
+          prepared: as for `labels`.
+          factor: as well.
+          image: `[*spatial, channel]`; with an axis more than patches have, its planes come first.
+        """
+        bucket, sizes = self.bucket(factor), np.array(self.sizes(factor), np.int32)
+        patch = self.buckets[0].pyramid.shape
+        window = (1,) * (image.ndim - 1 - len(patch)) + tuple(patch)
+        owner, batch = self.evaluating or self, groups.even(self.evaluation_batch)
+
+        def call(prepared, sizes, images):
+            return jax.nn.softmax(self.network.run(prepared, images, sizes, bucket.canvases))
+
+        def probabilities(windows: np.ndarray) -> np.ndarray:
+            given = (prepared, sizes, groups.deal(windows.reshape(batch, *patch, image.shape[-1])))
+            found = np.asarray(owner._program(("probabilities", bucket), call, given)(*given))
+            return found.reshape(*windows.shape[:-1], self.classes)
+
+        rows = tiled_rows(probabilities, image, window, batch=batch)
+        return pad_or_crop(np.concatenate([segmentation.labels_on_host(one) for one in rows]), image.shape[:-1])
+
+    def counts(self, prepared: Any, factor: float, split: Split | Cases) -> segmentation.Counts:
         """Right and wrong pixels of every image of a split, `[n, classes - 1]`."""
-        return self.count(self.labels(prepared, factor, split), split.labels)
+        found = [self.count(labels, one.labels) for labels, one in self.predicted(prepared, factor, split)]
+        return found[0] if len(found) == 1 else joined(found)
 
     @functools.cached_property
     def count(self) -> Callable:
-        """`(predicted labels, true labels) -> counts [n, classes - 1]`, compiled."""
-        return jax.jit(functools.partial(segmentation.counts, classes=self.classes))
+        """`(predicted labels, true labels) -> counts [n, classes - 1]`, on the host: cases have many sizes."""
+        return functools.partial(segmentation.counts_on_host, classes=self.classes)
 
-    def dice(self, prepared: Any, factor: float, split: Split) -> np.ndarray:
+    def dice(self, prepared: Any, factor: float, split: Split | Cases) -> np.ndarray:
         """Dice of every subject and class, `[subjects, classes - 1]`: images of one subject are pooled."""
         return np.asarray(segmentation.dice_of(pooled(self.counts(prepared, factor, split), split.groups)))
 
@@ -218,6 +272,11 @@ class Programs:
             jax.block_until_ready(metrics)
             seconds.append(time.perf_counter() - begun)
         return float(np.median(seconds[2:]))
+
+
+def joined(tables: Sequence[Any]) -> Any:
+    """Tables of cases, named tuples of arrays `[n, ...]`, one below the other."""
+    return type(tables[0])(*(np.concatenate(columns) for columns in zip(*tables, strict=True)))
 
 
 def pooled(counts: segmentation.Counts, groups: np.ndarray) -> segmentation.Counts:

@@ -2,9 +2,12 @@
 
 from typing import Any
 
-from hyperlab.data.datasets import check_source
+from hyperlab.data import patched
+from hyperlab.data.augmentation import Augmentation
+from hyperlab.data.datasets import STORE, check_source
 from hyperlab.data.factors import KINDS, Prior
-from hyperlab.errors import ConfigError
+from hyperlab.data.labelled_pixels import optional_keys
+from hyperlab.errors import ConfigError, DataError
 from hyperlab.hypernet.network import ACTIVATIONS
 from hyperlab.metrics import statistics
 from hyperlab.models import unet
@@ -80,6 +83,40 @@ SCHEMA: Schema = {
 }
 
 
+# Of the examples of a step: those of a prepared set are changed so, and of others where a config says it.
+AUGMENTATION = {"flips": (), "rotation": 15.0, "scaling": 0.15, "translation": 0.0}
+AUGMENTATION |= {"brightness": 0.1, "contrast": 0.2, "noise": 0.05}
+OPTIONAL = {
+    **optional_keys(),
+    "data.foreground": patched.FOREGROUND,  # share of the patches of a prepared set that are centred on foreground
+    **{f"augmentation.{name}": default for name, default in AUGMENTATION.items()},
+}
+
+
+def augmentation_of(config: Any, axes: int, limits: tuple[float, float] | None = (0.0, 1.0)) -> Augmentation | None:
+    """How examples are changed at random, see `data.augmentation.Augmentation`; None: they are not.
+
+    Args:
+      config: of the study; what its group `augmentation` lacks is `AUGMENTATION`'s.
+      axes: of an example.
+      limits: that its values keep to.
+
+    Raises:
+      ConfigError: a strength that cannot be, or flips of an axis that does not exist.
+    """
+    given = dict(config.get("augmentation", {}))
+    if not given and config.data.name != STORE:
+        return None
+    strengths = {**AUGMENTATION, **given}
+    flips = tuple(strengths.pop("flips"))
+    if not set(flips) <= set(range(axes)):
+        raise ConfigError(f"augmentation.flips is {flips}, expected axes from 0 to {axes - 1}")
+    try:
+        return Augmentation(flips=flips, limits=limits, **strengths)
+    except DataError as error:
+        raise ConfigError(f"{error} (a key of augmentation)") from None
+
+
 def check(config: Any) -> None:
     """What keys ask of each other, known before anything is read.
 
@@ -105,6 +142,9 @@ def check(config: Any) -> None:
             )
     if config.axes and not any(config.axes):
         raise ConfigError(f"axes is {tuple(config.axes)}: no axis is resized; at least one power is above 0")
+    augmentation_of(config, len(config.data.size) or 3)
+    if not 0 <= config.data.get("foreground", 0) <= 1:
+        raise ConfigError(f"data.foreground is {config.data.foreground}, expected a share from 0 to 1")
     if config.data.size:
         check_levels(config, tuple(config.data.size))
 
@@ -151,4 +191,4 @@ def check_levels(config: Any, shape: tuple[int, ...]) -> None:
 
 def check_files(config: Any) -> None:
     """What is asked of the data set and its folder, known before any is read."""
-    check_source(config.data, "data", classified=False)
+    check_source(config.data, "data", classified=False, prepared=True)

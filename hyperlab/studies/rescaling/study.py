@@ -1,7 +1,7 @@
 """The rescaling study: networks of arms at one learning rate, trained and measured at every factor."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 from hyperlab.data import batch_indices
 from hyperlab.data.factors import Prior
 from hyperlab.data.labelled_pixels import load_segmented
+from hyperlab.data.patched import Patched
 from hyperlab.data.splits import Splits, philox, stratified_subset
-from hyperlab.metrics import segmentation, surface
+from hyperlab.metrics import segmentation
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.models import UNet
 from hyperlab.nn import plan_for
@@ -23,8 +24,8 @@ from hyperlab.studies.record import keep_preprocessing, write_json
 from hyperlab.studies.rescaling import cases, costs, deploy, slimmable
 from hyperlab.studies.rescaling.arms import ARMS, PLAIN, Arm, Cell, cells_of, widths_of
 from hyperlab.studies.rescaling.networks import build
-from hyperlab.studies.rescaling.programs import Examples, Programs, pooled
-from hyperlab.studies.rescaling.schema import check, check_levels, pyramid_of
+from hyperlab.studies.rescaling.programs import Examples, PatchRead, Programs, pooled
+from hyperlab.studies.rescaling.schema import augmentation_of, check, check_levels, pyramid_of
 from hyperlab.train import durations
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
@@ -52,7 +53,9 @@ class Rescaling(Study[Cell]):
         )
         if self.prior.high < 1:  # for evaluation beyond the prior
             self.buckets += plan_for(self.pyramid, self.prior.high, 1.0, 1)
-        self.examples = Examples(data.train.images, data.train.labels)
+        patched = isinstance(data, Patched)
+        self.examples = None if patched else Examples(data.train.images, data.train.labels)
+        self.augmentation = augmentation_of(config, len(self.shape), data.limits)
         validation = data.validation
         if config.curve_examples and config.curve_examples < len(validation):
             validation = validation.take(stratified_subset(validation.strata, config.curve_examples, 0))
@@ -81,6 +84,24 @@ class Rescaling(Study[Cell]):
     def describe(self, key: str) -> dict[str, Any]:
         """Of an arm."""
         return {"label": ARMS[key].label, "definition": ARMS[key].definition()}
+
+    def feeding(self, draws: int) -> tuple[Callable[[int], np.ndarray], dict[str, Any]]:
+        """What a training draws at a step, and where its examples come from, as `fit` takes it.
+
+        Args:
+          draws: the seed.
+
+        Returns:
+          `step -> ` numbers of examples, `[batch]`: of images, or of patches that are read for it.
+        """
+        batch = self.config.batch_size
+        if not isinstance(self.data, Patched):
+            return (
+                lambda step: batch_indices(draws, step, len(self.data.train), batch),
+                {"examples": self.examples, "select": Examples.select},
+            )
+        reader = self.data.reader(batch, draws)
+        return reader.numbers, {"read": PatchRead(reader)}
 
     def steps(self, cell: Cell, phase: str = REPORT) -> int:
         """Training steps of a network."""
@@ -163,8 +184,10 @@ class Rescaling(Study[Cell]):
         every = max(1, steps // self.config.curve_points)
         curve, losses = Curve(steps, every, {"dice": ()}), np.full(steps, np.nan, np.float32)
 
+        numbers, feeding = self.feeding(draws)
+
         def batch(step: int):
-            indices = batch_indices(draws, step, len(self.data.train), self.config.batch_size)
+            indices = numbers(step)
             factors = self.drawn(cell, self.prior.draw(draws, step)) if cell.factor is None else (cell.factor,)
             zoom = None
             if arm.zoom != 1:
@@ -193,8 +216,7 @@ class Rescaling(Study[Cell]):
             batch,
             steps=steps,
             key=jax.random.clone(key),
-            examples=self.examples,
-            select=Examples.select,
+            **feeding,
             observe=observe,
             evaluate=evaluate,
             evaluate_every=every,
@@ -240,14 +262,9 @@ class Rescaling(Study[Cell]):
           `dice` `[subjects, classes - 1]`, images of a subject pooled; and of every image, `[n, classes - 1]`:
           `case_dice`, and `hd95_pooled`, `hd95_max`, `assd` (mm where the spacing is known, else pixels), `nsd`.
         """
-        split, classes = self.data.test, len(self.data.classes)
-        labels = programs.labels(prepared, factor, split)
-        counts = programs.count(labels, split.labels)
-        far = surface.per_class(
-            labels, split.labels, classes, spacing=split.spacing, tolerance=self.config.surface_tolerance
-        )
+        counts, far = cases.compared(self, programs, prepared, factor)
         return {
-            "dice": np.asarray(segmentation.dice_of(pooled(counts, split.groups))),
+            "dice": np.asarray(segmentation.dice_of(pooled(counts, self.data.test.groups))),
             "case_dice": np.asarray(segmentation.dice_of(counts)),
             **far._asdict(),
         }
@@ -300,6 +317,7 @@ class Rescaling(Study[Cell]):
             len(self.data.classes),
             evaluation_batch=self.config.evaluation_batch,
             zooming=zooming,
+            augmentation=self.augmentation,
             evaluating=self._programs(PLAIN, width, False, False) if arm.network == "hypernet" else None,
             compiling=self._compiling,
         )
