@@ -123,7 +123,8 @@ def prepare(
             jobs = [(folder, layout.root, cases[number], number, whole.groups[number], whole.preprocessing, foreground)
                     for number in range(len(cases)) if not stored.case_folder(folder, number).is_dir()]  # fmt: skip
             run_jobs(_prepare_case, jobs, workers, len(cases), "preparing", report)
-            finish(folder, whole.preprocessing, whole.seen, len(cases), {**everything, "groups": whole.groups})
+            finish(folder, whole.preprocessing, whole.seen, len(cases), {**everything, "groups": whole.groups},
+                   layout.root.resolve())  # fmt: skip
             clear_others(path, folder)
     return stored.open_store(path)
 

@@ -16,9 +16,10 @@ import numpy as np
 from hyperlab.data.chunked import open_array
 from hyperlab.data.prepared.fingerprint import SetFingerprint
 from hyperlab.data.prepared.geometry import Placement
-from hyperlab.data.prepared.preprocessing import Preprocessing
+from hyperlab.data.prepared.preprocessing import Preprocessing, forward_labels
+from hyperlab.data.readers.scan import read_labels
 from hyperlab.data.splits import fingerprint, split_by_group
-from hyperlab.errors import DataError, nearest
+from hyperlab.errors import DataError, MissingExtraError, nearest
 from hyperlab.files import read_object
 
 FORM, VERSION = "prepared set of hyperlab", 1
@@ -87,6 +88,7 @@ class Store:
       cases: in the order of the set.
       fingerprint: a hash of the contents, for the record of a run.
       recipe: the options that it was prepared with.
+      source: the folder of the set, or its archive, where it was then.
     """
 
     def __init__(self, path: Path, content: dict[str, Any]):
@@ -96,6 +98,7 @@ class Store:
         self.cases = tuple(map(StoredCase.from_json, content["cases"]))
         self.fingerprint: str = content["fingerprint"]
         self.recipe: dict[str, Any] = content["recipe"]
+        self.source = Path(content.get("source", ""))
         self._numbers = {case.name: case.number for case in self.cases}
         self._opened: dict[tuple[int, str], Any] = {}
         self._places: dict[int, np.ndarray] = {}
@@ -149,6 +152,25 @@ class Store:
                 except Exception as error:  # tensorstore raises what its drivers pass on
                     raise _damaged(self._folder, case, error) from error
         return image, labels
+
+    def mask(self, which: int | str) -> np.ndarray | None:
+        """The mask of a case on its scan's own grid, int32 `[*spatial]`, places in `preprocessing.classes`.
+
+        It is read from the set's own files; None where they are not there any more, or are not what the case was
+        prepared from.
+
+        Raises:
+          DataError: no such case; the case is damaged.
+        """
+        case, how = self.case(which), self.preprocessing
+        root = self.source if self.source.is_dir() else self.source.parent
+        try:
+            values = read_labels(root / case.label, stack=case.affine is None and len(case.placement.shape) == 3).values
+            values = (values > 0).astype(np.int32) if self.recipe["plan"]["foreground"] else values
+            same = np.array_equal(forward_labels(values, case.placement, how), self.read(which)[1])
+        except (DataError, MissingExtraError):
+            return None
+        return np.searchsorted(how.values, values).astype(np.int32) if same else None
 
     def places(self, which: int | str) -> dict[int, np.ndarray]:
         """Voxels to centre patches on: of each class but the first that the case has, int32 `[k, axes]`.

@@ -52,9 +52,9 @@ def write_case(cases: Path, case: StoredCase, image: np.ndarray, labels: np.ndar
 
 
 def finish(
-    folder: Path, preprocessing: Preprocessing, seen: SetFingerprint, count: int, recipe: dict[str, Any]
+    folder: Path, preprocessing: Preprocessing, seen: SetFingerprint, count: int, recipe: dict[str, Any], source: Path
 ) -> None:
-    """Writes `store.json` beside the folder of the cases: from then on these are the store.
+    """Writes `store.json` beside the folder of the cases: from then on these are the store, made of files of `source`.
 
     Raises:
       DamagedError: the description of a case was changed.
@@ -66,4 +66,5 @@ def finish(
     digest = fingerprint(np.array([case["checksums"][what] for case in cases if case for what in case["checksums"]]),
                          np.array(repr(preprocessing)))  # fmt: skip
     whole = {"form": FORM, "version": VERSION, "folder": folder.name, "recipe": recipe, "fingerprint": digest}
+    whole["source"] = str(source)
     write_json(folder.parent / STORE, {**whole, **content}, sealed=True)

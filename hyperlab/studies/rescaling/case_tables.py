@@ -12,6 +12,7 @@ from hyperlab.studies.rescaling.results import Study, points_of
 from hyperlab.train.units import UnitFiles
 
 METRICS = {"dice": "case_dice", "hd95_pooled": "hd95_pooled", "hd95_max": "hd95_max", "assd": "assd", "nsd": "nsd"}
+METRICS["dice_on_scan"] = "scan_dice"  # of prepared sets alone
 DISTANCES = ("hd95_pooled", "hd95_max", "assd", "nsd")
 
 
@@ -30,7 +31,8 @@ def table(folder: Path, study: Study) -> pd.DataFrame:
                 for place, (factor, width) in enumerate(points_of(cell, one)):
                     if factor not in study.config.factors:
                         continue
-                    values = {metric: one[f"test/{key}"][place] for metric, key in METRICS.items()}
+                    there = {metric: key for metric, key in METRICS.items() if f"test/{key}" in one}
+                    values = {metric: one[f"test/{key}"][place] for metric, key in there.items()}
                     run = f"{arm}/{cell._replace(width=width).trained_at}/{int(one['seed'])}/{factor:g}"
                     parts.append(per_case.table(run, names, classes, values))
     return pd.concat(parts, ignore_index=True)

@@ -74,7 +74,8 @@ def training(study: Any, cell: Cell) -> Measurements:
     else:
         prior = study.prior
         buckets = [bucket for bucket in study.buckets if bucket.high <= prior.high + 1e-9]
-        drawn = [(study.drawn(cell, b.high), prior.cumulative(b.high) - prior.cumulative(b.low)) for b in buckets]
+        factors_of = study.factors_of(cell)
+        drawn = [(factors_of.beside(b.high), prior.cumulative(b.high) - prior.cumulative(b.low)) for b in buckets]
         trained = [(programs, tuple(map(programs.bucket, factors)), factors, share) for factors, share in drawn]
     supply, indices = study.supply(feeding.pop("examples", None), **feeding), numbers(0)
     step = sum(

@@ -216,7 +216,7 @@ def overlays(study: Any, programs: Any, params: Any, writer: Any) -> None:
     for factor in study.config.factors:
         prepared = programs.prepare(params, np.array([factor], np.float32))
         rows = []
-        for predicted, part in programs.predicted(prepared, factor, split):
+        for predicted, part, _ in programs.predicted(prepared, factor, split):
             across = None if part is split or split.axis is None else 0  # planes come first
             rows += [pictures.strip(*one, across) for one in zip(part.images, part.labels, predicted, strict=True)]
         strips[f"factor_{factor:g}"] = np.concatenate(pictures.of_one_size(rows))

@@ -21,11 +21,11 @@ from hyperlab import losses
 from hyperlab.data import evaluation_batches, streaming
 from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.data.patched import Cases
-from hyperlab.data.resample import pad_or_crop
 from hyperlab.data.splits import Split
-from hyperlab.inference.tiles import tiled_rows
+from hyperlab.inference.tiles import tiled
 from hyperlab.metrics import segmentation
 from hyperlab.nn import Bucket, bucket_of
+from hyperlab.studies.rescaling.drawing import Batch
 from hyperlab.studies.rescaling.networks import Network
 from hyperlab.train import compiler, groups, optimizers, schedules, state
 from hyperlab.train.step import Aux, train_step
@@ -40,7 +40,7 @@ class Examples(NamedTuple):
     images: jax.Array | np.ndarray
     labels: jax.Array | np.ndarray
 
-    def select(self, batch: "Batch") -> "tuple[Examples, Batch]":
+    def select(self, batch: Batch) -> "tuple[Examples, Batch]":
         """The rows of a batch, and the batch with their numbers; see `data.streaming`."""
         part, indices = streaming.select(self, batch.indices)
         return part, batch._replace(indices=indices)
@@ -51,28 +51,10 @@ class PatchRead(NamedTuple):
 
     reader: Any
 
-    def __call__(self, batch: "Batch") -> "tuple[Examples, Batch]":
+    def __call__(self, batch: Batch) -> tuple[Examples, Batch]:
         """On the host; `batch.indices` are numbers of patches."""
         rows = self.reader.rows(batch.indices)
         return Examples(*self.reader(batch.indices)), batch._replace(indices=rows)
-
-
-class Batch(NamedTuple):
-    """One step: which examples, at which factors; the loss is the mean over the factors.
-
-    Attributes:
-      indices: int32 `[batch]`.
-      factors: float32 `[factors, 1]`.
-      sizes: int32 `[factors, levels, dims]`, with one level more where images are rescaled.
-      zoom: float32 `[batch]`, how much each image is magnified.
-      width: int32 `[1]`, which of the widths of a slimmable network.
-    """
-
-    indices: np.ndarray
-    factors: np.ndarray
-    sizes: np.ndarray
-    zoom: np.ndarray
-    width: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,13 +106,9 @@ class Programs:
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build(optimizers.recipe(self.optimizer, learning_rate=0.0), params)
 
-    def batch(
-        self, factors: Sequence[float], indices: np.ndarray, zoom: np.ndarray | None = None, width: int = 0
-    ) -> Batch:
+    def batch(self, factors: Sequence[float], indices: np.ndarray) -> Batch:
         """A batch for one or more factors; sizes are made here, on the host."""
-        zoom = np.ones(len(indices), np.float32) if zoom is None else zoom.astype(np.float32)
-        sizes = np.array([self.sizes(factor) for factor in factors], np.int32)
-        return Batch(indices, np.array(factors, np.float32)[:, None], sizes, zoom, np.array([width], np.int32))
+        return Batch.at(self.buckets[0].pyramid, factors, indices)
 
     def sizes(self, factor: float) -> Sizes:
         """Sizes of the levels at a factor; where images are rescaled, their own size first."""
@@ -197,17 +175,23 @@ class Programs:
         parts = [owner._program(("labels", bucket), call, one)(*one) for one in given]
         return np.concatenate(parts)[: len(split)]
 
-    def predicted(self, prepared: Any, factor: float, split: Split | Cases) -> Iterator[tuple[np.ndarray, Split]]:
-        """Predicted labels `[n, *spatial]` of a split, and the split; of whole cases one after the other."""
+    def predicted(
+        self, prepared: Any, factor: float, split: Split | Cases
+    ) -> Iterator[tuple[np.ndarray, Split, np.ndarray | None]]:
+        """Predicted labels `[n, *spatial]` of a split, the split, and None; of whole cases one after the other.
+
+        With a case come its probabilities `[*spatial, class]`.
+        """
         if not isinstance(split, Cases):
-            yield self.labels(prepared, factor, split), split
+            yield self.labels(prepared, factor, split), split, None
             return
         for place in range(len(split)):
             one = split.read(place)
-            yield self.case_labels(prepared, factor, one.images[0])[None], one
+            found = self.probabilities(prepared, factor, one.images[0])
+            yield segmentation.labels_on_host(found)[None], one, found
 
-    def case_labels(self, prepared: Any, factor: float, image: np.ndarray) -> np.ndarray:
-        """Predicted labels of a whole case, `[*spatial]`: windows with Gaussian weights, which overlap by half.
+    def probabilities(self, prepared: Any, factor: float, image: np.ndarray) -> np.ndarray:
+        """Of a whole case, `[*spatial, class]`: windows with Gaussian weights, which overlap by half.
 
         Args:
           prepared: as for `labels`.
@@ -222,17 +206,16 @@ class Programs:
         def call(prepared, sizes, images):
             return jax.nn.softmax(self.network.run(prepared, images, sizes, bucket.canvases))
 
-        def probabilities(windows: np.ndarray) -> np.ndarray:
+        def of_windows(windows: np.ndarray) -> np.ndarray:
             given = (prepared, sizes, groups.deal(windows.reshape(batch, *patch, image.shape[-1])))
             found = np.asarray(owner._program(("probabilities", bucket), call, given)(*given))
             return found.reshape(*windows.shape[:-1], self.classes)
 
-        rows = tiled_rows(probabilities, image, window, batch=batch)
-        return pad_or_crop(np.concatenate([segmentation.labels_on_host(one) for one in rows]), image.shape[:-1])
+        return tiled(of_windows, image, window, batch=batch)
 
     def counts(self, prepared: Any, factor: float, split: Split | Cases) -> segmentation.Counts:
         """Right and wrong pixels of every image of a split, `[n, classes - 1]`."""
-        found = [self.count(labels, one.labels) for labels, one in self.predicted(prepared, factor, split)]
+        found = [self.count(labels, one.labels) for labels, one, _ in self.predicted(prepared, factor, split)]
         return found[0] if len(found) == 1 else joined(found)
 
     @functools.cached_property

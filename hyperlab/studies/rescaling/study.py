@@ -13,7 +13,7 @@ from hyperlab.data import batch_indices
 from hyperlab.data.factors import Prior
 from hyperlab.data.labelled_pixels import load_segmented
 from hyperlab.data.patched import Patched
-from hyperlab.data.splits import Splits, philox, stratified_subset
+from hyperlab.data.splits import Splits, stratified_subset
 from hyperlab.metrics import segmentation
 from hyperlab.metrics.defined import mean_dice
 from hyperlab.models import UNet
@@ -21,8 +21,9 @@ from hyperlab.nn import plan_for
 from hyperlab.nn.precision import computing_in
 from hyperlab.studies.base import Chosen, Study
 from hyperlab.studies.record import keep_preprocessing, write_json
-from hyperlab.studies.rescaling import cases, costs, deploy, slimmable
+from hyperlab.studies.rescaling import cases, costs, deploy
 from hyperlab.studies.rescaling.arms import ARMS, PLAIN, Arm, Cell, cells_of, widths_of
+from hyperlab.studies.rescaling.drawing import Drawing, Drawn
 from hyperlab.studies.rescaling.networks import build
 from hyperlab.studies.rescaling.programs import Examples, PatchRead, Programs, pooled
 from hyperlab.studies.rescaling.schema import augmentation_of, check, check_levels, pyramid_of
@@ -96,10 +97,8 @@ class Rescaling(Study[Cell]):
         """
         batch = self.config.batch_size
         if not isinstance(self.data, Patched):
-            return (
-                lambda step: batch_indices(draws, step, len(self.data.train), batch),
-                {"examples": self.examples, "select": Examples.select},
-            )
+            numbers = functools.partial(_rows, draws, len(self.data.train), batch)
+            return numbers, {"examples": self.examples, "select": Examples.select}
         reader = self.data.reader(batch, draws)
         return reader.numbers, {"read": PatchRead(reader)}
 
@@ -127,9 +126,11 @@ class Rescaling(Study[Cell]):
         shared = {"widths": widths_of(cell, self.config)} if ARMS[cell.arm].trains == "slimmable" else {}
         return {"factor": cell.factor, "width": cell.width, **shared}
 
-    def drawn(self, cell: Cell, factor: float) -> tuple[float, ...]:
-        """The factors of one step of a network of the prior, of which one was drawn."""
-        return (min(self.front(cell)), self.prior.high, factor) if ARMS[cell.arm].sandwich else (factor,)
+    def factors_of(self, cell: Cell) -> Drawn:
+        """The factors of a step of a network."""
+        if cell.factor is not None:
+            return Drawn(None, (cell.factor,))
+        return Drawn(self.prior, (min(self.front(cell)), self.prior.high) if ARMS[cell.arm].sandwich else ())
 
     def prepare(self) -> None:
         """Notes on the data, and names of the test cases."""
@@ -185,16 +186,7 @@ class Rescaling(Study[Cell]):
         curve, losses = Curve(steps, every, {"dice": ()}), np.full(steps, np.nan, np.float32)
 
         numbers, feeding = self.feeding(draws)
-
-        def batch(step: int):
-            indices = numbers(step)
-            factors = self.drawn(cell, self.prior.draw(draws, step)) if cell.factor is None else (cell.factor,)
-            zoom = None
-            if arm.zoom != 1:
-                words = np.random.Generator(philox(draws, step, stream=3))
-                zoom = arm.zoom ** words.uniform(-1, 1, len(indices))
-            width = slimmable.drawn(len(each), draws, step) if len(each) > 1 else 0
-            return programs.batch(factors, indices, zoom, width)
+        drawing = Drawing(draws, numbers, self.pyramid, self.factors_of(cell), arm.zoom, len(each))
 
         def step(state, given, root_key):
             examples, drawn = given
@@ -213,7 +205,7 @@ class Rescaling(Study[Cell]):
         state = self.fit(
             programs.start(key, rate * (arm.rate_factor if phase == REPORT else 1.0), steps),
             step,
-            batch,
+            drawing,
             steps=steps,
             key=jax.random.clone(key),
             **feeding,
@@ -262,11 +254,12 @@ class Rescaling(Study[Cell]):
           `dice` `[subjects, classes - 1]`, images of a subject pooled; and of every image, `[n, classes - 1]`:
           `case_dice`, and `hd95_pooled`, `hd95_max`, `assd` (mm where the spacing is known, else pixels), `nsd`.
         """
-        counts, far = cases.compared(self, programs, prepared, factor)
+        found = cases.compared(self, programs, prepared, factor)
         return {
-            "dice": np.asarray(segmentation.dice_of(pooled(counts, self.data.test.groups))),
-            "case_dice": np.asarray(segmentation.dice_of(counts)),
-            **far._asdict(),
+            "dice": np.asarray(segmentation.dice_of(pooled(found.counts, self.data.test.groups))),
+            "case_dice": np.asarray(segmentation.dice_of(found.counts)),
+            **found.far._asdict(),
+            **({} if found.on_scan is None else {"scan_dice": found.on_scan}),
         }
 
     def _beyond(self, programs: Programs, params: Any) -> Measurements:
@@ -338,6 +331,10 @@ class Rescaling(Study[Cell]):
             kind = (cell.factor, cell.width, arm.kind, arm.zoom != 1, arm.sandwich, tuple(widths))
             kinds[kind] = len(widths) * (inside if cell.factor is None else 1)
         return sum(kinds.values())
+
+
+def _rows(draws: int, examples: int, batch_size: int, step: int) -> np.ndarray:
+    return batch_indices(draws, step, examples, batch_size)
 
 
 def _gamma(factor: float) -> np.ndarray:
