@@ -186,7 +186,9 @@ class Network:
         name = name or (str(scan) if isinstance(scan, str | Path) else "the scan")
         if not isinstance(self.preprocessing, Recorded):
             images, placement = self.preprocessing.forward(self._scan(scan), name)
-            answers = (np.concatenate(list(blocks)) for _, blocks in self._blocks(images))
+            # on the grid of the scan a class is chosen row by row: probabilities of all of it are never held
+            kept = _classes if getattr(placement, "size", 0) == getattr(placement, "box", 1) else list
+            answers = (np.concatenate(kept(blocks)) for _, blocks in self._blocks(images))
             return self.preprocessing.backward(answers, placement)
         labels: np.ndarray | None = None
         for placement, number, start, rows in self.answers(scan, name):
@@ -214,6 +216,11 @@ class Network:
             return
         for number, image in enumerate(images):
             yield number, tiled_rows(self, image, window, overlap=self.overlap, batch=self.batch)
+
+
+def _classes(blocks: Iterator[np.ndarray]) -> list[np.ndarray]:
+    """The most probable class of each pixel, the first one of equals, for every block of rows."""
+    return [rows.argmax(-1).astype(np.uint16) for rows in blocks]
 
 
 def preprocessing_of(run: Path) -> Preprocessing:

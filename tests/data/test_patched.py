@@ -97,6 +97,7 @@ def test_perfect_probabilities_are_the_mask_again(root, size):
     labels = data.train.__class__(store, [1], data.axis).read(0).labels
     answers = np.eye(3, dtype=np.float32)[labels if data.axis is None else labels[0]]
     found, truth = how.backward(answers, placement), store.mask(1)
+    np.testing.assert_array_equal(how.backward(answers.argmax(-1), placement), found)  # classes in place of scores
     assert placement.size == placement.box  # of the spacing of the set: nothing is lost on the way
     np.testing.assert_array_equal(how.indices(found), truth)
     probabilities = how.restored(answers, placement)

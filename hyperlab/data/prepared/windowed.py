@@ -84,7 +84,7 @@ class Windowed:
         """Labels on a scan's own grid, in the values of its masks: int32 `[*shape]`.
 
         Args:
-          probabilities: an answer `[*spatial, class]` for each of `forward`'s images.
+          probabilities: an answer `[*spatial, class]` for each of `forward`'s images, or the classes `[*spatial]`.
           placement: as `forward` gave it.
         """
         return backward(self.joined(probabilities, placement), placement, self.how)
