@@ -1,12 +1,25 @@
 """Command lines: a mistyped option is answered with the nearest, and help shows a command as it was typed."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hyperlab.errors import nearest
+
+_OPTION = re.compile(r"--?[A-Za-z]\S*")  # a number or a text may begin with a dash as well
+
+DESCRIBE = "--_describe"  # instead of a command line: the parser itself is wanted, for completion
+
+
+class Described(Exception):
+    """Says which parser would have read a command line; `parser` is it."""
+
+    def __init__(self, parser: "Parser"):
+        super().__init__(parser.prog)
+        self.parser = parser
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,6 +28,8 @@ class Parser(argparse.ArgumentParser):
     Args:
       command: what follows `hyperlab` in the command, for instance `data check`; empty where it is a module alone.
       module: what may be run with `python -m` instead.
+      passes: options that are left to whoever parses, beside those of the parser; one that ends in a dot, such as
+        `--config.`, stands for all that begin with it.
       **options: of `argparse.ArgumentParser`.
 
     >>> parser = Parser("data check", "hyperlab.data.check")
@@ -23,22 +38,34 @@ class Parser(argparse.ArgumentParser):
     'hyperlab data check'
     """
 
-    def __init__(self, command: str, module: str = "", **options: Any):
+    def __init__(self, command: str, module: str = "", passes: Sequence[str] = (), **options: Any):
         super().__init__(prog=typed(command, module), allow_abbrev=False, **options)
+        self.passes = tuple(passes)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As in argparse; what no option is called is refused first, before what is missing.
+        """As in argparse; what no option is called is refused first, before what is missing."""
+        self._refuse_unknown(args)
+        return super().parse_args(args, namespace)
 
-        `parse_known_args` leaves it to its caller, as in argparse.
-        """
-        known = self._option_string_actions
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As in argparse; options that are neither the parser's own nor passed on are refused."""
+        self._refuse_unknown(args)
+        return super().parse_known_args(args, namespace)
+
+    def _refuse_unknown(self, args: Sequence[str] | None) -> None:
+        if args is not None and list(args) == [DESCRIBE]:
+            raise Described(self)
+        known = [name for name in self._option_string_actions if name.startswith("--")]
         for word in sys.argv[1:] if args is None else args:
             name = word.partition("=")[0]
             if name == "--":
                 break
-            if name.startswith("--") and name not in known:
-                self.error(f"unknown option {name}; {nearest(name, [each for each in known if each.startswith('--')])}")
-        return super().parse_args(args, namespace)
+            if _OPTION.fullmatch(name) and name not in self._option_string_actions and not self._is_passed(name):
+                asked = "--" + name.lstrip("-")
+                self.error(f"unknown option {name}; {nearest(asked, [*known, *self.passes])}")
+
+    def _is_passed(self, name: str) -> bool:
+        return any(name == one or (one.endswith(".") and name.startswith(one)) for one in self.passes)
 
 
 def typed(command: str, module: str = "") -> str:

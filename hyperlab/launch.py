@@ -10,8 +10,10 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,8 @@ from hyperlab.errors import ConfigError, HyperlabError, MissingExtraError, Workd
 from hyperlab.studies import studies
 from hyperlab.train import config as configs
 from hyperlab.train import engine, schema
-from hyperlab.train.protocols import Stop
+from hyperlab.train.fields import Choice
+from hyperlab.train.protocols import Rehearsal, Stop
 from hyperlab.train.run_folder import REFUSALS, RunFolder, default_workdir
 from hyperlab.train.signals import StopFlag
 
@@ -34,7 +37,7 @@ USAGE = """{command} [--config FILE[:ARGUMENT]] [--config.KEY=VALUE ...] [--work
   --config.KEY=VALUE     replaces one value, for instance --config.seed=1; nested keys have dots
   --workdir FOLDER       where the run goes; the same folder again continues it
   --allow_config_change  continue a folder with another config or other data: what the change decides is computed again
-  --print_config         print the resolved config and stop, if it can be run
+  --print_config         print the resolved config and stop, if it can be run: data are read, nothing is trained
 """
 
 
@@ -118,6 +121,47 @@ def check(config: Mapping[str, Any]) -> None:
         getattr(study, name, lambda _: None)(config)
 
 
+def rehearse(
+    config: ml_collections.ConfigDict | Mapping[str, Any],
+    workdir: str | os.PathLike | None = None,
+    *,
+    allow_config_change: bool = False,
+) -> None:
+    """Refuses whatever `run` would refuse: data are read as a run reads them, nothing is trained or left behind.
+
+    Of a run of several processes, what one alone can know.
+
+    Args:
+      config: as for `run`.
+      workdir: the run folder that is meant; it is read, and not written to.
+      allow_config_change: as for `run`.
+
+    Raises:
+      HyperlabError: as from `run`.
+
+    >>> from experiments import stability
+    >>> config = stability.get_config()
+    >>> config.devices = {"per_training": 999}
+    >>> rehearse(config)
+    Traceback (most recent call last):
+    hyperlab.errors.MeshError: devices: groups of 999 ...
+    """
+    config = ml_collections.ConfigDict(config)
+    check(config)
+    if workdir is not None:
+        RunFolder.refuse_other(workdir, config, allow_config_change=allow_config_change)
+    if config.get("distributed"):
+        return
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stderr(io.StringIO()):
+        folder = RunFolder.open(Path(scratch) / "run", config)
+        try:
+            load_study(config.study).run(ml_collections.FrozenConfigDict(config), folder, Rehearsal())
+        except HyperlabError as error:  # what a run makes of its data is in its folder
+            raise type(error)(str(error).replace(str(folder.path), str(workdir or "WORKDIR"))) from error
+        finally:
+            folder.finish("rehearsed")
+
+
 def check_values(config: Mapping[str, Any]) -> None:
     """Refuses unknown keys, and values that a key may not have whatever the others are: a part of `check`.
 
@@ -150,7 +194,7 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     try:
         options, config = parse(name, arguments)
         if options["print_config"]:
-            check(config)
+            rehearse(config, options["workdir"], allow_config_change=options["allow_config_change"])
             print(configs.to_json(config), end="")
             return
         _announce(name, config)
@@ -386,6 +430,25 @@ def _help(name: str) -> str:
     keys += "\n\n" + schema.listed(_nested(values), {"the machine, where it is given": meanings})
     usage = USAGE.format(command=typed(f"run {name}", f"experiments.{name}"))
     return f"{usage}\nKeys, their defaults and what they are for:\n\n{keys}"
+
+
+def keys(name: str) -> dict[str, list[str]]:
+    """What may be given to each dotted key of a study: names where it is a choice, else nothing.
+
+    >>> keys("stability")["primary.kind"][:1], keys("stability")["data.root"]
+    (['mlp'], [])
+    """
+    study = load_study(name)
+    config = study.get_config()
+    fields: dict[str, Any] = {key: field for key, (_, field) in engine.KEYS.items()}
+    for group in getattr(study, "SCHEMA", {}).values():
+        fields |= group
+    every = [*configs.flat(config), *_optional_of(study)]
+    return {key: _choices(fields.get(key)) for key in sorted(set(every) - {"study"})}
+
+
+def _choices(field: Any) -> list[str]:
+    return [one for one in field.choices if one] if isinstance(field, Choice) else []
 
 
 def _nested(values: Mapping[str, Any]) -> ml_collections.ConfigDict:

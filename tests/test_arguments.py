@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hyperlab.arguments import Parser, typed
+from hyperlab.arguments import DESCRIBE, Described, Parser, typed
 
 pytestmark = pytest.mark.fast
 
@@ -18,7 +18,9 @@ def parser():
     return made
 
 
-@pytest.mark.parametrize("words", [["--maks", "x"], ["there", "--maks=x"], ["there", "--masks", "x", "--mas", "y"]])
+@pytest.mark.parametrize(
+    "words", [["--maks", "x"], ["there", "--maks=x"], ["there", "--masks", "x", "--mas", "y"], ["-maks", "x"]]
+)
 def test_a_mistyped_option_is_answered_with_the_nearest(words, capsys):
     with pytest.raises(SystemExit) as ended:
         parser().parse_args(words)
@@ -30,9 +32,27 @@ def test_what_follows_two_dashes_is_no_option():
     assert parser().parse_args(["--masks", "x", "--", "--there"]).root == "--there"
 
 
-def test_who_asks_for_what_is_known_gets_the_rest():
-    known, rest = parser().parse_known_args(["there", "--masks", "x", "--slurm.time", "1"])
-    assert known.masks == "x" and rest == ["--slurm.time", "1"]
+def test_who_passes_options_on_gets_them_and_no_others(capsys):
+    made = Parser("sweep", "hyperlab.sweep", passes=("--slurm.", "--config.", "--again"))
+    made.add_argument("--config")
+    known, rest = made.parse_known_args(["--config", "x", "--slurm.time", "1", "--config.a.b=2", "--again"])
+    assert known.config == "x" and rest == ["--slurm.time", "1", "--config.a.b=2", "--again"]
+    for word in ("--cofig", "--slrum.time=1", "--agian", "--again.more", "-config"):
+        with pytest.raises(SystemExit):
+            made.parse_known_args([word, "x"])
+        assert f"unknown option {word.partition('=')[0]}; did you mean" in capsys.readouterr().err
+
+
+def test_numbers_and_texts_may_begin_with_a_dash():
+    made = Parser("data check")
+    made.add_argument("numbers", nargs="+")
+    assert made.parse_args(["-3", "-.5", "-", "-a sentence"]).numbers == ["-3", "-.5", "-", "-a sentence"]
+
+
+def test_a_parser_is_had_by_asking_for_it():
+    with pytest.raises(Described) as described:
+        parser().parse_args([DESCRIBE])
+    assert described.value.parser.prog == "hyperlab data check"
 
 
 def test_values_may_have_dashes_and_equals():

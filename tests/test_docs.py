@@ -9,8 +9,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from command_lines import FENCE, found, read, refusal
+from command_lines import FENCE, found, named_options, read, refusal
 
+from hyperlab.cli import words
 from hyperlab.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,25 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 def test_commands_are_those_that_their_programs_take(page):
     refused = {" ".join(words): why for words in found(page.read_text()) if (why := refusal(words))}
     assert not refused
+
+
+@pytest.fixture(scope="module")
+def options():
+    """Every option of every command, and every key."""
+    commands, _ = words._of_commands()
+    keys = {f"--config.{key}" for of_study in words._of_studies().values() for key in of_study}
+    own = {option.rstrip("=") for option in words.RUN_OPTIONS}
+    return own | keys | {option for of_command in commands.values() for option in of_command}
+
+
+OF_OTHERS = {"--record"}  # of scripts that a page sends one to
+
+
+@each_page
+def test_options_that_are_named_alone_are_options_of_some_command(page, options):
+    named = set(named_options(page.read_text())) - OF_OTHERS
+    slurm = {option for option in named if option.startswith("--slurm.")}
+    assert not named - slurm - options
 
 
 @fast

@@ -15,6 +15,7 @@ import hyperlab as hl
 from experiments import stability
 from hyperlab import launch
 from hyperlab.errors import ConfigError, WorkdirError
+from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.writers import read_rows
 
 ROOT = Path(__file__).parent.parent
@@ -161,6 +162,49 @@ def test_from_python_the_same_folder_twice_does_the_work_once(tmp_path):
     assert starts[0]["peak_bytes"]["process"] > 2**26
     with pytest.raises(WorkdirError, match="report_seeds is 2 there and 3 here"):
         hl.run(tiny(report_seeds=3), folder)
+
+
+# -- what could not run ---------------------------------------------------------------------------------------------
+
+BAD = {
+    "stability": "--config.devices.per_training=999",
+    "rescaling": "--config.data.size=(48, 48, 48)",
+    "registration": "--config.steps_per_call=37",
+    "in_context": "--config.support_sizes=(5000,)",
+    "stochastic": "--config.data.held_out=('x',)",
+    "uncertainty": "--config.data.other_kinds=('x',)",
+    "pruning": "--config.compressions=(4.0, 8.0, 16.0, 32.0, 5000.0)",
+    "local_sgd": "--config.arms=('loca',)",
+}  # most of them only the data or the machine tell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("study", "word"), BAD.items(), ids=BAD)
+def test_what_a_run_refuses_the_printing_of_its_config_refuses_in_the_same_words(study, word, tmp_path, capsys):
+    told = []
+    for more in (["--print_config"], []):
+        with pytest.raises(SystemExit) as ended:
+            launch.main(f"experiments.{study}", [word, f"--workdir={tmp_path / 'run'}", *more])
+        printed = capsys.readouterr()
+        assert ended.value.code == 2 and printed.out == "" and not (tmp_path / "run").exists()
+        told.append(printed.err.splitlines()[-1])
+    assert told[0] == told[1] and told[0].startswith("error: ")
+
+
+def test_the_printing_of_a_config_leaves_nothing_and_knows_the_folder_that_is_meant(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launch.main("experiments.stability", [*FLAGS, "--config.train_length=8 steps", "--print_config"])
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["report_seeds"] == 2 and printed.err == "" and not list(tmp_path.iterdir())
+    other = tiny(seed=5)
+    folder = RunFolder.open(tmp_path / "run", other)
+    (folder.path / "metrics.jsonl").write_text("{}\n")  # it came to some work
+    folder.finish("stopped")
+    files = {path: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
+    with pytest.raises(WorkdirError, match="seed is 5 there and 0 here"):
+        launch.rehearse(tiny(), folder.path)
+    launch.rehearse(tiny(), folder.path, allow_config_change=True)
+    assert {path: path.read_bytes() for path in folder.path.iterdir() if path.is_file()} == files
 
 
 # -- real processes -----------------------------------------------------------------------------------------------

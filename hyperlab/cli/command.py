@@ -65,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0
     if words[0] == "--version":
@@ -79,7 +81,8 @@ def _run(words: list[str]) -> int:
         if words[0] == "data":
             _data(words[1:])
             return 0
-        raise ConfigError(f"unknown command {words[0]!r}; {nearest(words[0], COMMANDS)} (hyperlab --help lists them)")
+        known = [*COMMANDS, "data", "help", "--help", "--version"]
+        raise ConfigError(f"unknown command {words[0]!r}; {nearest(words[0], known)} (hyperlab --help lists them)")
     return COMMANDS[name].run(words[len(name.split()) :]) or 0
 
 
@@ -110,6 +113,8 @@ def _study(words: list[str]) -> int | None:
             file=sys.stdout if words else sys.stderr,
         )
         return 0 if words else 2
+    if words[0].startswith("-"):
+        raise ConfigError(f"the study comes before {words[0]}, hyperlab run STUDY ...; {nearest('', known)}")
     if words[0] not in known:
         raise ConfigError(f"unknown study {words[0]!r}; {nearest(words[0], known)}")
     from hyperlab import launch
@@ -250,4 +255,5 @@ COMMANDS = {
         "the network of a run as files for elsewhere",
         "RUN [--to FORMAT ...] [--out DIR] [--arm NAME --phi FACTOR]",
     ),
+    "completion": Command(_of("hyperlab.cli.completion"), "commands, options and config keys by TAB", "bash|zsh"),
 }

@@ -1,6 +1,6 @@
 """Says what is wrong with a folder of images and masks before anything is trained on it.
 
-    python -m hyperlab.data.check DIR [--masks NAME] [--mask-suffix TAIL] [--subjects REGEX]
+    hyperlab data check DIR [--masks NAME] [--mask-suffix TAIL] [--subjects REGEX]
 
 The layout is found by itself: nnU-Net, Medical Segmentation Decathlon, neurite-OASIS, CAMUS, an `.npz`
 archive, folders of pairs, or IDX files. Every problem is a row: which case, what was found, what to do.
@@ -201,7 +201,8 @@ def _print(findings: Findings) -> None:
         for who, problem in rows:
             print("\t".join(" ".join(cell.split()) for cell in (who or "-", problem.what, problem.fix)))
     fatal = sum(problem.fatal for problem in findings.problems)
-    print(f"{len(findings.problems)} problems, of which {fatal} must be mended before training")
+    count = len(findings.problems)
+    print(f"{count} problem{'s' * (count > 1)}, of which {fatal} must be mended before training")
 
 
 def main(arguments: list[str] | None = None) -> int:

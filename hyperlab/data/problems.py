@@ -11,6 +11,7 @@ Colours = Mapping[int, Colour]
 MOST_LABELS = 64  # more values without a declared map are instances, not classes
 _MOST_GREYS = 8  # values that stand for classes as greys do, such as 0, 128, 255
 _MANY = 4  # cases with one problem that become one line
+_NAMED = 3  # of them, in that line
 _SCALES = (20, 255)  # classes are counted from 1; grey values and 16-bit values stand for them up to 255 and beyond
 
 
@@ -92,24 +93,25 @@ def instance_problems(values: Iterable[int]) -> list[Problem]:
 
 
 def grouped(problems: Sequence[Problem]) -> list[tuple[str, Problem]]:
-    """Problems for a reader's eyes: one that many cases share is one line, with their number and an example.
+    """Problems for a reader's eyes: one that many cases share is one line, with their number and the first of them.
 
     Returns:
       The case, or how many, and the problem whose text is to be shown, in the order of the first of each kind.
 
     >>> rows = grouped([Problem(f"c{i}", f"labels/c{i}.png is empty", "fill it") for i in range(12)])
     >>> [(who, problem.what) for who, problem in rows]
-    [('12 cases', 'labels/c0.png is empty (for instance c0)')]
+    [('12 cases', 'labels/c0.png is empty (c0, c1, c2 and 9 more)')]
     """
     alike: dict[tuple, list[Problem]] = {}
     for problem in problems:
         alike.setdefault(_kind(problem), []).append(problem)
     rows = []
     for same in alike.values():
-        first = same[0]
-        if first.case and len({problem.case for problem in same}) >= _MANY:
-            what = f"{first.what} (for instance {first.case})"
-            rows.append((f"{len({problem.case for problem in same})} cases", replace(first, what=what)))
+        first, names = same[0], list(dict.fromkeys(problem.case for problem in same))
+        if first.case and len(names) >= _MANY:
+            pairs = ", each with another" if first.other else ""
+            what = f"{first.what} ({', '.join(names[:_NAMED])} and {len(names) - _NAMED} more{pairs})"
+            rows.append((f"{len(names)} cases", replace(first, what=what)))
         else:
             rows += [(problem.case, problem) for problem in same]
     return [(printable(who), replace(row, what=printable(row.what), fix=printable(row.fix))) for who, row in rows]
@@ -121,6 +123,8 @@ def _mask_name(case: Case) -> str:
 
 def _kind(problem: Problem) -> tuple:
     """What two problems have in common that say the same of different cases: their texts, but for names and numbers."""
-    case, what, fix = (re.sub(r"[\d.]+", "#", text) for text in (problem.case, problem.what, problem.fix))
-    texts = (text.replace(case, "") if case else text for text in (what, fix))
-    return (problem.fatal, problem.other, *texts)
+    names = sorted((problem.case, problem.other or ""), key=len, reverse=True)  # one may begin the other
+    what, fix, *names = (re.sub(r"[\d.]+", "#", text) for text in (problem.what, problem.fix, *names))
+    for name in filter(None, names):
+        what, fix = what.replace(name, "@"), fix.replace(name, "@")
+    return (problem.fatal, bool(problem.other), what, fix)

@@ -44,7 +44,12 @@ def fit_to(arrays: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
     >>> fit_to(np.arange(1, 5)[None], (2,)).tolist(), fit_to(np.arange(1, 3)[None], (4,)).tolist()
     ([[2, 3]], [[0, 1, 2, 0]])
+
+    Raises:
+      DataError: the arrays have other axes than the size.
     """
+    if len(size) != arrays.ndim - 1:
+        raise DataError(f"data.size is {size}; expected {arrays.ndim - 1} numbers: the files are {arrays.ndim - 1}D")
     for axis, target in enumerate(size, start=1):
         n = arrays.shape[axis]
         start = max(0, n - target) // 2

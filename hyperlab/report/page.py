@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pandas as pd
 from hyperlab.files import write_atomically
 from hyperlab.report.style import SCRIPT, STYLE
 
+_NUMBER = r"[-+\u2212]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
+_SPREAD = re.compile(rf"{_NUMBER} (?:(?:\u00b1|\+-) {_NUMBER}|\[{_NUMBER}, {_NUMBER}\])")
+_WHOLE = r'<span class="whole">\g<0></span>'  # no line ends inside
 # A browser that keeps to it fetches nothing, whatever text a report holds.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -50,14 +54,16 @@ class Page:
         self._findings.append(f'<div class="finding">{lines}</div>')
 
     def table(self, frame: pd.DataFrame, note: str = "") -> None:
-        """A table of text, as it is given; the first column names the row."""
+        """A table of text, as it is given; the first column names the row. Where there is nothing, a word says so."""
+        if frame.empty:
+            self.paragraph("none", "note")
+            if note:
+                self.paragraph(note, "note")
+            return
         head = "".join(f"<th>{html.escape(str(column))}</th>" for column in frame.columns)
         rows = []
         for values in frame.astype(str).itertuples(index=False):
-            cells = [
-                f'<td class="text">{html.escape(v)}</td>' if len(v) > 40 else f"<td>{html.escape(v)}</td>"
-                for v in values
-            ]
+            cells = [_cell(value) for value in values]
             rows.append(f"<tr>{''.join(cells)}</tr>")
         # tabindex: what scrolls must scroll without a mouse too
         self._parts.append(
@@ -97,3 +103,11 @@ class Page:
         """Writes the page, atomically."""
         write_atomically(path, self.html())
         return path
+
+
+def _cell(text: str) -> str:
+    """A cell; of a long text lines end where they must, but a number stays beside its spread or its interval."""
+    told = html.escape(text)
+    if len(text) <= 40:
+        return f"<td>{told}</td>"
+    return f'<td class="text">{_SPREAD.sub(_WHOLE, told)}</td>'

@@ -22,23 +22,27 @@ h2 { font-size: 1.2rem; margin-top: 2.2rem }
 p.verdict { font-size: 1.45rem; line-height: 1.35; font-weight: 600; margin: 0 0 1rem }
 p.lead { font-size: 1.1rem }
 .finding { border-left: 4px solid var(--accent); padding: .2rem 1rem; background: var(--raised) }
-.wide { overflow-x: auto; margin: .8rem 0 }
+/* a table or a figure that needs more than the column of text has the window, evenly on both sides */
+.wide, figure { width: fit-content; min-width: 100%; max-width: max(100%, 100vw - 3rem); margin-left: 50%;
+  transform: translateX(-50%) }
+.wide { overflow-x: auto; margin-block: .8rem }
 table { border-collapse: collapse; font-size: .85rem }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top }
 th:first-child, td:first-child { text-align: left }
 thead th { border-bottom: 2px solid var(--strong) }
 tbody tr:hover { background: var(--row) }
 td.text { text-align: left; min-width: 14rem }
-td:not(.text) { white-space: nowrap }
+td:not(.text), .whole { white-space: nowrap }
 th button { all: unset; cursor: pointer; font-weight: bold }
-th button::after { content: " \2195"; color: var(--strong); font-weight: normal }
-th[aria-sort=ascending] button::after { content: " \2191"; color: var(--accent) }
-th[aria-sort=descending] button::after { content: " \2193"; color: var(--accent) }
+th button::after { content: "\a0\2195"; color: var(--strong); font-weight: normal }
+th[aria-sort=ascending] button::after { content: "\a0\2191"; color: var(--accent) }
+th[aria-sort=descending] button::after { content: "\a0\2193"; color: var(--accent) }
 th button:focus-visible, .wide:focus-visible, pre:focus-visible, img:focus-visible { outline: 2px solid var(--accent) }
-figure { margin: 0 }
+figure { width: max-content; margin-block: 0; margin-right: 0 }
 /* figures are drawn on white, and stay so: their colours mean something */
 img { display: block; max-width: 100%; height: auto; margin: .5rem 0; background: #fff; border-radius: 4px }
 img[role=button] { cursor: zoom-in }
+figcaption { width: 0; min-width: min(100%, 62rem) }
 figcaption, .note { color: var(--quiet); font-size: .9rem }
 code, pre { font-size: .85rem; background: var(--code) }
 pre { padding: .6rem; overflow-x: auto; white-space: pre-wrap }

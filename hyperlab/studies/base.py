@@ -21,7 +21,7 @@ from hyperlab.train import engine, groups
 from hyperlab.train.peers import Peers
 from hyperlab.train.phases import CHOICES, MADE_BY, REPORT, TUNE
 from hyperlab.train.progress import Progress
-from hyperlab.train.protocols import Folder, Stop
+from hyperlab.train.protocols import Folder, Rehearsal, Stop
 from hyperlab.train.saving import Saved
 from hyperlab.train.units import Measurements
 from hyperlab.train.writers import MultiWriter
@@ -181,6 +181,9 @@ class Study(Trainings, Generic[CellT]):
 
     def _run(self) -> None:
         self.folder.check_fingerprint(*self.fingerprint)
+        if isinstance(self.stop, Rehearsal):
+            self.planned()
+            return
         with recording(self.folder, self.config) as writer:
             shown = None if self.peers.is_main else io.StringIO()  # one bar is enough
             with Progress(1, self.config.study, unit=self.counted, file=shown) as self.progress:

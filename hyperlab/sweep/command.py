@@ -135,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         "sweep",
         "hyperlab.sweep",
+        passes=("--config.", "--slurm.", "--allow_config_change"),
         description="Runs the rows of a config file's sweep(), one run folder each, and reports over all of them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -80,3 +80,12 @@ class Folder(Protocol):
 
     def check_fingerprint(self, name: str, value: str) -> None:
         """Refuses data that differ from those of the first start."""
+
+
+class Rehearsal:
+    """A stop that was asked for before anything began: a study that gets it reads its data, and ends."""
+
+    requested, reason = True, "rehearsed"
+
+    def request(self, reason: str) -> None:
+        """It is one already."""

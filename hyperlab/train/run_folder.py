@@ -74,13 +74,7 @@ class RunFolder:
         hyperlab.errors.WorkdirError: ... holds another config: seed is 0 there and 1 here; ...
         """
         path = Path(path).expanduser().absolute()
-        there = Contents.of(path, config)
-        if there.changes and not allow_config_change and not there.begun:
-            listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in there.changes.items())
-            raise WorkdirError(
-                f"{path} holds another config: {listed}; choose another workdir, or continue in this one by "
-                "--allow_config_change: what the new values decide is computed again, the rest is kept"
-            )
+        there = cls.refuse_other(path, config, allow_config_change=allow_config_change)
         if not distributed.is_main():
             return cls(path, allow_change=allow_config_change)
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -97,6 +91,28 @@ class RunFolder:
                 folder.release()
             raise
         return folder
+
+    @staticmethod
+    def refuse_other(
+        path: str | os.PathLike, config: Mapping[str, Any], *, allow_config_change: bool = False
+    ) -> Contents:
+        """What a folder holds that is to continue with a config; nothing is written.
+
+        Args:
+          path, config, allow_config_change: as for `open`.
+
+        Raises:
+          WorkdirError: the folder holds another config (the differing keys are named), or files but no config.
+        """
+        path = Path(path).expanduser().absolute()
+        there = Contents.of(path, config)
+        if there.changes and not allow_config_change and not there.begun:
+            listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in there.changes.items())
+            raise WorkdirError(
+                f"{path} holds another config: {listed}; choose another workdir, or continue in this one by "
+                "--allow_config_change: what the new values decide is computed again, the rest is kept"
+            )
+        return there
 
     @property
     def metrics_path(self) -> Path:

@@ -32,6 +32,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys):
         code, out, err = said(capsys, *words)
         assert (code, err) == (0, "") and all(f"  {name} " in out for name in command.COMMANDS)
         assert "exit codes:" in out
+    assert said(capsys, "help", "data", "check")[1].startswith("usage: hyperlab data check")
     assert said(capsys, "--version")[1].startswith("hyperlab 0.")
 
 
@@ -56,6 +57,12 @@ def test_every_word_has_help_with_exit_codes(capsys, words):
         (["export", "x", "--to=zip"], "invalid choice: 'zip'"),
         (["results"], "required: ROOT"),
         (["sweep"], "--config"),
+        (["sweep", "--cofig", "x"], "unknown option --cofig; did you mean '--config'"),
+        (["run", "--config", "x"], "the study comes before --config"),
+        (["run", "stability", "--config.hypernet.hiden=1"], "did you mean 'hypernet.hidden'"),
+        (["--versoin"], "did you mean '--version'"),
+        (["dta", "check", "DIR"], "did you mean 'data'"),
+        (["predict", "RUN", "-images", "DIR"], "unknown option -images; did you mean '--images'"),
     ],
 )
 def test_bad_input_is_one_message_and_code_2(capsys, words, message):

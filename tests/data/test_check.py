@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import segmentation_files as files
 from idx_files import write_set
+from PIL import Image
 
 from hyperlab.data import check as checking
 from hyperlab.data.check import check, main
@@ -192,3 +193,28 @@ def test_the_command(tmp_path):
     command = [sys.executable, "-m", "hyperlab.data.check", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and "no problem was found" in done.stdout
+
+
+@pytest.mark.parametrize("broken", ["shapes", "masks", "cut off", "copies"])
+def test_twenty_cases_with_one_problem_are_one_line_that_names_the_first(tmp_path, capsys, broken):
+    random = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for case in range(25):
+        bad, name = case >= 5, f"case_{case:03d}.png"
+        pixels = np.random.default_rng(case if broken != "copies" or case < 13 else case - 13).integers(
+            0, 256, (32, 32)
+        )
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / name)
+        shape = (30, 30 + case % 3) if bad and broken == "shapes" else (32, 32)
+        mask = tmp_path / "labels" / name
+        if not (bad and broken == "masks"):
+            Image.fromarray(random.integers(0, 2, shape).astype(np.uint8)).save(mask)
+        if bad and broken == "cut off":
+            mask.write_bytes(mask.read_bytes()[: 40 + case])
+    assert main([str(tmp_path)]) == 1
+    _, line, end = capsys.readouterr().out.splitlines()
+    count, first = (12, 0) if broken == "copies" else (20, 5)
+    named = ", ".join(f"case_{first + n:03d}" for n in range(3))
+    assert line.startswith(f"{count} cases\t") and f"({named} and {count - 3} more" in line
+    assert end.startswith(f"{count} problems, of which ")

@@ -57,7 +57,7 @@ def test_many_problems_are_counted_and_five_kinds_are_shown(tmp_path):
         load("nnunet", tmp_path)
     message = str(error.value)
     assert message.startswith(f"{tmp_path} has 8 problems:\n  8 cases: ") and message.count("outside the map: 2") == 1
-    assert "(for instance case_000); declare the value in dataset.json" in message
+    assert "(case_000, case_001, case_002 and 5 more); declare the value in dataset.json" in message
     for i in range(7):
         (tmp_path / "labelsTr" / f"case_{i:03d}.nii.gz").rename(tmp_path / "labelsTr" / f"{'abcdefg'[i] * 3}.nii.gz")
     with pytest.raises(DataError) as error:

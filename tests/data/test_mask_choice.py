@@ -341,11 +341,11 @@ def test_one_problem_of_many_cases_is_one_line(tmp_path, capsys):
     rows = check(tmp_path)
     assert len(rows) == 11
     ((who, row),) = grouped(rows)
-    assert who == "11 cases" and row.what.endswith("labels (for instance 01)")
+    assert who == "11 cases" and row.what.endswith("labels (01, 02, 03 and 8 more)")
     assert main([str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and lines[1].startswith("11 cases\t") and lines[2].startswith("11 problems, of which 11")
-    with pytest.raises(DataError, match=r"has 11 problems:\n  11 cases: .*01.png has no mask .*\(for instance 01\)"):
+    with pytest.raises(DataError, match=r"has 11 problems:\n  11 cases: .*01.png has no .*\(01, 02, 03 and 8 more\)"):
         load("folder", tmp_path)
 
 

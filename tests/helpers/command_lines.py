@@ -19,7 +19,7 @@ SAME = {
     "experiments.segment": "segment",
     "experiments.segment_uncertain": "segment-uncertain",
 }
-NOT_OURS = ("venv",)
+NOT_OURS = ("venv", "http.server")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -42,6 +42,12 @@ def found(text):
     commands = [shlex.split(line, comments=True) for line in (*lines, *inline)]
     ours = [words for words in commands if words[:1] == ["hyperlab"] or words[:2] == ["python", "-m"]]
     return [words for words in ours if " ".join(words[1:]) not in COMMANDS]  # a name alone is no command line
+
+
+def named_options(text):
+    """The options that a Markdown text names in code of its own, without a command before them."""
+    inline = re.findall(r"`([^`]+)`", FENCE.sub("", text))
+    return [code.split()[0].partition("=")[0] for code in inline if re.match(r"--[a-z]", code)]
 
 
 def read(words):

@@ -116,6 +116,8 @@ def test_cutting_and_padding_keep_the_centre():
     image = np.arange(30).reshape(1, 5, 6)
     np.testing.assert_array_equal(fit_to(fit_to(image, (9, 8)), (5, 6)), image)
     np.testing.assert_array_equal(fit_to(image, (3, 4)), image[:, 1:4, 1:5])
+    with pytest.raises(DataError, match="expected 2 numbers"):
+        fit_to(image, (3, 4, 5))
 
 
 def write_brain(folder, subjects=60):

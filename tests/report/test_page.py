@@ -207,3 +207,40 @@ def test_without_scripts_everything_is_there_to_read(browser, report):
     browser.send("Emulation.setScriptExecutionDisabled", value=False)
     assert column(browser, 1) == TABLE["accuracy"].tolist()
     assert browser.run("document.querySelectorAll('th button, dialog, [role=button]').length") == 0
+
+
+def test_what_is_wide_has_the_window_and_what_is_narrow_the_column(browser, tmp_path):
+    page = Page("Does it?")
+    page.table(pd.DataFrame([{"arm": "a", "dice": "0.91 ± 0.02"}]))
+    page.table(pd.DataFrame([{f"column {n}": "0.1234 ± 0.0123" for n in range(10)}]))
+    page.table(pd.DataFrame([{f"column {n}": "0.1234 [0.01, 0.3]" for n in range(40)}]))
+    Image.fromarray(np.full((300, 1300, 3), 255, np.uint8)).save(tmp_path / "wide.png")
+    page.figure(tmp_path / "wide.png", "A caption. " * 40)
+    browser.open(page.write(tmp_path / "report.html"), width=1800)
+    boxes = browser.run(
+        "[...document.querySelectorAll('.wide table, .wide, figure img, figcaption, h1')]"
+        ".map(e => e.getBoundingClientRect()).map(r => [r.left, r.right])"
+    )
+    head, box, narrow, wide, _, widest, table, image, caption = boxes
+    assert box[0] == narrow[0] == head[0] and narrow[1] < head[1]
+    middle = sum(head) / 2
+    assert wide[0] < head[0] and wide[1] > head[1] and sum(wide) / 2 == pytest.approx(middle, abs=1)
+    assert 0 < widest[0] < 40 and widest[1] < 1800 < table[1], "the widest scrolls inside"
+    assert image[1] - image[0] == 1300 and sum(image) / 2 == pytest.approx(middle, abs=1)
+    assert caption[1] - caption[0] <= 62 * 16
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_no_line_ends_inside_a_number_and_its_spread(browser, tmp_path):
+    told = "rates 0.003: 0.612 ± 0.045, 0.01: 0.734 [0.7, 0.8], 0.03: -0.5 [-1e-05, 0] and <more> of it. "
+    page = Page("Does it?")
+    page.table(pd.DataFrame([{"arm": "a", "told": told * 3, "short": "0.734 [0.7, 0.8]"}]))
+    page.table(pd.DataFrame(), "A note.")
+    browser.open(page.write(tmp_path / "report.html"), **PHONE)
+    whole = browser.run("[...document.querySelectorAll('.whole')].map(e => [e.textContent, e.getClientRects().length])")
+    assert [text for text, _ in whole] == ["0.612 ± 0.045", "0.734 [0.7, 0.8]", "-0.5 [-1e-05, 0]"] * 3
+    assert {lines for _, lines in whole} == {1}
+    assert column(browser, 1) == [told * 3]
+    cut = "[...document.querySelectorAll('td, th')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    assert browser.run(cut) == 0
+    assert browser.run("[...document.querySelectorAll('p.note')].map(e => e.textContent)") == ["none", "A note."]
