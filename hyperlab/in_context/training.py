@@ -80,14 +80,16 @@ class Learner:
 
     def __init__(self, network: UNet, patches: Patches, changes: Augmentation, learning_rate: float, seed: int):
         start, self._step = programs(network, changes, learning_rate)
-        self._key, self._patches, self.steps = jax.random.key(seed), patches, 0
+        self._key, self._patches = jax.random.key(seed), patches
         self._state = start(self._key, patches(0)[0][:1, 0])
 
     def train(self, steps: int, progress: Progress | None = None, stop: Stop | None = None) -> None:
         """So many steps more, or until a stop is requested."""
 
+        before = self.steps
+
         def batch(at: int):
-            images, labels = self._patches(self.steps + at)
+            images, labels = self._patches(before + at)
             return images[:, 0], labels[:, 0]
 
         self._state = train(
@@ -100,7 +102,11 @@ class Learner:
             progress=progress,
             stop=stop,
         )
-        self.steps += steps
+
+    @property
+    def steps(self) -> int:
+        """How many there were."""
+        return int(self._state.step)
 
     @property
     def params(self) -> PyTree:
