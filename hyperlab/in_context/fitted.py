@@ -23,7 +23,7 @@ from hyperlab.seeds import check_seed
 from hyperlab.train.protocols import Progress, Stop
 
 STEPS = 300  # of `fit`, which cannot see when to end
-PIXELS = 1 << 16  # of a step, about
+PIXELS = 1 << 15  # of a step, about
 OVERLAP = 0.25  # of the windows that an image is cut into
 WIDTHS = (8, 16, 32, 32)
 
@@ -179,7 +179,7 @@ def prepare_task(
       slice_axis: of volumes, across which they are cut into planes. All planes are trained on, each with its neighbours
         as further channels.
       widths: channels of each level.
-      batch: windows a step; by default so many that a step has about 65 thousand pixels.
+      batch: windows a step; by default so many that a step has about 33 thousand pixels.
       learning_rate: of Adam.
       augmentation: random changes of each window; by default pictures are mirrored along both axes (directions in a
         body have a meaning, so volumes are not), and all are turned by up to 10 degrees, scaled and shifted a little,
