@@ -77,7 +77,8 @@ class Fitted(NamedTuple):
             each = (np.asarray(apply(params, windows[:, 0])) for params in self.params)
             return (sum(each) / np.float32(len(self.params)))[:, None]  # type: ignore[index]
 
-        batch = min(_windows(window), len(planes)) if planes.shape[1:3] <= window else _windows(window)
+        fits = planes.shape[1] <= window[0] and planes.shape[2] <= window[1]
+        batch = min(_windows(window), len(planes)) if fits else _windows(window)
         found = tiled(mean, planes, (1, *window), overlap=OVERLAP, batch=batch)
         found = self.working.back(found, block.shape[1:3])
         return found[0] if self.slice_axis is None else np.moveaxis(found, 0, self.slice_axis)

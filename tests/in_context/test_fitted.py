@@ -52,9 +52,9 @@ def test_volumes_are_scored_whole():
 
 
 def test_the_slices_of_a_volume_are_seen_with_their_neighbours():
-    """The class is decided by the next slice alone."""
+    """What is to be found in a slice is what the next one shows."""
     rng = np.random.default_rng(0)
-    volumes = np.repeat(rng.integers(0, 2, (6, 1, 1, 9)), 16, 1).repeat(16, 2).astype(float)
+    volumes = np.repeat(rng.integers(0, 2, (6, 4, 4, 9)), 4, 1).repeat(4, 2).astype(float)
     labels = np.concatenate([volumes[..., 1:], volumes[..., -1:]], -1).astype(int)
     fitted = in_context.fit(volumes[:5], labels[:5], slice_axis=2, widths=(8,), steps=120, batch=9)
     assert (fitted.segment(volumes[5:]).masks[0] == labels[5]).mean() > 0.95
