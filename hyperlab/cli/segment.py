@@ -32,7 +32,7 @@ from hyperlab.data.readers.images import SUFFIXES, depth_of, mixture
 from hyperlab.data.readers.scan import is_readable, stem_of, suffix_of
 from hyperlab.errors import ConfigError, DataError, HyperlabError, MissingExtraError
 from hyperlab.in_context import Segmentation, network_of, segment
-from hyperlab.in_context.cross_validation import cross_validate
+from hyperlab.in_context.cross_validation import check_classes, cross_validate
 from hyperlab.in_context.examples import Support, load_image, load_support, without_mask
 from hyperlab.in_context.fitted import prepare_task
 from hyperlab.train.checkpoints import load_variables
@@ -63,6 +63,8 @@ class Answer(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; bad input ends with one message before anything is computed, and code 2."""
     options = _parser().parse_args(arguments)
+    if options.normalize is None:
+        options.normalize = "percentiles" if options.params is None else "auto"
     launch.enable_compilation_cache()
     try:
         return _run(options)
@@ -192,6 +194,7 @@ def _fitted(options, support: Support, settings: dict[str, Any]) -> Answer:
     aside = folds_of(support, options.seed)
     size = "auto" if options.size is None else options.size or None
     task = prepare_task(support.images, support.labels, size=size, **settings)
+    check_classes(task, aside)
     steps = in_context.LIMIT if options.steps is None else options.steps
     print(plan(support, aside, task.blank.working, steps), flush=True)
     with Progress(steps * (1 + max(aside)), "train") as progress:
@@ -273,8 +276,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--masks", metavar="NAME", help="folder of the masks in --support, where several pair with the images")
     add("--mask-suffix", metavar="TAIL", help="of the masks that are meant, where images have several: _1stHO")
     add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
-    add("--normalize", choices=NORMALIZATIONS, default="auto",
-        help="auto: 8-bit pictures divided by 255, all else as percentiles (.5 and 99.5 become 0 and 1)")  # fmt: skip
+    add("--normalize", choices=NORMALIZATIONS,
+        help="of each image. percentiles (the default): .5 and 99.5 become 0 and 1; auto (the default with --params): "
+        "the same, but 8-bit pictures are divided by 255")  # fmt: skip
     add("--size", type=whole(0), help="what images are brought to; 0 keeps their own. By default it is chosen by the "
         f"masks (docs/segmenting.md) for networks that are trained, and {SHOWN_SIZE} with --params")  # fmt: skip
     add("--aspect", choices=("keep", "stretch"), default="keep", help="with a size: pad to a square, or distort")

@@ -107,7 +107,7 @@ def cross_validate(
     task: Task, aside: np.ndarray, steps: int, progress: Progress | None = None, stop: Stop | None = None
 ) -> HeldOut:
     """`held_out`, of examples that are prepared already, and with the fold of each."""
-    _check_classes(task, aside)
+    check_classes(task, aside)
     learners = [task.learner(_where(aside != fold), fold) for fold in range(aside.max() + 1)]
     has_settled = _train(task, learners, aside, steps, progress, stop)
     ours, copied = (np.full((len(aside), len(task.blank.classes)), np.nan) for _ in range(2))
@@ -145,6 +145,21 @@ def fold_of(groups: Sequence[Any], folds: int, seed: int) -> np.ndarray:
         result[members[name]] = fold
         sizes[fold] += len(members[name])
     return result
+
+
+def check_classes(task: Task, aside: np.ndarray) -> None:
+    """Refuses a class that no network could both learn and be measured on.
+
+    Raises:
+      DataError: a class is in one fold alone.
+    """
+    for place, value in enumerate(task.blank.classes, 1):
+        folds = {int(fold) for fold, label in zip(aside, task.maps, strict=True) if (label == place).any()}
+        if len(folds) < 2:
+            raise DataError(
+                f"class {value} is in one example (or examples of one subject) alone, so that no network can be "
+                "measured on it: give further examples with it, or leave it out of the classes"
+            )
 
 
 def _train(
@@ -185,17 +200,6 @@ class _Part:
 
     def pause(self, name: str):
         return self.whole.pause(name)
-
-
-def _check_classes(task: Task, aside: np.ndarray) -> None:
-    for place, value in enumerate(task.blank.classes, 1):
-        folds = {int(fold) for fold, label in zip(aside, task.maps, strict=True) if (label == place).any()}
-        if len(folds) < 2:
-            where = "one example, or examples of one subject," if len(set(aside)) > 2 else "one example"
-            raise DataError(
-                f"class {value} is in {where} alone, so that no network can be measured on it: give further examples "
-                "with it, or leave it out of the classes"
-            )
 
 
 def _copy(task: Task, number: int, others: list[int]) -> np.ndarray:

@@ -143,5 +143,5 @@ def test_too_little_to_keep_something_aside():
         in_context.held_out(*scenes(3), classes=(3,), groups="aaa")
     images, labels = scenes(4)
     labels[1:] = np.where(labels[1:] == 7, 0, labels[1:])
-    with pytest.raises(DataError, match="class 7 is in one example alone"):
+    with pytest.raises(DataError, match="class 7 is in one example"):
         in_context.held_out(images, labels, classes=(3, 7))
