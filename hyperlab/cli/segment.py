@@ -131,8 +131,8 @@ def _check(
     options: argparse.Namespace, support: Support, paths: Sequence[Path], classes: Sequence[int], colours: bool
 ) -> None:
     """Refuses what cannot be segmented together, before anything is computed; every image is opened."""
-    if options.normalize == "auto" or colours:
-        _check_kinds(options, support.paths, paths, colours)
+    if options.normalize == "auto":
+        _check_depths(options.support, [*support.paths, *paths], colours)
     missing = [value for value in classes if value not in support.values]
     if missing:
         raise ConfigError(f"--classes {missing[0]}: no mask of {options.support} has it; they hold {support.values}")
@@ -155,24 +155,18 @@ def _check_form(path: Path, image: int, label: int, own: tuple, dims: int, chann
         raise DataError(f"{path} has {own[0]} channels, the first example has {channels[0]}; bring all to one kind")
 
 
-def _check_kinds(
-    options: argparse.Namespace, examples: Sequence[Path], paths: Sequence[Path], colours: bool
-) -> None:  # fmt: skip
-    """Refuses pictures of unlike depths, each of which would be divided by a white of its own, or of unlike colours.
+def _check_depths(folder: Path, paths: Sequence[Path], colours: bool) -> None:
+    """Refuses pictures of unlike depths: each would be divided by a white of its own.
 
-    Where colours are averaged, their number does not matter.
+    Where colours are averaged, the number of channels does not matter.
     """
-    depths = {path: depth_of(path) for path in (*examples, *paths) if suffix_of(path) in SUFFIXES}
-    if options.normalize != "auto":
-        depths = {path: depth._replace(bits=0) for path, depth in depths.items()}
+    depths = {path: depth_of(path) for path in paths if suffix_of(path) in SUFFIXES}
     if not colours:
         depths = {path: depth._replace(channels=1) for path, depth in depths.items()}
     if found := mixture(depths):
-        percentiles = ", or give --normalize percentiles, which stretches each image by itself"
-        one_colour = len({depth.channels for depth in depths.values()}) == 1
         raise DataError(
-            f"--support {options.support} and the images to segment are {found}; convert them to one kind"
-            + (percentiles if one_colour else "")
+            f"--support {folder} and the images to segment are {found}; convert them to one depth, or give "
+            "--normalize percentiles, which stretches each image by itself"
         )
 
 
