@@ -63,8 +63,6 @@ class Answer(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; bad input ends with one message before anything is computed, and code 2."""
     options = _parser().parse_args(arguments)
-    if options.normalize is None:
-        options.normalize = "percentiles" if options.params is None else "auto"
     launch.enable_compilation_cache()
     try:
         return _run(options)
@@ -165,8 +163,8 @@ def _check_depths(folder: Path, paths: Sequence[Path], colours: bool) -> None:
         depths = {path: depth._replace(channels=1) for path, depth in depths.items()}
     if found := mixture(depths):
         raise DataError(
-            f"--support {folder} and the images to segment are {found}; convert them to one depth, or give "
-            "--normalize percentiles, which stretches each image by itself"
+            f"--support {folder} and the images to segment are {found}; convert them to one kind, or, where only the "
+            "bits differ, give --normalize percentiles, which stretches each image by itself"
         )
 
 
@@ -270,9 +268,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--masks", metavar="NAME", help="folder of the masks in --support, where several pair with the images")
     add("--mask-suffix", metavar="TAIL", help="of the masks that are meant, where images have several: _1stHO")
     add("--binary", action="store_true", help="everything above 0 in a mask is one class, 1")
-    add("--normalize", choices=NORMALIZATIONS,
-        help="of each image. percentiles (the default): .5 and 99.5 become 0 and 1; auto (the default with --params): "
-        "the same, but 8-bit pictures are divided by 255")  # fmt: skip
+    add("--normalize", choices=NORMALIZATIONS, default="auto",
+        help="auto: 8-bit pictures divided by 255, all else as percentiles (.5 and 99.5 become 0 and 1)")  # fmt: skip
     add("--size", type=whole(0), help="what images are brought to; 0 keeps their own. By default it is chosen by the "
         f"masks (docs/segmenting.md) for networks that are trained, and {SHOWN_SIZE} with --params")  # fmt: skip
     add("--aspect", choices=("keep", "stretch"), default="keep", help="with a size: pad to a square, or distort")

@@ -236,7 +236,7 @@ def one_class_in_one(folder):
     [
         (of_one_example, "1 example is too few to train on"),
         (empty_masks, "all masks are empty; at least one must show what to segment"),
-        (one_in_grey, "case_1.png has 3 channels, the first example has 1; bring all to one kind"),
+        (one_in_grey, r"8 bits, 1 channel \(case_0.png\).*; convert them to one kind"),
         (not_a_number, "case_0.tif holds values that are not finite"),
         (one_class_in_one, r"class 1 is in one example \(or examples of one subject\) alone"),
     ],
