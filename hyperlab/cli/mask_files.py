@@ -124,7 +124,7 @@ def shown_slices(foreground: np.ndarray, most: int = _SLICES) -> list[int]:
       most: slices.
 
     >>> shown_slices(np.array([0, 1, 5, 2, 2, 1, 0]), 3), shown_slices(np.zeros(5, int), 3)
-    ([1, 2, 5], [0, 2, 4])
+    ([2, 3, 5], [0, 2, 4])
     """
     inside = np.flatnonzero(foreground) if foreground.any() else np.arange(len(foreground))
     chosen = np.unique(inside[np.linspace(0, len(inside) - 1, min(most, len(inside))).round().astype(int)])
