@@ -12,18 +12,25 @@ from hyperlab import files
 from hyperlab.data.readers.scan import stem_of, suffix_of
 from hyperlab.data.readers.tiff import LOSSY_COMPRESSIONS
 from hyperlab.errors import ConfigError, require
-from hyperlab.in_context import Segmentation
 
 _COLOURS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132, 145, 180), (255, 200, 60))
+_SIDE = 384  # pixels that the longer side of a shown plane is brought near to, if it is smaller
+_SLICES = 6  # of a volume that are shown
 
 
-def outputs_of(out: Path, path: Path, classes: Sequence[int]) -> tuple[Path, Path]:
+def outputs_of(out: Path, path: Path, classes: Sequence[int], masks: str = "masks") -> tuple[Path, Path]:
     """Where the mask and the overlay of an image go.
 
     A mask has the form of its image: NIfTI, npy, TIFF, or else PNG; PNG ends at 16 bits, so that with greater labels a
     mask becomes a TIFF file.
+
+    Args:
+      out: the folder of all that is written.
+      path: of the image.
+      classes: label values.
+      masks: the name of the folder of masks.
     """
-    return out / "masks" / f"{stem_of(path)}{mask_suffix(path, classes)}", out / "overlays" / f"{stem_of(path)}.png"
+    return out / masks / f"{stem_of(path)}{mask_suffix(path, classes)}", out / "overlays" / f"{stem_of(path)}.png"
 
 
 def mask_suffix(path: Path, classes: Sequence[int]) -> str:
@@ -80,22 +87,62 @@ def write_mask(target: Path, path: Path, mask: np.ndarray) -> None:
             Image.fromarray(mask).save(partial, format="PNG")
 
 
-def write_overlay(path: Path, image: np.ndarray, result: Segmentation, classes, slice_axis: int | None) -> None:
-    """The image beside itself with its classes in colour; of a volume, the slice with the most foreground."""
+def write_overlay(
+    path: Path, image: np.ndarray, mask: np.ndarray, classes: Sequence[int], slice_axis: int | None
+) -> None:
+    """An image beside itself with its classes in colour, as PNG, large enough to judge.
+
+    Small images are enlarged by a whole factor. Of a volume several slices are shown, in rows: those that divide its
+    foreground evenly, the one with the most among them.
+
+    Args:
+      path: of the overlay.
+      image: in 0..1, `[*spatial]`, or `[*spatial, channel]`; three channels are colours, of others the mean is shown.
+      mask: label values `[*spatial]`.
+      classes: the label values, in the order of their colours.
+      slice_axis: of a volume.
+    """
     from PIL import Image
 
-    mask = result.masks[0]
-    if slice_axis is not None:
-        others = tuple(axis for axis in range(3) if axis != slice_axis)
-        best = int((mask > 0).sum(others).argmax())
-        image, mask = image.take(best, slice_axis), mask.take(best, slice_axis)
-    grey = np.repeat(np.round(255 * image)[..., None], 3, -1)
-    shown = grey.copy()
+    image = image if image.ndim > mask.ndim else image[..., None]
+    if slice_axis is None:
+        planes = [(image, mask)]
+    else:
+        shown = shown_slices((mask > 0).sum(tuple(axis for axis in range(3) if axis != slice_axis)))
+        planes = [(image.take(at, slice_axis), mask.take(at, slice_axis)) for at in shown]
+    rows = np.concatenate([_beside(*plane, classes) for plane in planes])
+    factor = max(1, _SIDE // max(planes[0][1].shape))
+    with files.writing(path) as partial:
+        Image.fromarray(rows.repeat(factor, 0).repeat(factor, 1)).save(partial, format="PNG")
+
+
+def shown_slices(foreground: np.ndarray, most: int = _SLICES) -> list[int]:
+    """Which slices of a volume to look at: evenly through those with foreground, the largest among them.
+
+    Args:
+      foreground: pixels of each slice.
+      most: slices.
+
+    >>> shown_slices(np.array([0, 1, 5, 2, 2, 1, 0]), 3), shown_slices(np.zeros(5, int), 3)
+    ([2, 3, 5], [0, 2, 4])
+    """
+    inside = np.flatnonzero(foreground) if foreground.any() else np.arange(len(foreground))
+    chosen = np.unique(inside[np.linspace(0, len(inside) - 1, min(most, len(inside))).round().astype(int)])
+    largest = int(foreground.argmax())
+    if foreground.any():
+        chosen[np.abs(chosen - largest).argmin()] = largest
+    return sorted({int(each) for each in chosen})
+
+
+def _beside(image: np.ndarray, mask: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """A plane `[height, width, channel]` and the same with its classes in colour: uint8 `[height, 2 width, 3]`."""
+    plain = image if image.shape[-1] == 3 else np.repeat(image.mean(-1, keepdims=True), 3, -1)
+    plain = np.round(255 * plain)
+    shown = plain.copy()
     for index, value in enumerate(classes):
         inside = mask == value
-        shown[inside] = 0.55 * grey[inside] + 0.45 * np.array(_COLOURS[index % len(_COLOURS)])
-    with files.writing(path) as partial:
-        Image.fromarray(np.concatenate([grey, shown], 1).astype(np.uint8)).save(partial, format="PNG")
+        shown[inside] = 0.55 * plain[inside] + 0.45 * np.array(_COLOURS[index % len(_COLOURS)])
+    return np.concatenate([plain, shown], 1).astype(np.uint8)
 
 
 def _write_tiff(target: Path, source: Path, mask: np.ndarray) -> None:

@@ -4,6 +4,7 @@
 
 The layout is found by itself: nnU-Net, Medical Segmentation Decathlon, neurite-OASIS, CAMUS, an `.npz`
 archive, folders of pairs, or IDX files. Every problem is a row: which case, what was found, what to do.
+Images without a mask, beside others that have one, are counted and are no problem: they may be what is to be segmented.
 Exit code 0: none was found; 1: some were; 2: the folder cannot be read.
 """
 
@@ -18,7 +19,8 @@ from hyperlab.arguments import Parser
 from hyperlab.data.classification import mnist
 from hyperlab.data.layouts import case_problems, depth_problems, detect
 from hyperlab.data.problems import colour_problems, grouped, instance_problems, scale_problems
-from hyperlab.data.readers.cases import Case, Layout, Problem, printable
+from hyperlab.data.readers.cases import Case, Layout, Problem, printable, visible
+from hyperlab.data.readers.scan import is_readable, stem_of
 from hyperlab.data.similarity import near_copies, thumbnail
 from hyperlab.data.splits import fingerprint
 from hyperlab.errors import DataError, HyperlabError, MissingExtraError
@@ -73,7 +75,8 @@ def examine(
             raise DataError(f"{root} holds IDX files; masks, mask_suffix and subjects are for images with masks")
         return _examine_idx(root)
     layout = detect(root, masks, mask_suffix, subjects)
-    problems = [*layout.problems, *depth_problems(layout)]
+    without = without_mask(layout)
+    problems = [problem for problem in layout.problems if problem.case not in without] + depth_problems(layout)
     hashes: list[tuple[str, str]] = []
     thumbnails, read = [], []
     values: list[tuple[Case, list[int]]] = []
@@ -97,7 +100,22 @@ def examine(
     problems += colour_problems(coloured)
     problems += _copies(read, hashes, thumbnails)
     problems += _subjects(layout)
-    return Findings(problems, _summary(layout, read, {value for _, inside in values for value in inside}))
+    summary = _summary(layout, read, {value for _, inside in values for value in inside})
+    if without:
+        named = ", ".join([*sorted(without)[:3], *(["..."] if len(without) > 3 else [])])
+        summary += f"; {len(without)} images without a mask ({printable(named)})"
+    return Findings(problems, summary)
+
+
+def without_mask(layout: Layout) -> set[str]:
+    """The names of images of a plain folder that have no mask, where others have one."""
+    labelled = [case for case in layout.cases if case.label is not None]
+    if layout.kind != "folder" or not labelled:
+        return set()
+    known = {path for case in labelled for path in (*case.images, case.label, *case.more_labels)} | {*layout.aside}
+    beside = {path.parent for case in labelled for path in case.images}
+    found = {stem_of(path) for part in beside for path in visible(part) if is_readable(path) and path not in known}
+    return found - {stem_of(path) for path in known if path is not None and path.parent in beside}
 
 
 def _copies(cases: list[Case], hashes: list[tuple[str, str]], thumbnails: list[np.ndarray]) -> list[Problem]:

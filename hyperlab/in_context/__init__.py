@@ -1,6 +1,7 @@
 """Segmentation from a few examples, by a network that is shown them or trained on them; several answers for one."""
 
-from hyperlab.in_context.fitted import LEAST, STEPS, Fitted, HeldOut, fit, held_out
+from hyperlab.in_context.cross_validation import FOLDS, LEAST, LIMIT, HeldOut, held_out, networks
+from hyperlab.in_context.fitted import STEPS, Fitted, fit
 from hyperlab.in_context.planes import Segmentation, labelled_slices
 from hyperlab.in_context.segment import network_of, segment
 from hyperlab.in_context.stochastic import (
@@ -13,7 +14,9 @@ from hyperlab.in_context.stochastic import (
 from hyperlab.in_context.support import Context, draws, most_similar
 
 __all__ = [
+    "FOLDS",
     "LEAST",
+    "LIMIT",
     "STEPS",
     "Context",
     "Fitted",
@@ -29,6 +32,7 @@ __all__ = [
     "matching_scale",
     "most_similar",
     "network_of",
+    "networks",
     "noise_candidates",
     "segment",
 ]

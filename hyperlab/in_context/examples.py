@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,24 @@ from hyperlab.data.resample import unit_range
 from hyperlab.errors import DataError
 
 _MOST_CLASSES = 32  # more values are instances
+
+
+class Support(NamedTuple):
+    """Examples of a folder.
+
+    Attributes:
+      images: float32 in 0..1, `[*spatial]`, or with `colours` `[*spatial, channel]`.
+      labels: int32 `[*spatial]`.
+      values: label values that occur, background left out.
+      subjects: whom each shows, as its name or the folder says.
+      paths: of the images.
+    """
+
+    images: list[np.ndarray]
+    labels: list[np.ndarray]
+    values: tuple[int, ...]
+    subjects: list[str]
+    paths: list[Path]
 
 
 def without_mask(folder: Path, masks: str | None = None, mask_suffix: str | None = None) -> list[Path]:
@@ -36,21 +55,29 @@ def _without_mask(layout: Layout) -> list[Path]:
     return sorted(path for part in beside for path in visible(part) if is_readable(path) and path not in known)
 
 
-def load_image(path: Path, normalize: str, dims: int | None = None) -> np.ndarray:
-    """Grey values of a file in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images.
+def load_image(path: Path, normalize: str, dims: int | None = None, colours: bool = False) -> np.ndarray:
+    """Values of a file in 0..1; see `pixels`.
 
     Among images (`dims` is 2), an array `[height, width, channel]` of a `.npy` file is one in colours.
     """
     scan = read_scan(path)
     if dims == 2 and suffix_of(path) == ".npy" and scan.values.ndim == 4 and scan.values.shape[2] in (3, 4):
         scan = replace(scan, values=scan.values[..., 0])
-    return grey(scan, str(path), normalize)
+    return pixels(scan, str(path), normalize, colours)
 
 
 def load_support(
-    folder: Path, normalize: str, binary: bool, masks: str | None = None, mask_suffix: str | None = None
-):  # fmt: skip
-    """Images, label maps, and the label values that occur, background left out.
+    folder: Path, normalize: str, binary: bool, masks: str | None = None, mask_suffix: str | None = None,
+    colours: bool = False,
+) -> Support:  # fmt: skip
+    """The examples of a folder.
+
+    Args:
+      folder: of images and masks.
+      normalize: see `pixels`.
+      binary: whether all that is not 0 in a mask is 1.
+      masks, mask_suffix: which folder, or which of several files of an image, is the mask; see `detect`.
+      colours: whether channels are kept.
 
     Raises:
       DataError: no pairs, damaged files, or masks that look like instances.
@@ -60,7 +87,7 @@ def load_support(
     # images without a mask are to be segmented, and no examples; those whose name another file has are a problem
     unlabelled = {stem_of(path) for path in _without_mask(cases)} - {stem_of(path) for path in cases.aside}
     problems: list[Problem] = [problem for problem in cases.problems if problem.case not in unlabelled]
-    images, labels, values_of = [], [], []
+    images, labels, values_of, taken = [], [], [], []
     for case in cases.cases:
         if case.label is None:
             continue
@@ -70,9 +97,10 @@ def load_support(
             continue
         values_of.append((case, np.unique(mask.values).tolist()))
         coloured.append((case, mask.colours))
-        images.append(grey(image, str(case.images[0]), normalize))
+        taken.append(case)
+        images.append(pixels(image, str(case.images[0]), normalize, colours))
         labels.append((mask.values > 0).astype(np.int32) if binary else mask.values)
-        labels[-1] = labels[-1].squeeze() if images[-1].ndim < labels[-1].ndim else labels[-1]
+        labels[-1] = labels[-1].squeeze() if images[-1].ndim - colours < labels[-1].ndim else labels[-1]
     if cases.classes is None and not binary:
         problems += scale_problems(values_of)
     problems += [] if binary else colour_problems(coloured)
@@ -87,11 +115,22 @@ def load_support(
             f"--support {folder}: the masks hold {len(values)} values; are they maps of instances? --binary makes "
             "everything above 0 one class, --classes names a few"
         )
-    return images, labels, tuple(values)
+    return Support(images, labels, tuple(values), [case.subject for case in taken], [case.images[0] for case in taken])
 
 
-def grey(image: Scan, name: str, normalize: str) -> np.ndarray:
-    """Grey values of a scan in 0..1: float32 `[*spatial]`, colours averaged, planes of one voxel as images.
+def pixels(image: Scan, name: str, normalize: str, colours: bool = False) -> np.ndarray:
+    """Values of a scan in 0..1, planes of one voxel as images.
+
+    Args:
+      image: of a file.
+      name: of it, for messages.
+      normalize: `auto` divides pictures of up to 8 bits by their white, and brings all else to the range between its
+        percentiles .5 and 99.5, as `percentiles` does with all; `min_max`: between its extremes.
+      colours: keep the channels; else their mean is taken.
+
+    Returns:
+      float32 `[*spatial]`; with `colours`, `[*spatial, channel]`. Colours of a picture are stretched alike, channels of
+      a volume each by itself.
 
     Raises:
       DataError: they are not finite.
@@ -99,9 +138,11 @@ def grey(image: Scan, name: str, normalize: str) -> np.ndarray:
     values = image.values
     if not np.isfinite(values).all():
         raise DataError(f"{name} holds values that are not finite (NaN or infinite); mend the file")
-    grey = values.astype(np.float32).mean(-1)
-    grey = grey[..., 0] if grey.ndim == 3 and grey.shape[-1] == 1 else grey
+    values = values.astype(np.float32) if colours else values.astype(np.float32).mean(-1, keepdims=True)
+    values = values[:, :, 0] if values.ndim == 4 and values.shape[2] == 1 else values
     if normalize == "auto" and (white := picture_white(image)) is not None:
-        return grey / np.float32(white)
-    limits = (0, 100) if normalize == "min_max" else (0.5, 99.5)
-    return unit_range(grey[..., None], *limits)[..., 0]
+        values = values / np.float32(white)
+    else:
+        low, high = (0, 100) if normalize == "min_max" else (0.5, 99.5)
+        values = unit_range(values, low, high, joint=values.ndim == 3)
+    return values if colours else values[..., 0]

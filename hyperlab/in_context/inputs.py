@@ -34,24 +34,68 @@ def check_images(images: Any, what: str, dims: int, rescale: bool = False) -> li
     result = []
     for index, image in enumerate(images):
         values = _without_channel(np.asarray(image), f"{what}[{index}]", dims)
-        if not np.isfinite(values).all():
-            wrong = int((~np.isfinite(values)).sum())
-            raise DataError(f"{what}[{index}] holds {wrong} values that are not finite (NaN or infinite)")
-        if rescale:
-            values = unit_range(values[..., None])[..., 0]
-        elif values.min() < 0 or values.max() > 1:
-            low, high = f"{values.min():g}", f"{values.max():g}"
-            raise DataError(
-                f"{what}[{index}] holds values from {low} to {high}, expected 0..1, the range that the network was "
-                "trained on; give rescale=True (each image's minimum becomes 0, its maximum 1), or for 8-bit images "
-                "divide by 255"
-            )
-        result.append(values.astype(np.float32))
+        result.append(_in_range(values[..., None], f"{what}[{index}]", rescale)[..., 0])
     if not result:
         raise DataError(
             f"{what} is empty; " + ("the network needs at least one example" if "support" in what else "give an image")
         )
     return result
+
+
+def check_channels(
+    images: Any, what: str, dims: int, rescale: bool = False, channels: int | None = None
+) -> list[np.ndarray]:  # fmt: skip
+    """Images or volumes with their channels, such as colours, as a list of float32 `[*spatial, channel]` in 0..1.
+
+    Args:
+      images: `[n, *spatial]` or `[n, *spatial, channel]`, or a sequence of arrays without the first axis, of any sizes.
+      what: they are, for messages.
+      dims: 2, or 3 for volumes.
+      rescale: the minimum of each image (all its channels together) becomes 0 and the maximum 1.
+      channels: that each must have; by default those of the first.
+
+    Raises:
+      DataError: there is none; another number of axes; images with different channels; values that are not finite, or
+        outside 0..1 without `rescale`.
+
+    >>> [image.shape for image in check_channels([np.zeros((4, 5)), np.ones((2, 3, 1))], "images", 2)]
+    [(4, 5, 1), (2, 3, 1)]
+    """
+    result: list[np.ndarray] = []
+    for index, image in enumerate(images):
+        values = np.asarray(image)
+        if values.ndim != dims + 1:
+            values = _without_channel(values, f"{what}[{index}]", dims)[..., None]
+        values = _in_range(values, f"{what}[{index}]", rescale)
+        expected = channels or (result or [values])[0].shape[-1]
+        if values.shape[-1] != expected:
+            raise DataError(
+                f"{what}[{index}] has {values.shape[-1]} channels, expected {expected} as the other images have; "
+                "bring all to one kind (grey, or colours)"
+            )
+        result.append(values)
+    if not result:
+        raise DataError(f"{what} is empty; give an image")
+    return result
+
+
+def _in_range(values: np.ndarray, name: str, rescale: bool) -> np.ndarray:
+    """Finite values `[*spatial, channel]` in 0..1, float32."""
+    if values.dtype.kind not in "biuf" or not values.size:
+        raise DataError(f"{name} is {values.dtype} of shape {values.shape}, expected real numbers")
+    if not np.isfinite(values).all():
+        wrong = int((~np.isfinite(values)).sum())
+        raise DataError(f"{name} holds {wrong} values that are not finite (NaN or infinite)")
+    if rescale:
+        return unit_range(values, joint=True)
+    if values.min() < 0 or values.max() > 1:
+        low, high = f"{values.min():g}", f"{values.max():g}"
+        raise DataError(
+            f"{name} holds values from {low} to {high}, expected 0..1, the range that the network was "
+            "trained on; give rescale=True (each image's minimum becomes 0, its maximum 1), or for 8-bit images "
+            "divide by 255"
+        )
+    return values.astype(np.float32)
 
 
 def check_labels(

@@ -10,7 +10,7 @@ import numpy as np
 from hyperlab.data.preprocessing import Placement
 from hyperlab.data.readers.scan import Scan
 from hyperlab.errors import ConfigError, DataError
-from hyperlab.in_context.examples import grey, load_support
+from hyperlab.in_context.examples import load_support, pixels
 from hyperlab.in_context.planes import labelled_slices
 from hyperlab.in_context.segment import segment
 from hyperlab.inference.network import Card, Network
@@ -45,7 +45,7 @@ class Examples:
         Raises:
           DataError: it holds none, or damaged ones.
         """
-        images, labels, values = load_support(Path(folder).expanduser(), "auto", False)
+        images, labels, values, *_ = load_support(Path(folder).expanduser(), "auto", False)
         return cls(str(folder), images, labels, (0, *values), tuple(size))
 
     @property
@@ -64,7 +64,7 @@ class Examples:
         Raises:
           DataError: another number of dimensions than the examples have.
         """
-        image, shape = grey(scan, name, "auto"), scan.values.shape[:-1]
+        image, shape = pixels(scan, name, "auto"), scan.values.shape[:-1]
         if image.ndim != self.images[0].ndim:
             raise DataError(
                 f"{name} has {image.ndim} dimensions, the examples in {self.folder} have {self.images[0].ndim}"

@@ -1,3 +1,5 @@
+import re
+import signal
 from pathlib import Path
 
 import jax
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hyperlab.cli import segment
+from hyperlab.cli import command, segment
 from hyperlab.data.readers.scan import read_labels
 from hyperlab.errors import DataError
 from hyperlab.in_context import network_of
@@ -61,9 +63,9 @@ def test_pictures_get_masks_in_their_form_with_the_label_values_of_the_examples(
         mask = np.asarray(Image.open(tmp_path / "out" / "masks" / name))
         np.testing.assert_array_equal(mask, truths[name[:2]])
     overlay = np.asarray(Image.open(tmp_path / "out" / "overlays" / "q0.png"))
-    assert overlay.shape == (20, 52, 3)
+    assert overlay.shape == (14 * 20, 14 * 52, 3)  # enlarged, to look at
     plain, shown = np.split(overlay.astype(int), 2, axis=1)
-    np.testing.assert_array_equal((plain != shown).any(-1), truths["q0"] > 0)
+    np.testing.assert_array_equal((plain != shown).any(-1)[::14, ::14], truths["q0"] > 0)
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SRA"])
@@ -154,15 +156,130 @@ def test_a_nifti_mask_keeps_the_codes_and_units_of_its_image(tmp_path):
     np.testing.assert_allclose(mask.affine, image.affine)
 
 
-def test_without_weights_a_network_is_trained_and_its_worth_is_said_first(tmp_path, capsys):
+def test_without_weights_networks_are_trained_and_their_worth_is_said_first(tmp_path, capsys):
     write_pairs(tmp_path / "support", count=5)
     image, truth = picture(10)
     Image.fromarray(image).save(tmp_path / "support" / "images" / "q.png")  # it has no mask, so that is what is wanted
-    code = segment.main([f"--support={tmp_path / 'support'}", f"--out={tmp_path / 'out'}", "--size=24", "--steps=30"])
+    code = segment.main([f"--support={tmp_path / 'support'}", f"--out={tmp_path / 'out'}", "--steps=40"])
     out = capsys.readouterr().out
-    assert code == 0 and "Dice on 1 of the 5 examples" in out and "  class 255: " in out and "; copy " in out
+    assert code == 0 and "4 networks" in out and "full resolution, in windows of 24x32" in out
+    assert "Dice of each of the 5 examples" in out and "  class 255: " in out and "; copy " in out
     mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "q.png"))
     assert mask.shape == truth.shape and (mask == truth).mean() > 0.95
+
+
+COLOURS = np.array([[90, 40, 40], [40, 90, 40]], np.uint8)  # of one grey value
+
+
+def write_colours(folder, count=4):
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for index in range(count):
+        inside = (picture(index)[1] > 0).astype(np.uint8)
+        Image.fromarray(COLOURS[inside]).save(folder / "images" / f"case_{index}.png")
+        Image.fromarray(inside).save(folder / "labels" / f"case_{index}.png")
+
+
+def test_colours_are_seen(tmp_path):
+    write_colours(tmp_path / "s")
+    truth = (picture(10)[1] > 0).astype(np.uint8)
+    Image.fromarray(COLOURS[truth]).save(tmp_path / "s" / "images" / "q.png")
+    assert segment.main([f"--support={tmp_path / 's'}", f"--out={tmp_path / 'out'}", "--steps=60"]) == 0
+    assert (np.asarray(Image.open(tmp_path / "out" / "masks" / "q.png")) == truth).mean() > 0.95
+    overlay = np.asarray(Image.open(tmp_path / "out" / "overlays" / "q.png"))
+    np.testing.assert_array_equal(overlay[::14, : 14 * 26 : 14], COLOURS[truth])
+
+
+def test_masks_no_better_than_copies_are_written_under_a_name_that_says_so(tmp_path, capsys):
+    write_pairs(tmp_path / "s", count=4)
+    for index in range(4):  # all alike, so that a copy is perfect
+        for name, values in zip(("images", "labels"), picture(0), strict=True):
+            Image.fromarray(values).save(tmp_path / "s" / name / f"case_{index}.png")
+    Image.fromarray(picture(10)[0]).save(tmp_path / "s" / "images" / "q.png")
+    words = [f"--support={tmp_path / 's'}", f"--out={tmp_path / 'out'}", "--steps=1"]
+    assert segment.main(words) == 1
+    assert "NOT BETTER THAN A COPY: class 255 is" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith("masks")] == [segment.NOT_BETTER]
+    assert segment.main([*words, "--anyway"]) == 0
+    assert (tmp_path / "out" / "masks" / "q.png").exists()
+
+
+def of_one_example(folder):
+    for name in ("images", "labels"):
+        for index in range(1, 4):
+            (folder / name / f"case_{index}.png").unlink()
+
+
+def empty_masks(folder):
+    for path in (folder / "labels").iterdir():
+        Image.fromarray(np.zeros((20, 26), np.uint8)).save(path)
+
+
+def one_in_grey(folder):
+    Image.fromarray(picture(0)[0]).save(folder / "images" / "case_0.png")
+
+
+def not_a_number(folder):
+    image = np.full((20, 26), 0.5, np.float32)
+    image[3, 4] = np.nan
+    (folder / "images" / "case_0.png").unlink()
+    Image.fromarray(image).save(folder / "images" / "case_0.tif")
+
+
+def one_class_in_one(folder):
+    for index in range(1, 4):
+        Image.fromarray(np.zeros((20, 26), np.uint8)).save(folder / "labels" / f"case_{index}.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (of_one_example, "1 example is too few to train on"),
+        (empty_masks, "all masks are empty; at least one must show what to segment"),
+        (one_in_grey, r"8 bits, 1 channel \(case_0.png\).*; convert them to one kind"),
+        (not_a_number, "case_0.tif holds values that are not finite"),
+        (one_class_in_one, r"class 1 is in one example \(or examples of one subject\) alone"),
+    ],
+)
+def test_examples_that_nothing_can_be_trained_on(tmp_path, capsys, change, message):
+    write_colours(tmp_path / "s")
+    change(tmp_path / "s")
+    Image.fromarray(COLOURS[picture(9)[1] // 255]).save(tmp_path / "s" / "images" / "q.png")
+    assert segment.main([f"--support={tmp_path / 's'}", f"--out={tmp_path / 'out'}"]) == 2
+    told = capsys.readouterr().err
+    assert re.search(message, told) and told.count("error:") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_stop_ends_between_two_images(tmp_path, stand_in, monkeypatch, capsys):
+    write_pairs(tmp_path / "s")
+    words = [f"--images={tmp_path / 's'}", f"--support={tmp_path / 's'}", f"--out={tmp_path / 'out'}", "--size=0",
+             "--params=any"]  # fmt: skip
+    write = segment.write_mask
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "write_mask", lambda *given: (write(*given), signal.raise_signal(signal.SIGINT)))
+        assert segment.main(words) == 130
+    assert "stopped after 1 of 3 images" in capsys.readouterr().err
+    written = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert written == {"case_0.png", "checksums.json"}
+    assert segment.main(words) == 0  # what was written is known as the command's own
+
+
+@pytest.mark.fast
+def test_an_overlay_of_a_volume_shows_several_slices(tmp_path):
+    volume, mask = np.zeros((30, 20, 12), np.float32), np.zeros((30, 20, 12), int)
+    mask[5:9, 5:9, 2:10] = 3
+    segment.write_overlay(tmp_path / "a.png", volume, mask, (3,), 2)
+    shown = np.asarray(Image.open(tmp_path / "a.png"))
+    assert shown.shape == (12 * 6 * 30, 12 * 2 * 20, 3)
+    assert all(each.any() for each in np.split(shown, 6))
+
+
+@pytest.mark.fast
+def test_help_names_the_command_as_it_is_typed(capsys):
+    for option in ("--help", "-h"):
+        with pytest.raises(SystemExit):
+            command.main(["segment", option])
+        assert capsys.readouterr().out.startswith("usage: hyperlab segment ")
 
 
 def test_images_without_a_mask_are_those_that_no_pair_has(tmp_path):

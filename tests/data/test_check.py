@@ -79,6 +79,23 @@ def test_every_kind_of_problem_has_its_row(tmp_path):
     assert main([str(tmp_path)]) == 1
 
 
+def test_images_without_a_mask_are_counted_and_no_problem(tmp_path, capsys):
+    for name, shift in (("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e\x1b", 4)):
+        files.picture(
+            tmp_path / "images" / f"{name}.png", np.roll(np.arange(100, dtype=np.uint8), 37 * shift).reshape(10, 10)
+        )
+    for name in ("a", "b"):
+        files.picture(tmp_path / "labels" / f"{name}.png", np.eye(10, dtype=np.uint8))
+    assert main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "2 training and 0 test cases" in out and r"3 images without a mask (c, d, e\x1b)" in out
+    files.picture(tmp_path / "labels" / "f.png", np.eye(10, dtype=np.uint8))
+    assert main([str(tmp_path)]) == 1 and "f.png has no image" in capsys.readouterr().out
+    (tmp_path / "labels" / "f.png").unlink()
+    files.picture(tmp_path / "images" / "c.bmp", np.zeros((10, 10), np.uint8))
+    assert main([str(tmp_path)]) == 1 and "are two files of one name" in capsys.readouterr().out
+
+
 def test_a_subject_in_both_parts_is_a_leak(tmp_path):
     names = [f"patient_{i:02d}_visit_{visit}" for i in range(4) for visit in (0, 1)]
     files.nnunet(tmp_path, cases=7, test=1, shape=(20, 22), ending=".png", names=names)

@@ -335,26 +335,28 @@ def test_a_mask_belongs_to_the_longest_name_that_fits():
 
 def test_one_problem_of_many_cases_is_one_line(tmp_path, capsys):
     write(tmp_path, ["images/{:02d}.png", "labels/{:02d}.png"], cases=12)
-    for path in (tmp_path / "labels").iterdir():
-        path.unlink()
-    files.picture(tmp_path / "labels" / "00.png", box(0))
+    for path in (tmp_path / "images").iterdir():
+        if path.stem != "00":
+            path.unlink()
     rows = check(tmp_path)
     assert len(rows) == 11
     ((who, row),) = grouped(rows)
-    assert who == "11 cases" and row.what.endswith("labels (01, 02, 03 and 8 more)")
+    assert who == "11 cases" and row.what.endswith("images (01, 02, 03 and 8 more)")
     assert main([str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and lines[1].startswith("11 cases\t") and lines[2].startswith("11 problems, of which 11")
-    with pytest.raises(DataError, match=r"has 11 problems:\n  11 cases: .*01.png has no .*\(01, 02, 03 and 8 more\)"):
+    with pytest.raises(DataError, match=r"has 11 problems:\n  11 cases: .*01.png has no image .*\(01, 02, 03 and 8 more\)"):
         load("folder", tmp_path)
 
 
 def test_names_that_would_steer_a_terminal_are_written_out(tmp_path, capsys):
     write(tmp_path, ["images/a\x1b[31m{}.png", "labels/a\x1b[31m{}.png"])
-    (tmp_path / "labels" / "a\x1b[31m3.png").unlink()
+    (tmp_path / "images" / "a\x1b[31m3.png").unlink()
     assert main([str(tmp_path)]) == 1 and main([str(tmp_path / "no\x1b[3m")]) == 2
     written = "".join(capsys.readouterr())
-    assert "\x1b" not in written and "a\\x1b[31m3.png has no mask" in written and "no\\x1b[3m does not exist" in written
+    assert (
+        "\x1b" not in written and "a\\x1b[31m3.png has no image" in written and "no\\x1b[3m does not exist" in written
+    )
     with pytest.raises(DataError) as error:
         load("folder", tmp_path)
     assert "\x1b" not in str(error.value)
