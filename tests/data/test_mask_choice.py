@@ -345,7 +345,9 @@ def test_one_problem_of_many_cases_is_one_line(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and lines[1].startswith("11 cases\t") and lines[2].startswith("11 problems, of which 11")
-    with pytest.raises(DataError, match=r"has 11 problems:\n  11 cases: .*01.png has no image .*\(01, 02, 03 and 8 more\)"):
+    with pytest.raises(
+        DataError, match=r"has 11 problems:\n  11 cases: .*01.png has no image .*\(01, 02, 03 and 8 more\)"
+    ):
         load("folder", tmp_path)
 
 
