@@ -21,6 +21,7 @@ FLOORS = [
     {"report"},
     {"results"},
     {"studies"},
+    {"configured"},
     {"launch", "exports", "networks"},
     {"sweep"},
     {"cli"},

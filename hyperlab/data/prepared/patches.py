@@ -1,13 +1,31 @@
 """Patches of a prepared set, to train on: a batch is a function of seed and step, so there is nothing to save."""
 
 import dataclasses
+from typing import Any, Protocol
 
 import numpy as np
 
 from hyperlab.data.loaders import batch_indices
-from hyperlab.data.prepared.store import Store
+from hyperlab.data.prepared.store import Window
 from hyperlab.data.splits import philox
 from hyperlab.errors import DataError
+
+
+class Readable(Protocol):
+    """What patches are cut out of: a `Store`, or anything that answers as it does."""
+
+    @property
+    def preprocessing(self) -> Any:
+        """With `axes`, how many spatial axes a case has."""
+
+    def case(self, which: int) -> Any:
+        """With `size`, its voxels along each axis."""
+
+    def places(self, which: int) -> dict[int, np.ndarray]:
+        """Voxels of each class but the first that a case has, int `[k, axes]`."""
+
+    def read(self, which: int, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """The image `[*window, channel]` and the labels `[*window]` of a window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +37,7 @@ class Patches:
     ones. It is moved inwards where it would reach beyond the case; a case that is smaller is padded on both sides.
 
     Attributes:
-      store: from `open_store` or `prepare`.
+      store: from `open_store` or `prepare`, or another `Readable`.
       cases: numbers of the cases, for instance `store.split()["train"]`.
       size: of a patch, voxels along each axis.
       batch_size: patches of a step.
@@ -30,7 +48,7 @@ class Patches:
       DataError: no cases, one that is not there, or a size, a batch or a share that cannot be.
     """
 
-    store: Store
+    store: Readable
     cases: tuple[int, ...]
     size: tuple[int, ...]
     batch_size: int
