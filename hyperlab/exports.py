@@ -17,7 +17,6 @@ from jaxtyping import PyTree
 from hyperlab import __version__, pareto, trees
 from hyperlab.errors import CheckpointError, ConfigError, DataError, WorkdirError, nearest, require
 from hyperlab.inference import alone, saved
-from hyperlab.inference.alone import SCRIPT
 from hyperlab.inference.network import PREPROCESSING, preprocessing_of
 from hyperlab.models import UNet
 from hyperlab.nn import level_sizes
@@ -122,7 +121,7 @@ def _exported(run: Path, out: Path, to: list[str], network: str | None) -> None:
     with whole_folder(out) as folder:
         for name in [
             *names,
-            *([SCRIPT] if (source / SCRIPT).is_file() and alone.beside(card, [FORMATS[name] for name in to]) else []),
+            *(script for script in alone.beside(card, [FORMATS[name] for name in to]) if (source / script).is_file()),
         ]:
             (shutil.copytree if (source / name).is_dir() else shutil.copyfile)(source / name, folder / name)
         (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")

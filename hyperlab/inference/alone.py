@@ -1,4 +1,4 @@
-"""What lies beside an exported network so that it predicts without this library: `predict.py`, and its numbers."""
+"""What lies beside an exported network so that it predicts without this library: scripts, and their numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from hyperlab.inference import standalone
+from hyperlab.inference import standalone, standalone_set
 from hyperlab.models import FilmUNet, UNet
 
-SCRIPT = "predict.py"
+SCRIPT, SET_SCRIPT = "predict.py", "prepared_set.py"
 
 
 def described(
@@ -43,15 +43,15 @@ def described(
     }
 
 
-def script() -> str:
-    """The text of `predict.py`."""
-    return Path(standalone.__file__).read_text(encoding="utf-8")
+def text_of(module: Any) -> str:
+    """The text of a script that is a module here."""
+    return Path(module.__file__).read_text(encoding="utf-8")
 
 
 def beside(card: dict[str, Any], formats: Sequence[str]) -> dict[str, str]:
-    """`{"predict.py": ...}` where the card and the formats (as `hyperlab.pareto.export` names them) allow it."""
-    how = card.get("preprocessing")
-    if how is None or "form" in how:  # a prepared set's: `predict.py` does not resample volumes
-        return {}
+    """`{"predict.py": ...}` and what it needs, where the card and the formats (those of `hyperlab.pareto`) allow it."""
     runs = "program" in formats or ("safetensors" in formats and card.get("architecture") is not None)
-    return {SCRIPT: script()} if runs else {}
+    how = card.get("preprocessing")
+    if not runs or how is None:
+        return {}
+    return {SCRIPT: text_of(standalone), **({SET_SCRIPT: text_of(standalone_set)} if "set" in how else {})}

@@ -12,6 +12,7 @@ installed, and PNG, TIFF, BMP or JPEG where pillow is. From Python:
 
 import argparse
 import functools
+import importlib.util
 import itertools
 import json
 import struct
@@ -50,13 +51,18 @@ class Network:
         """Probabilities `[batch, *size, class]` of images `[batch, *size, channel]` in 0..1."""
         return np.asarray(jax.nn.softmax(self.logits(jnp.asarray(images, jnp.float32)), axis=-1))
 
-    def predict(self, values: np.ndarray, white: "int | None" = None) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, values: np.ndarray, white: "int | None" = None, spacing: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Labels int32 `[*spatial]` and probabilities `[*spatial, class]` of an image `[*spatial, channel]`.
 
         Args:
           values: as the file holds them; of NIfTI with axes to right, anterior, superior.
           white: the largest number that a pixel of the file can be, where that is known.
+          spacing: mm along each axis, which networks of a prepared set ask for, see `spacing_of`.
         """
+        if "set" in self.how:
+            return of_prepared_set(self, values, spacing, resampled)
         if values.shape[-1] == 1 != self.how["channels"] == values.shape[-2]:
             values = values[..., 0]  # of a file .npy [height, width, channel]
         *shape, channels = values.shape
@@ -113,6 +119,17 @@ class Network:
                 total[place] += weights * output
                 weight[place] += weights
         return padded_or_cut(total / weight, own)
+
+
+def of_prepared_set(*given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """`predict` of `prepared_set.py`, which lies beside."""
+    path = Path(__file__).with_name("prepared_set.py")
+    path = path if path.is_file() else Path(__file__).with_name("standalone_set.py")
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.predict(*given)
 
 
 # -- before and after the network -------------------------------------------------------------------------------------
@@ -297,6 +314,18 @@ def read(path: "str | Path") -> np.ndarray:
     return values if values.ndim == 3 else values[..., None]
 
 
+def spacing_of(path: "str | Path") -> "list[float] | None":
+    """mm along each axis of a NIfTI file; None of any other."""
+    if suffix_of(Path(path)) not in (".nii", ".nii.gz"):
+        return None
+    import nibabel
+
+    scan: Any = nibabel.load(path)
+    scan = nibabel.as_closest_canonical(scan) if len(scan.shape) >= 3 else scan
+    unit = {"meter": 1000.0, "micron": 0.001}.get(scan.header.get_xyzt_units()[0], 1.0)
+    return [unit * float(step) for step in np.linalg.norm(scan.affine[:3, :3], axis=0)]
+
+
 def write(out: Path, source: Path, labels: np.ndarray) -> Path:
     """Writes a mask in the form of its image, on its grid."""
     kind = np.uint8 if labels.max(initial=0) < 256 else np.uint16
@@ -335,7 +364,7 @@ def main() -> None:
     network = Network(options.network)
     for path in options.images:
         try:
-            labels, probabilities = network.predict(read(path))
+            labels, probabilities = network.predict(read(path), spacing=spacing_of(path))
         except (ValueError, OSError, ImportError) as error:
             sys.exit(f"error: {path}: {error}")
         target = write(options.out, path, labels)

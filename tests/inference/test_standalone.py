@@ -13,8 +13,10 @@ import pytest
 
 from hyperlab import pareto
 from hyperlab.data.normalisation import BY_PERCENTILES, Normalisation
+from hyperlab.data.prepared import Channel, Windowed
+from hyperlab.data.prepared import Preprocessing as of_a_set
 from hyperlab.data.preprocessing import Preprocessing
-from hyperlab.data.readers.scan import read_scan
+from hyperlab.data.readers.scan import Scan, read_scan
 from hyperlab.inference import alone, standalone
 from hyperlab.inference.network import Card, Network
 from hyperlab.models import FilmUNet, UNet
@@ -117,6 +119,57 @@ def test_scans_there_and_back(tmp_path, how, shape):
         placement.put(expected, number, start, rows)
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     np.testing.assert_array_equal(labels, network.predict(values))
+
+
+def prepared(size, axis=None, **options):
+    channels = (Channel("CT", "ct", 20.0, 180.0, 90.0, 40.0), Channel("T1", options.pop("scheme", "z_score")))
+    how = of_a_set(
+        channels, options.pop("axes", 3), options.pop("spacing", (1.0, 2.0, 1.5)), CLASSES, (0, 3, 9), **options
+    )
+    return Windowed(how, size, axis)
+
+
+@pytest.mark.parametrize(
+    "how, shape",
+    [
+        (prepared((8, 8, 8)), (14, 9, 12)),
+        (prepared((8, 8, 8), masked=True), (6, 12, 9)),
+        (prepared((8, 10), axis=1), (12, 7, 9)),
+        (prepared((8, 10), axis=2, spacing=None, scheme="rescale_to_0_1"), (8, 10, 3)),
+        (prepared((8, 6), axes=2, spacing=None, scheme="rgb_to_0_1"), (20, 1, 9)),
+    ],
+)  # fmt: skip
+def test_scans_of_a_prepared_set_there_and_back(tmp_path, how, shape):
+    network = exported(tmp_path / "out", UNet((3, 2), 3), how)
+    assert (tmp_path / "out" / "prepared_set.py").is_file()
+    values = np.random.default_rng(0).integers(1, 200, (*shape, 2)).astype(np.uint8)
+    values[:2] = 0  # is cut off
+    values[4:6, :, 3:5] = 0  # is enclosed, or reaches the border
+    spacing = (1.0, 1.5, 2.5)
+    scan = Scan(values, spacing)
+    with jax.numpy_rank_promotion("allow"):
+        labels, probabilities = standalone.Network(tmp_path / "out").predict(values, spacing=spacing)
+    expected = np.zeros((*shape, 3), np.float32)
+    for placement, number, start, rows in network.answers(scan):
+        placement.put(expected, number, start, rows)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_array_equal(labels, network.predict(scan))
+    assert {0} < set(np.unique(labels)) and (labels[:2] == 0).all()
+
+
+def test_a_prepared_set_without_this_library(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.array([[0, -2, 0, 5], [0, 0, 3, 1], [-1, 0, 0, 2], [0, 0, 0, 1.0]])
+    values = np.random.default_rng(0).random((6, 12, 9, 2)).astype(np.float32) + 1
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "a.nii.gz")
+    network = exported(tmp_path / "net", UNet((3, 2), 3), prepared((8, 8, 8)))
+    done = run(tmp_path / "net", tmp_path / "a.nii.gz", "--out", tmp_path / "masks", allowed=("nibabel",))
+    assert done.returncode == 0, done.stderr
+    found = np.asanyarray(nibabel.as_closest_canonical(nibabel.load(tmp_path / "masks" / "a.nii.gz")).dataobj)
+    np.testing.assert_array_equal(found, network.predict(read_scan(tmp_path / "a.nii.gz")))
+    np.save(tmp_path / "b.npy", np.ones((5, 5, 5, 2)))
+    done = run(tmp_path / "net", tmp_path / "b.npy", "--out", tmp_path / "masks")
+    assert done.returncode == 1 and "nobody knows the spacing of the scan" in done.stderr
 
 
 def test_the_command_without_this_library(tmp_path):
