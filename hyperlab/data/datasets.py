@@ -127,7 +127,10 @@ def check_source(data: Any, group: str, *, classified: bool, prepared: bool = Fa
     """
     if data.name == STORE:
         if not prepared:
-            raise ConfigError(f"{group}.name is {data.name!r}: patches of a prepared set are for the rescaling study")
+            raise ConfigError(
+                f"{group}.name is {data.name!r}: patches of a prepared set are for the studies rescaling and pruning "
+                "(its task scale_space)"
+            )
         if not data.root:
             raise DataError(f"{group}.root is empty; name the folder that hyperlab prepare wrote")
         open_store(data.root)

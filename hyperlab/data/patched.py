@@ -52,6 +52,11 @@ class Cases:
         """All of one kind."""
         return np.zeros(len(self), np.int32)
 
+    @property
+    def foreground(self) -> np.ndarray:
+        """bool `[n]`: whether the truth of a case shows any class but the background."""
+        return np.array([sum(self.store.case(number).voxels[1:]) > 0 for number in self.numbers], bool)
+
     def take(self, chosen: np.ndarray) -> "Cases":
         """Those at some positions."""
         return Cases(self.store, self.numbers[chosen], self.axis)

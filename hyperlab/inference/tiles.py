@@ -120,6 +120,34 @@ def tiled_rows(
     yield total / weight
 
 
+def tiled_case(
+    function: Callable, image: np.ndarray, patch: Sequence[int], *, overlap: float = 0.5, batch: int = 4
+) -> np.ndarray:
+    """`tiled` for a function of patches that may have an axis less than the image: then planes, which come first.
+
+    Args:
+      function: from `[batch, *patch, channel]` to `[batch, *patch, channel']`, such as probabilities.
+      image: `[*spatial, channel]`, of as many spatial axes as the patch or of one more.
+      patch: its spatial size.
+      overlap: of windows.
+      batch: windows a call.
+
+    Returns:
+      float32 `[*spatial, channel']`.
+
+    >>> planes = np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1)
+    >>> bool(np.allclose(tiled_case(lambda patches: patches + 1, planes, (2, 2)), planes + 1))
+    True
+    """
+    window = (1,) * (image.ndim - 1 - len(patch)) + tuple(patch)
+
+    def of_windows(windows: np.ndarray) -> np.ndarray:
+        found = np.asarray(function(windows.reshape(batch, *patch, image.shape[-1])))
+        return found.reshape(*windows.shape[:-1], found.shape[-1])
+
+    return tiled(of_windows, image, window, overlap=overlap, batch=batch)
+
+
 def starts(length: int, window: int, overlap: float = 0.5) -> list[int]:
     """Where windows begin along one axis: evenly, the first at 0, the last ending at the border.
 

@@ -132,4 +132,6 @@ def check_files(config: ConfigDict) -> None:
     if in_context:
         check_store(config.tasks.store, "tasks")
     else:
-        check_source(config.data, "data", classified=config.task != "scale_space")
+        segmenting = config.task == "scale_space"
+        prepared = segmenting and config.study == "pruning"
+        check_source(config.data, "data", classified=not segmenting, prepared=prepared)

@@ -96,8 +96,13 @@ class Task(abc.ABC):
             part, indices = self.select(examples, drawn[1])
             return part, (drawn[0], indices)
 
-        reads = type(self).read is not Task.read
-        return {"examples": self.train(), "select": select, "read": functools.partial(_read, self) if reads else None}
+        read = functools.partial(_read, self) if self.reads else None
+        return {"examples": self.train(), "select": select, "read": read}
+
+    @property
+    def reads(self) -> bool:
+        """Whether steps are given what `read` reads."""
+        return type(self).read is not Task.read
 
     def __getstate__(self) -> dict[str, Any]:
         """For processes that read: without compiled programs and threads, which each makes when it needs them."""

@@ -22,7 +22,7 @@ from hyperlab.data import evaluation_batches, streaming
 from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.data.patched import Cases
 from hyperlab.data.splits import Split
-from hyperlab.inference.tiles import tiled
+from hyperlab.inference.tiles import tiled_case
 from hyperlab.metrics import segmentation
 from hyperlab.nn import Bucket, bucket_of
 from hyperlab.studies.rescaling.drawing import Batch
@@ -199,19 +199,16 @@ class Programs:
           image: `[*spatial, channel]`; with an axis more than patches have, its planes come first.
         """
         bucket, sizes = self.bucket(factor), np.array(self.sizes(factor), np.int32)
-        patch = self.buckets[0].pyramid.shape
-        window = (1,) * (image.ndim - 1 - len(patch)) + tuple(patch)
         owner, batch = self.evaluating or self, groups.even(self.evaluation_batch)
 
         def call(prepared, sizes, images):
             return jax.nn.softmax(self.network.run(prepared, images, sizes, bucket.canvases))
 
-        def of_windows(windows: np.ndarray) -> np.ndarray:
-            given = (prepared, sizes, groups.deal(windows.reshape(batch, *patch, image.shape[-1])))
-            found = np.asarray(owner._program(("probabilities", bucket), call, given)(*given))
-            return found.reshape(*windows.shape[:-1], self.classes)
+        def of_patches(patches: np.ndarray) -> jax.Array:
+            given = (prepared, sizes, groups.deal(patches))
+            return owner._program(("probabilities", bucket), call, given)(*given)
 
-        return tiled(of_windows, image, window, batch=batch)
+        return tiled_case(of_patches, image, self.buckets[0].pyramid.shape, batch=batch)
 
     def counts(self, prepared: Any, factor: float, split: Split | Cases) -> segmentation.Counts:
         """Right and wrong pixels of every image of a split, `[n, classes - 1]`."""
