@@ -53,7 +53,7 @@ def place() -> Path:
     """The file that they are kept in: below `HYPERLAB_CACHE`, or in the cache of the user."""
     folder = os.environ.get("HYPERLAB_CACHE")
     root = Path(folder) if folder else Path.home() / ".cache" / "hyperlab"
-    return root / f"words-{_state()}.json"
+    return root / f"words-{_installed()}-{_state()}.json"
 
 
 def known() -> Words | None:
@@ -73,7 +73,7 @@ def learn() -> Words:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="words-", suffix=".partial", delete=False) as file:
         json.dump(found._asdict(), file)
     os.replace(file.name, path)
-    for old in set(path.parent.glob("words-*")) - {path}:
+    for old in set(path.parent.glob(f"words-{_installed()}-*")) - {path}:
         old.unlink(missing_ok=True)
     return found
 
@@ -91,6 +91,11 @@ def learn_meanwhile() -> None:
         quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}  # an accelerator is not touched for that
         subprocess.Popen([sys.executable, "-m", __name__], env=environment, start_new_session=True, **quiet)
+
+
+def _installed() -> str:
+    """A digest of where this library is: another environment has words of its own."""
+    return hashlib.sha256(str(Path(__file__).parents[2]).encode()).hexdigest()[:8]
 
 
 def _state() -> str:

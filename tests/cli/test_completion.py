@@ -34,7 +34,10 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def environment(cache):
     path = f"{cache / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "HYPERLAB_CACHE": str(cache), "PATH": path, "PYTHONPATH": str(ROOT)}
+    # of the very library that is tested, which may be an installed one, and not what the working folder holds
+    library = str(Path(words.__file__).parents[2])
+    own = {"PATH": path, "PYTHONPATH": library, "PYTHONSAFEPATH": "1"}
+    return {**os.environ, "HYPERLAB_CACHE": str(cache), **own}
 
 
 def completed(line, environment, folder=ROOT):
@@ -149,6 +152,19 @@ def test_other_sources_have_other_words(cache, monkeypatch):
     assert words.known() is not None
     monkeypatch.setattr(words, "_sources", lambda folder: [("changed.py", 1)])
     assert words.known() is None
+
+
+def test_another_installation_takes_no_words_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYPERLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(words, "_of_commands", lambda: ({}, []))
+    monkeypatch.setattr(words, "_of_studies", dict)
+    words.learn()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(words, "_installed", lambda: "elsewhere")
+        words.learn()
+        monkeypatch.setattr(words, "_sources", lambda folder: [("changed.py", 1)])
+        words.learn()
+    assert len(list(tmp_path.glob("words-elsewhere-*.json"))) == 1 and len(list(tmp_path.glob("words-*"))) == 2
 
 
 def test_a_damaged_file_is_none(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ def faults():
 def test_the_short_form_finds_nothing(faults, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     trials = faults.run(["kills", "processes", "damage"], short=True)
-    assert len(trials) == 6 and set(trials["verdict"]) == {faults.RIGHT}, trials.to_dict("records")
+    assert len(trials) == 7 and set(trials["verdict"]) == {faults.RIGHT}, trials.to_dict("records")
 
 
 @pytest.mark.parametrize("name", ["readers", "settings", "calls", "weights", "records"])
