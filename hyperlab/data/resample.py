@@ -1,7 +1,7 @@
 """Images and masks brought to one size, on the host, before training: linear for grey values, nearest for labels."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, overload
@@ -167,6 +167,26 @@ def pad_or_crop(array: np.ndarray, size: Sequence[int], value: float = 0) -> np.
             widths[axis] = (-surplus // 2, -surplus - -surplus // 2)
             array = np.pad(array, widths, constant_values=value)
     return np.ascontiguousarray(array)
+
+
+def cropped_rows(rows: Iterable[np.ndarray], shape: Sequence[int], size: Sequence[int]) -> Iterator[np.ndarray]:
+    """What `pad_or_crop` leaves of an array that is no smaller than the size, of its consecutive rows.
+
+    Args:
+      rows: `[some, *shape[1:], ...]`.
+      shape: of all of them together.
+      size: the centred part that is left.
+
+    >>> [part.tolist() for part in cropped_rows(iter([np.arange(2), np.arange(2, 5)]), (5,), (3,))]
+    [[1], [2, 3]]
+    """
+    start = (shape[0] - size[0]) // 2
+    stop, at = start + size[0], 0
+    for part in rows:
+        kept = part[max(0, start - at) : max(0, stop - at)]
+        at += len(part)
+        if len(kept):
+            yield pad_or_crop(kept, (len(kept), *size[1:]))
 
 
 def unit_range(image: np.ndarray, low: float = 0, high: float = 100, joint: bool = False) -> np.ndarray:

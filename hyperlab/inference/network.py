@@ -184,16 +184,17 @@ class Network:
             a file that cannot be read.
         """
         name = name or (str(scan) if isinstance(scan, str | Path) else "the scan")
-        if not isinstance(self.preprocessing, Recorded):
-            images, placement = self.preprocessing.forward(self._scan(scan), name)
-            # on the grid of the scan a class is chosen row by row: probabilities of all of it are never held
-            kept = _classes if getattr(placement, "size", 0) == getattr(placement, "box", 1) else list
-            answers = (np.concatenate(kept(blocks)) for _, blocks in self._blocks(images))
-            return self.preprocessing.backward(answers, placement)
+        how = self.preprocessing
+        if not isinstance(how, Recorded):
+            images, placement = how.forward(self._scan(scan), name)
+            answers = (rows for _, rows in self._blocks(images))
+            if isinstance(how, windowed.Windowed):
+                return how.backward_rows(answers, placement)
+            return how.backward((np.concatenate(list(rows)) for rows in answers), placement)
         labels: np.ndarray | None = None
         for placement, number, start, rows in self.answers(scan, name):
             labels = np.zeros(placement.shape, np.int32) if labels is None else labels
-            placement.put(labels, number, start, self.preprocessing.labels(rows))
+            placement.put(labels, number, start, how.labels(rows))
         assert labels is not None
         return labels
 
@@ -216,11 +217,6 @@ class Network:
             return
         for number, image in enumerate(images):
             yield number, tiled_rows(self, image, window, overlap=self.overlap, batch=self.batch)
-
-
-def _classes(blocks: Iterator[np.ndarray]) -> list[np.ndarray]:
-    """The most probable class of each pixel, the first one of equals, for every block of rows."""
-    return [rows.argmax(-1).astype(np.uint16) for rows in blocks]
 
 
 def preprocessing_of(run: Path) -> Preprocessing:

@@ -5,9 +5,10 @@ import pytest
 from segmentation_files import blob, nifti, write_json
 
 from hyperlab.data import patched
-from hyperlab.data.prepared import Windowed, forward, open_store, prepare
-from hyperlab.data.readers.scan import read_scan
+from hyperlab.data.prepared import Channel, Preprocessing, Windowed, forward, open_store, prepare
+from hyperlab.data.readers.scan import Scan, read_scan
 from hyperlab.errors import ConfigError, DataError
+from hyperlab.inference.tiles import tiled, tiled_rows
 
 pytestmark = pytest.mark.fast
 SHAPE = (14, 10, 12)
@@ -104,6 +105,21 @@ def test_perfect_probabilities_are_the_mask_again(root, size):
     assert probabilities.shape == (*truth.shape, 3)
     np.testing.assert_array_equal(probabilities.argmax(-1), truth)
     np.testing.assert_allclose(probabilities.sum(-1), 1)
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 1.0, 1.0), (2.0, 0.7, 1.3), (0.4, 2.5, 1.0)])
+@pytest.mark.parametrize(("size", "axis"), [((4, 4, 4), None), ((9, 20, 4), None), ((4, 4), 1), ((4, 20), 0)])
+def test_rows_that_come_one_after_the_other_give_the_same_labels(spacing, size, axis):
+    how = Windowed(Preprocessing((Channel("CT", "none"),), 3, spacing, ("no", "a", "b"), (0, 5, 9)), size, axis)
+    scan = Scan(np.random.default_rng(0).random((7, 11, 6, 1), np.float32), (1.0, 1.0, 1.0))
+    images, placement = how.forward(scan)
+
+    def program(windows):  # three scores that differ from place to place
+        return np.concatenate([windows, 1 - windows, 0.6 * np.ones_like(windows)], -1)
+
+    whole = [tiled(program, image, size) for image in images]
+    rows = (tiled_rows(program, image, size) for image in images)
+    np.testing.assert_array_equal(how.backward_rows(rows, placement), how.backward(whole, placement))
 
 
 def test_what_cannot_be_is_named(root, tmp_path):

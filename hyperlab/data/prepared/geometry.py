@@ -144,7 +144,7 @@ def resampled(image: np.ndarray, size: Sequence[int], out: np.ndarray | None = N
     Args:
       image: `[*spatial]`.
       size: the new spatial size.
-      out: where to write it, float32 `[*size]`; by default a new array.
+      out: where to write it, float32 `[*size]`; by default a new array, or the image where nothing changes.
 
     Returns:
       float32 `[*size]`.
@@ -152,6 +152,8 @@ def resampled(image: np.ndarray, size: Sequence[int], out: np.ndarray | None = N
     >>> resampled(np.array([[0.0, 4.0]]), (1, 4)).tolist()
     [[0.0, 1.0, 3.0, 4.0]]
     """
+    if out is None and image.shape == tuple(size) and image.dtype == np.float32:
+        return image
     whole = np.empty(tuple(size), np.float32) if out is None else out
     for slab in slabs(image.shape, size):
         whole[slab.here] = slab.of(image[slab.there])
@@ -198,10 +200,32 @@ def resample_scores(scores: np.ndarray, size: Sequence[int]) -> np.ndarray:
     >>> resample_scores(np.array([[0.9, 0.1], [0.2, 0.8]]), (4,)).tolist()
     [0, 0, 1, 1]
     """
+    return resample_score_rows([scores], scores.shape[:-1], size)
+
+
+def resample_score_rows(rows: Iterable[np.ndarray], shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    """What `resample_scores` makes of consecutive rows of scores, of which no more are held than a slab needs.
+
+    Args:
+      rows: floating point `[some, *shape[1:], class]`; together they have the shape.
+      shape: of the scores, `[*spatial]`.
+      size: the new spatial size.
+
+    Returns:
+      Numbers of classes, uint16 `[*size]`.
+
+    >>> resample_score_rows(iter([np.array([[0.9, 0.1]]), np.array([[0.2, 0.8]])]), (2,), (4,)).tolist()
+    [0, 0, 1, 1]
+    """
     whole = np.empty(tuple(size), np.uint16)
-    for slab in slabs(scores.shape[:-1], size):
-        rows, target = scores[slab.there], whole[slab.here]
-        target[...] = largest((slab.of(rows[..., number]) for number in range(scores.shape[-1])), target.shape)
+    coming = iter(rows)
+    held, first = next(coming), 0  # and the row of the scores that it begins with
+    for slab in slabs(shape, size):
+        while slab.there.stop > first + len(held):
+            held = np.concatenate([held, next(coming)])
+        held, first = held[slab.there.start - first :], slab.there.start
+        part, target = held[: slab.there.stop - slab.there.start], whole[slab.here]
+        target[...] = largest((slab.of(part[..., number]) for number in range(part.shape[-1])), target.shape)
     return whole
 
 

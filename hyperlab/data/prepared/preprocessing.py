@@ -124,9 +124,15 @@ def forward(scan: Scan, preprocessing: Preprocessing) -> tuple[np.ndarray, Place
     placement = Placement(scan.values.shape[:-1], axes, start, stop, size, spacing)
     inside = filled(occupied[placement.window]) if preprocessing.masked else None
     del occupied
+
+    def made(number: int) -> np.ndarray:
+        return normalised(values[(*placement.window, number)], preprocessing.channels[number], inside)
+
+    if len(preprocessing.channels) == 1:
+        return resampled(made(0), size)[..., None], placement
     image = np.empty((*size, len(preprocessing.channels)), np.float32)
-    for number, channel in enumerate(preprocessing.channels):  # one in float32 at a time
-        resampled(normalised(values[(*placement.window, number)], channel, inside), size, image[..., number])
+    for number in range(image.shape[-1]):  # one in float32 at a time
+        resampled(made(number), size, image[..., number])
     return image, placement
 
 
@@ -180,14 +186,27 @@ def backward(answer: np.ndarray, placement: Placement, preprocessing: Preprocess
         kind = "scores" if scores else "labels"
         raise DataError(f"{kind} of the shape {answer.shape}, expected {expected}")
     if scores:
-        found = resample_scores(answer, placement.box)
-    else:
-        if answer.size and not 0 <= int(answer.min()) <= int(answer.max()) < classes:
-            raise DataError(f"labels span {answer.min()} to {answer.max()}, expected places among {classes} classes")
-        found = resample_classes(answer.astype(np.int32, copy=False), placement.box)
+        return placed(resample_scores(answer, placement.box), placement, preprocessing)
+    if answer.size and not 0 <= int(answer.min()) <= int(answer.max()) < classes:
+        raise DataError(f"labels span {answer.min()} to {answer.max()}, expected places among {classes} classes")
+    return placed(resample_classes(answer, placement.box), placement, preprocessing)
+
+
+def placed(classes: np.ndarray, placement: Placement, preprocessing: Preprocessing) -> np.ndarray:
+    """Classes of the box of a scan, as label values on the grid of the whole scan.
+
+    Args:
+      classes: int `[*box]`, places in `preprocessing.classes`.
+      placement: of the box.
+      preprocessing: which values there are.
+
+    Returns:
+      int32 `[*spatial]`: label values as in the files; outside the box that of the first class.
+    """
     values = np.array(preprocessing.values, np.int32)
     whole = np.full([placement.shape[axis] for axis in placement.axes], values[0], np.int32)
-    whole[placement.window] = values[found]
+    for row, found in zip(whole[placement.window], classes, strict=True):  # of a large scan no further copy is made
+        row[...] = values[found]
     return whole.reshape(placement.shape)
 
 

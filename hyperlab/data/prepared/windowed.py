@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperlab.data.prepared.geometry import Placement, resampled
-from hyperlab.data.prepared.preprocessing import Preprocessing, backward, forward
+from hyperlab.data.prepared.geometry import Placement, resample_score_rows, resampled
+from hyperlab.data.prepared.preprocessing import Preprocessing, backward, forward, placed
 from hyperlab.data.readers.scan import Scan
-from hyperlab.data.resample import pad_or_crop
+from hyperlab.data.resample import cropped_rows, pad_or_crop
 from hyperlab.errors import DataError
 
 FORM = "patches of a prepared set"
@@ -88,6 +88,26 @@ class Windowed:
           placement: as `forward` gave it.
         """
         return backward(self.joined(probabilities, placement), placement, self.how)
+
+    def backward_rows(self, images: Iterable[Iterable[np.ndarray]], placement: Placement) -> np.ndarray:
+        """What `backward` gives, of answers that come in rows; only rows that are still needed are held.
+
+        Planes that have to be resampled are the exception: all of them are held.
+
+        Args:
+          images: for each of `forward`'s images its probabilities as consecutive rows `[rows, *spatial, class]`.
+          placement: as `forward` gave it.
+        """
+        if placement.size == placement.box:  # a class is chosen where it was found
+            small = np.uint8 if len(self.classes) <= 256 else np.uint16
+            chosen = (np.concatenate([rows.argmax(-1).astype(small) for rows in image]) for image in images)
+            return self.backward(chosen, placement)
+        if self.axis is not None:
+            return self.backward((np.concatenate(list(rows)) for rows in images), placement)
+        (rows,) = images
+        padded = [max(pair) for pair in zip(placement.size, self.size, strict=True)]
+        found = resample_score_rows(cropped_rows(rows, padded, placement.size), placement.size, placement.box)
+        return placed(found, placement, self.how)
 
     def restored(self, probabilities: Iterable[np.ndarray], placement: Placement) -> np.ndarray:
         """Probabilities on a scan's own grid, float32 `[*shape, class]`; outside the box it is background."""
