@@ -240,7 +240,12 @@ def _shared(study: str, sent: signal.Signals | None, options: Options) -> Trial:
         said = _together(words, victim, moment, sent)
         what += f", process {victim} given {sent.name} after {moment:.1f} s"
         ended = [code for _, code in said]
-        named = any(f"process {victim} of 2" in words or "another task died" in words for words, _ in said)
+        names = (
+            f"process {victim} of 2",
+            "another task died",
+            f"is process {victim} running",
+        )  # the last: it never joined
+        named = any(name in words for name in names for words, _ in said)
         if -signal.SIGKILL in ended and not named:
             return Trial(what, FOREIGN, f"nobody names it: {said[1 - victim][0][-200:]}")
     said = _together(words)

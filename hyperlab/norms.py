@@ -27,12 +27,13 @@ def global_norm(tree: PyTree[Inexact[Array, "..."]]) -> Float[Array, ""]:
 def all_finite(tree: PyTree[Inexact[Array, "..."]]) -> Bool[Array, ""]:
     """Whether no number of a tree is infinite or NaN.
 
-    Told from sums: numbers of which a row adds up to more than float32 holds (3.4e38) count as infinite.
+    Told from sums, which one infinite number or NaN spoils: numbers that add up to more than float32 holds (3.4e38)
+    count as infinite.
 
     >>> bool(all_finite({"a": jnp.ones((2, 3))})), bool(all_finite({"a": jnp.array([1.0, jnp.nan])}))
     (True, False)
     """
-    return jnp.isfinite(_over(tree, lambda leaf: _sum(jnp.abs(_widened(leaf)))))
+    return jnp.isfinite(_over(tree, lambda leaf: _sum(_widened(leaf))))
 
 
 def _over(tree: PyTree, measure: Callable[[Array], Array]) -> Array:

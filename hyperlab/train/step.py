@@ -23,6 +23,8 @@ from hyperlab.train.state import TrainState, trained, untrained
 
 NONFINITE = "nonfinite"  # the metric that counts steps whose loss or updated parameters were not finite
 
+_LARGE = 1 << 20  # numbers of a leaf that is worth sparing a copy
+
 
 class Aux(NamedTuple):
     """What a loss returns beside its value.
@@ -78,7 +80,7 @@ def train_step(
 
         seen = trained(state.params)
         (loss, aux), grads = jax.value_and_grad(objective, has_aux=True)(seen)
-        updates, opt_state = optimizer.update(grads, state.opt_state, seen)
+        updates, opt_state = optimizer.update(_in_order(grads), state.opt_state, seen)
         seen = optax.apply_updates(seen, updates)
         params = untrained(seen, state.params)
         metrics = {"loss": Metric(loss, jnp.ones(())), **aux.metrics}
@@ -204,6 +206,25 @@ def means(metrics: Mapping[str, Metric]) -> dict[str, float]:
         total, count = np.sum(np.asarray(metric.total, np.float64)), np.sum(np.asarray(metric.count, np.float64))
         result[name] = float(total / count) if count else float("nan")
     return result
+
+
+def _in_order(grads: PyTree) -> PyTree:
+    """The same gradients, those of large leaves after those of small ones.
+
+    On a CPU, XLA writes a new parameter over the old one only where all that reads the old one comes before; otherwise
+    it copies the parameter first, in every step. What reads a head is also the gradient of the layers below it, on
+    which the head's own update does not depend, except so: 0 times a number is not simplified away. (jaxlib 0.10.2)
+    """
+    leaves = jax.tree.leaves(grads)
+    small = [leaf[(0,) * leaf.ndim] for leaf in leaves if 0 < leaf.size < _LARGE]
+    if len(small) in (0, len(leaves)):
+        return grads
+    nothing = jax.lax.platform_dependent(
+        *small,
+        cpu=lambda *few: 0 * sum(one.astype(jnp.float32) for one in few),
+        default=lambda *few: jnp.zeros((), jnp.float32),
+    )
+    return jax.tree.map(lambda leaf: leaf if leaf.size < _LARGE else leaf + nothing.astype(leaf.dtype), grads)
 
 
 def _add(total, pending):

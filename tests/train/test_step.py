@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from hyperlab import pruning
+from hyperlab import hypernetize, models, pruning
 from hyperlab.train import optimizers, state, step
 from hyperlab.train.step import Aux, Metric
 
@@ -51,6 +51,44 @@ def test_donation_really_happens():
     after, _ = step.make_train_step(linear_loss, optimizer)(start, problem(), jax.random.key(0))
     assert start.params["w"].is_deleted() and all(leaf.is_deleted() for leaf in jax.tree.leaves(start.opt_state))
     assert pointers == {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(after) if leaf.size > 1}
+
+
+@pytest.mark.fast
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="how much a program needs is another backend's own affair")
+@pytest.mark.parametrize(
+    "settings", [{"name": "adam"}, {"name": "sgd", "momentum": 0.0}, {"name": "adam", "clip_norm": 1.0}]
+)
+def test_of_a_large_head_nothing_is_stored_but_parameters_and_moments(settings):
+    images = jnp.ones((4, 64))
+    model = hypernetize(models.MLP((300,), 10), images, hidden=(16, 64, 128))  # a head of 2.9 million
+    variables = jax.eval_shape(model.init, jax.random.key(0))
+
+    def loss(params, collections, batch, keys):
+        return jnp.square(model.apply({"params": params}, jnp.array([0.5]), batch)).mean(), Aux()
+
+    optimizer = optimizers.build(settings, variables["params"])
+    begun = jax.eval_shape(lambda given: state.create(given, optimizer), variables)
+    memory = step.make_train_step(loss, optimizer).lower(begun, images, jax.random.key(0)).compile().memory_analysis()
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(begun))
+    assert memory.argument_size_in_bytes + memory.temp_size_in_bytes < 1.1 * held
+
+
+@pytest.mark.fast
+def test_large_leaves_are_updated_as_optax_does_it():
+    optimizer, rng = optax.sgd(0.1, momentum=0.9), np.random.default_rng(0)
+    params = {"w": jnp.asarray(rng.normal(size=(1024, 1100)), jnp.float32), "b": jnp.ones(1100)}
+
+    def loss(params, collections, batch, keys):
+        return jnp.square(batch @ params["w"] + params["b"][None]).mean(), Aux()
+
+    batch = jnp.asarray(rng.normal(size=(4, 1024)), jnp.float32)
+    grads = jax.grad(lambda given: loss(given, {}, batch, {})[0])(params)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    expected = jax.device_get(optax.apply_updates(params, updates))
+    after, _ = step.make_train_step(loss, optimizer)(
+        state.create({"params": params}, optimizer), batch, jax.random.key(0)
+    )
+    jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6), after.params, expected)
 
 
 @pytest.mark.fast
