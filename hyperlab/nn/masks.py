@@ -75,7 +75,11 @@ def threefry(
 
 def _written_out(key: Array) -> bool:
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return typed and str(jax.random.key_impl(key)) == "threefry2x32" and getattr(jax.config, "jax_threefry_partitionable", False)
+    return (
+        typed
+        and str(jax.random.key_impl(key)) == "threefry2x32"
+        and getattr(jax.config, "jax_threefry_partitionable", False)
+    )
 
 
 def _places(shape: Sequence[int]) -> Array:
