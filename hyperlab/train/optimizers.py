@@ -17,6 +17,7 @@ from hyperlab import trees
 from hyperlab.errors import ConfigError, PatternError, nearest
 from hyperlab.norms import global_norm
 from hyperlab.train import schedules
+from hyperlab.train.lean_adam import scale_by_lean_adam
 from hyperlab.train.schedules import known
 
 _DEFAULTS = {
@@ -33,7 +34,7 @@ _DEFAULTS = {
     "groups": (("**", {}),),
 }
 _GROUP_KEYS = ("learning_rate", "learning_rate_multiplier", "weight_decay", "frozen")
-_NAMES = ("sgd", "adam", "adamw")
+NAMES = ("sgd", "adam", "adamw", "lean_adam")
 
 
 def build(config: Mapping[str, Any], params: PyTree) -> optax.GradientTransformation:
@@ -41,9 +42,10 @@ def build(config: Mapping[str, Any], params: PyTree) -> optax.GradientTransforma
 
     Args:
       config: any of
-        `name`: `sgd`, `adam` or `adamw` (decay beside the direction; in the others it joins the gradient);
+        `name`: `sgd`, `adam`, `adamw` (decay beside the direction; in the others it joins the gradient), or
+        `lean_adam`: Adam at half of its memory, see `lean_adam.scale_by_lean_adam`;
         `learning_rate`: a number, or an array that may be traced;
-        `momentum`, `nesterov` (sgd); `b1`, `b2`, `eps` (adam, adamw); `weight_decay`;
+        `momentum`, `nesterov` (sgd); `b1`, `b2`, `eps` (all others); `weight_decay`;
         `clip_norm`: the largest global norm of the gradient, over what is not frozen;
         `schedule`: `{"name": "constant" | "warmup_cosine", ...}`, see `schedules.schedule`; or
         `{"name": "warmup_cosine", "warmup": share}`, whose length `schedules.with_length` sets in the state, see
@@ -66,8 +68,8 @@ def build(config: Mapping[str, Any], params: PyTree) -> optax.GradientTransforma
     (0.0, [-0.5, -0.5])
     """
     config = {**_DEFAULTS, **known(config, _DEFAULTS, "optimizer")}
-    if config["name"] not in _NAMES:
-        raise ConfigError(f"unknown optimizer {config['name']!r}; {nearest(config['name'], _NAMES)}")
+    if config["name"] not in NAMES:
+        raise ConfigError(f"unknown optimizer {config['name']!r}; {nearest(config['name'], NAMES)}")
     groups = _pairs(config["groups"])
     labels = grouped(groups, params)
     scheduled = schedules.stage(config["schedule"])
@@ -198,6 +200,10 @@ def _direction(config: dict) -> optax.GradientTransformation:
     if config["name"] == "sgd":
         momentum = config["momentum"]
         return optax.trace(momentum, nesterov=config["nesterov"]) if momentum else optax.identity()
+    if config["name"] == "lean_adam":
+        if config["nesterov"]:
+            raise ConfigError("nesterov is True, which lean_adam does not have; take adam")
+        return scale_by_lean_adam(config["b1"], config["b2"], config["eps"])
     return optax.scale_by_adam(config["b1"], config["b2"], config["eps"], nesterov=config["nesterov"])
 
 

@@ -18,7 +18,7 @@ KEEP_NETWORKS = Whole("trained parameters are kept for so many of the first repo
 CURVE_POINTS = Whole("evaluations along a training, for its learning curve", low=1)
 _LARGEST_BATCH = 2**20  # examples; their indices are drawn for many steps at once
 EVALUATION_BATCH = Whole("examples that are evaluated at once", low=1, high=_LARGEST_BATCH)
-OPTIMIZER = Choice("of all networks", ("sgd", "adam", "adamw"), "optimizer")
+OPTIMIZER = Choice("of all networks", ("sgd", "adam", "adamw", "lean_adam"), "optimizer")
 CONVS_PER_BLOCK = Whole("convolutions on each level", low=1)
 AUGMENTATION = Choice("or faithful, to the published code's quirks too", ("documented", "faithful"), "augmentation")
 
