@@ -1,7 +1,7 @@
 """The training step of a network whose hypernetwork has a large dense head: milliseconds and memory, in two versions.
 
     python benchmarks/large_head.py OLD NEW [--pairs 5] [--record]
-    python benchmarks/large_head.py --accuracy [--record]
+    python benchmarks/large_head.py --accuracy | --heads [--record]
 
 OLD and NEW are checkouts. The primary is a perceptron of one hidden layer of 512 on 784 inputs, batch 32; its head is
 a matrix of 128 x 407,050, 52 million parameters. Each version runs a process of its own, which stays, and takes turns.
@@ -9,7 +9,8 @@ Beside the steps stands how fast the machine copies an array of the head's size:
 `lean_adam`, which OLD need not have, is compared with NEW's Adam.
 
 --accuracy trains a perceptron on digits with a head of 2.5 million, gamma drawn anew at every step, by Adam and by
-`lean_adam` at three rates, five seeds each: held-out accuracy over seven gammas.
+`lean_adam` at three rates, five seeds each: held-out accuracy over seven gammas. --heads does so by Adam with a dense,
+a low-rank and a chunked head at five rates, three seeds each: which rate a smaller head wants, and what it costs.
 """
 
 import argparse
@@ -26,6 +27,8 @@ OPTIMIZERS = {
     "adam, clipped": {"name": "adam", "learning_rate": 1e-3, "clip_norm": 1.0},
     "lean_adam": {"name": "lean_adam", "learning_rate": 1e-3},
 }
+HEADS = ("dense", "low_rank:4", "low_rank:16", "chunked:4096")
+HEAD_RATES, HEAD_SEEDS = (0.0003, 0.001, 0.003, 0.01, 0.03), range(3)
 RATES, SEEDS, TRAINED = (0.001, 0.003, 0.01), range(5), 300
 TARGETS = {"adam": 0.45, "sgd": 0.35}
 CHILD = """
@@ -91,8 +94,8 @@ def copying() -> float:
     return min(found)
 
 
-def accuracies() -> dict:
-    """Held-out accuracy by optimizer and rate: mean over seeds, and the paired differences with their range."""
+def trainer(head: str = "dense"):
+    """`(optimizer's name, rate, seed) -> held-out accuracy` on digits, and how many parameters the hypernetwork has."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -105,12 +108,20 @@ def accuracies() -> dict:
 
     images, labels = load_digits(return_X_y=True)
     images, labels = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
-    model = hypernetize(models.MLP((256,), 10), images[:32], gamma_dim=1, hidden=(16, 64, 128))
+    model = hypernetize(models.MLP((256,), 10), images[:32], gamma_dim=1, hidden=(16, 64, 128), head=head)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))["params"]
+    gammas = jnp.linspace(0, 1, 7)[:, None]
+    steps: dict = {}
 
     def loss(params, collections, batch, keys):
         gamma, rows = batch
         logits = model.apply({"params": params}, gamma, images[rows])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels[rows]).mean(), Aux()
+
+    @jax.jit
+    def right(params, rows):
+        found = jax.lax.map(lambda gamma: model.apply({"params": params}, gamma, images[rows]).argmax(-1), gammas)
+        return (found == labels[rows]).mean()
 
     def trained(name: str, rate: float, seed: int) -> float:
         rng = np.random.default_rng(seed)
@@ -118,18 +129,21 @@ def accuracies() -> dict:
         train, held_out = order[:1200], order[1200:]
         variables = model.init(jax.random.key(seed))
         optimizer = optimizers.build({"name": name, "learning_rate": rate}, variables["params"])
-        step, current = make_train_step(loss, optimizer), state.create(variables, optimizer)
+        step = steps.setdefault(name, make_train_step(loss, optimizer))  # the rate is in the state
+        current = state.create(variables, optimizer)
         for _ in range(TRAINED):
             batch = jnp.asarray(rng.uniform(size=1), jnp.float32), jnp.asarray(rng.choice(train, 64))
             current, _ = step(current, batch, jax.random.key(seed))
-        gammas = np.linspace(0, 1, 7, dtype=np.float32)[:, None]
-        right = [
-            model.apply({"params": current.params}, gamma, images[held_out]).argmax(-1) == labels[held_out]
-            for gamma in gammas
-        ]
-        return float(np.mean(right))
+        return float(right(current.params, held_out))
 
-    found = {}
+    return trained, sum(leaf.size for leaf in jax.tree.leaves(shapes["hypernet"]))
+
+
+def accuracies() -> dict:
+    """Held-out accuracy by optimizer and rate, and the differences of the two seed by seed."""
+    import numpy as np
+
+    found, (trained, _) = {}, trainer()
     for rate in RATES:
         pairs = np.array([[trained(name, rate, seed) for name in ("adam", "lean_adam")] for seed in SEEDS])
         apart = pairs[:, 1] - pairs[:, 0]
@@ -142,16 +156,35 @@ def accuracies() -> dict:
     return found
 
 
+def heads() -> dict:
+    """Held-out accuracy by head and rate."""
+    import numpy as np
+
+    found = {}
+    for head in HEADS:
+        trained, parameters = trainer(head)
+        rows = {str(rate): [trained("adam", rate, seed) for seed in HEAD_SEEDS] for rate in HEAD_RATES}
+        found[head] = {"parameters": parameters, "accuracy": rows}
+        shown = ", ".join(
+            f"{rate}: {np.mean(each):.3f} [{min(each):.3f}, {max(each):.3f}]" for rate, each in rows.items()
+        )
+        print(f"{head} ({parameters:,} parameters): {shown}", flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old", type=Path, nargs="?")
     parser.add_argument("new", type=Path, nargs="?")
     parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--heads", action="store_true")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     if options.accuracy:
-        return report("large_head_accuracy", {"rates": RATES, "seeds": SEEDS}, accuracies(), options.record)
+        return report("large_head_accuracy", {"rates": RATES, "seeds": [*SEEDS]}, accuracies(), options.record)
+    if options.heads:
+        return report("large_head_heads", {"rates": HEAD_RATES, "seeds": [*HEAD_SEEDS]}, heads(), options.record)
     if options.new is None:
         parser.error("two checkouts, or --accuracy")
     folders = {"old": options.old.resolve(), "new": options.new.resolve()}

@@ -12,6 +12,7 @@ Source: Gonzalez Ortiz, Guttag and Dalca, Magnitude Invariant Parametrizations I
 (2023), arXiv 2304.07645.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,10 @@ from hyperlab.hypernet.parametrizations import PARAMETRIZATIONS
 from hyperlab.hypernet.primary import Primary, as_primary, tied_paths
 from hyperlab.hypernet.spec import ParamSpec
 
+log = logging.getLogger(__name__)
+
 _AUTO = object()
+_TOLD_FROM, _TOLD_RATIO = 1 << 24, 50  # what a head of more parameters costs is told, if it is that many times theta
 
 
 def hypernetize(
@@ -149,7 +153,20 @@ def hypernetize(
     )
     # unknown options fail here
     expected = jax.eval_shape(model._init_network, jax.random.key(0), shapes)["params"]
+    if model.head_size() > max(_TOLD_FROM, _TOLD_RATIO * spec.size):
+        log.warning("%s", _told(model))
     return model.replace(expected=expected)
+
+
+def _told(model: HyperModel) -> str:
+    """What a large head costs, and the heads that would be smaller."""
+    size, others = model.head_size(), {head: model.head_size(head) for head in ("low_rank:4", "chunked:4096")}
+    smaller = [f"head={head!r} has {other:,}" for head, other in others.items() if other < size / 2]
+    return (
+        f"the head has {size:,} parameters to generate {model.spec.size:,}, {size / model.spec.size:.0f} times as many"
+        + f"; {' and '.join(smaller)}, each at a learning rate of its own" * bool(smaller)
+        + " (docs/own_network.md, Large networks)"
+    )
 
 
 def _shapes(primary: Primary, inputs: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Layout, dict[str, Any]]:

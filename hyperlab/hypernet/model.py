@@ -145,13 +145,24 @@ class HyperModel:
         if self.expected is not None:
             trees.check_same(params["hypernet"], self.expected, "the hypernetwork's parameters (of another model?)")
 
-    def _guard_head(self) -> None:
+    def head_size(self, head: Any = None) -> int:
+        """Number of parameters of the head, or of another head in its place, without biases.
+
+        >>> import flax.linen as nn
+        >>> from hyperlab import hypernetize
+        >>> model = hypernetize(nn.Dense(300), jnp.zeros((1, 400)), hidden=(16,))
+        >>> model.head_size(), model.head_size("low_rank:4")
+        (1924800, 49600)
+        """
         width = self.network.hidden[-1] if self.network.hidden else self.gamma.size
-        numbers = HEADS.get(self.network.head).size(self.spec, width)
+        return HEADS.get(self.network.head if head is None else head).size(self.spec, width)
+
+    def _guard_head(self) -> None:
+        numbers = self.head_size()
         guard(
             4 * numbers,
             self.memory_limit,
-            f"the head ({width} features x {self.spec.size:,} generated numbers, {numbers:,} parameters)",
+            f"the head ({self.spec.size:,} generated numbers, {numbers:,} parameters)",
             "use head='chunked' or head='low_rank', or generate fewer leaves with select=",
         )
 

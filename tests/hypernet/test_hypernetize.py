@@ -398,3 +398,23 @@ def test_layer_norm_on_a_scalar_input_erases_gamma():
     variables = model.init(jax.random.key(0))
     norms = probes.weight_norms(model, variables, jnp.array([[0.2], [0.9]]))["total"]
     assert float(norms[0]) == pytest.approx(float(norms[1]), rel=1e-2)
+
+
+def test_a_large_head_is_told_with_the_heads_that_would_be_smaller(caplog):
+    inputs = jax.ShapeDtypeStruct((1, 600), jnp.float32)
+    model = hl.hypernetize(nn.Dense(400), inputs)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))["params"]["hypernet"]
+    assert model.head_size() == 128 * (600 * 400 + 400) == shapes["head"]["kernel"].size
+    assert f"{model.head_size():,} parameters to generate 240,400, 128 times" in caplog.text
+    smaller = hl.hypernetize(nn.Dense(400), inputs, head="low_rank:4")
+    shapes = jax.eval_shape(smaller.init, jax.random.key(0))["params"]["hypernet"]["head"]
+    kernels = sum(leaf.size for leaf in jax.tree.leaves(shapes) if leaf.ndim > 1)
+    assert smaller.head_size() == model.head_size("low_rank:4") == kernels
+    for head in ("low_rank:4", "chunked:4096"):
+        assert f"{head!r} has {model.head_size(head):,}" in caplog.text
+
+
+@pytest.mark.parametrize("head", ["dense", "low_rank:4"])
+def test_a_head_of_few_parameters_is_told_nothing(caplog, head):
+    hl.hypernetize(nn.Dense(300), jax.ShapeDtypeStruct((1, 300), jnp.float32), head=head)
+    assert not caplog.text
