@@ -16,6 +16,7 @@ import ml_collections
 from hyperlab import launch
 from hyperlab.data.labelled_pixels import optional_keys
 from hyperlab.studies.base import run_study
+from hyperlab.studies.stability.map import Map
 from hyperlab.studies.stability.schema import SCHEMA, check, check_files
 from hyperlab.studies.stability.study import Stability
 
@@ -49,6 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.batch_size = 64
     config.evaluate_every = 5  # steps
     config.steps_per_call = 40  # of the compiled program: a stop, a checkpoint and the probes wait for its end
+    config.map = {"laws": (), "primaries": ("mlp", "conv")}  # with laws: configs/stability/map.py
     config.samples = 8  # gammas that networks are scored at
     config.curve_examples = 1000
     config.target_score = 0.9
@@ -76,8 +78,8 @@ def _registration() -> dict:
 
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
-    """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues."""
-    run_study(Stability, config, folder, stop)
+    """Runs the study in a run folder: tunes every arm, then reads the test split; or its map. A stop is no loss."""
+    run_study(Map if config.map.laws else Stability, config, folder, stop)
 
 
 if __name__ == "__main__":

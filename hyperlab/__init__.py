@@ -18,8 +18,10 @@ from hyperlab.results import results  # not with its first use: the room, once i
 moved.install()
 __version__ = "0.1.0"
 _ROOMS = ("errors", "hypernet", "interop", "local_sgd", "pruning", "roles", "trees", "uncertainty")
-_FROM = {"diagnose": "hypernet", "hypernetize": "hypernet", "segment": "in_context", "load_network": "networks"}
+_FROM = {name: "hypernet" for name in ("certify", "diagnose", "hypernetize")}
+_FROM |= {"segment": "in_context", "load_network": "networks"}
 __all__ = [
+    "certify",
     "diagnose",
     "errors",
     "hypernet",

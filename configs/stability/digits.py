@@ -10,12 +10,12 @@ Expect:   median steps to 90 % [fastest, slowest of 10 seeds]: no hypernetwork 2
 """
 
 from experiments import stability
-from hyperlab.studies.stability import ARMS
+from hyperlab.studies.stability.arms import ARMS, RIVALS
 
 
 def get_config():
     config = stability.get_config()
-    config.arms = tuple(ARMS)
+    config.arms = tuple(name for name in ARMS if name not in RIVALS)  # which are in the map
     config.tuning_seeds = 5
     config.train_length = "200 steps"
     config.evaluate_every = 2

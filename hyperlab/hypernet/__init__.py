@@ -1,14 +1,18 @@
 """Hypernetworks: from a conditioning input to the parameters of another network."""
 
+from hyperlab.hypernet.certificate import Certificate
+from hyperlab.hypernet.certify import certify
 from hyperlab.hypernet.decay import decayed
 from hyperlab.hypernet.diagnose import Diagnosis, diagnose
 from hyperlab.hypernet.hypernetize import hypernetize
 from hyperlab.hypernet.model import HyperModel
 from hyperlab.hypernet.network import HyperNetwork
+from hyperlab.hypernet.prefit import prefit
 from hyperlab.hypernet.primary import Primary, as_primary, own_start
 from hyperlab.hypernet.spec import ParamSpec, Record
 
 __all__ = [
+    "Certificate",
     "Diagnosis",
     "HyperModel",
     "HyperNetwork",
@@ -16,8 +20,10 @@ __all__ = [
     "Primary",
     "Record",
     "as_primary",
+    "certify",
     "decayed",
     "diagnose",
     "hypernetize",
     "own_start",
+    "prefit",
 ]

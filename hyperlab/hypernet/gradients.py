@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from hyperlab import trees
 from hyperlab.hypernet.model import HyperModel, Variables
+from hyperlab.hypernet.network import OUTPUT_NORMALIZATIONS
 from hyperlab.hypernet.parametrizations import Additive, Direct
 from hyperlab.norms import global_norm
 
@@ -69,7 +70,7 @@ def omega_norm(
       A scalar; other ordinary leaves of the primary do not count.
     """
     trained = {name: of_params[name] for name in ("hypernet", "theta0") if name in of_params}
-    scaled = model.network.normalization in ("output_norm", "output_layer_norm") or model.generated_weight_decay
+    scaled = model.network.normalization in OUTPUT_NORMALIZATIONS or model.generated_weight_decay
     if model.network.head != "dense" or scaled or type(model.parametrization) not in (Additive, Direct):
         return global_norm(trained)
     leaves = trees.flatten(trained)

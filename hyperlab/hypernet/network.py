@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.hypernet.encodings import ENCODINGS
+from hyperlab.hypernet.encodings import ENCODINGS, UnitNorm
 from hyperlab.hypernet.heads import HEADS, Target
 from hyperlab.hypernet.initializers import INITIALIZERS, gain
 from hyperlab.hypernet.spec import ParamSpec
@@ -32,7 +32,10 @@ NORMALIZATIONS = (
     "weight_norm",
     "output_norm",
     "output_layer_norm",
+    "output_rms_norm",
+    "unit_norm",
 )
+OUTPUT_NORMALIZATIONS = ("output_norm", "output_layer_norm", "output_rms_norm")
 
 
 class HyperNetwork(nn.Module):
@@ -49,7 +52,11 @@ class HyperNetwork(nn.Module):
       normalization: None or one of `NORMALIZATIONS`. LayerNorm and RMSNorm act on the hidden features,
         `batch_norm` standardises them over a batch of gamma, `weight_norm` gives the columns of hidden kernels
         unit norm times a learnt gain, `output_norm` and `output_layer_norm` normalise each generated tensor and
-        scale it by learnt numbers (arXiv 2304.07645 compares such options).
+        scale it by learnt numbers (arXiv 2304.07645 compares such options). `output_rms_norm` divides each generated
+        tensor by its root mean square (Zhang and Sennrich 2019, arXiv 1910.07467) and multiplies it by a learnt number
+        that starts at that of the primary's own. `unit_norm` divides what the head sees by its norm, as generators
+        of LoRA do (Charakorn et al. 2026, Doc-to-LoRA, arXiv 2602.15902), which let scales of what is generated
+        start at 0: `parametrization="learned_scale:0"`.
       scale_by_dimension: divide the encoding by sqrt(d), so that the spread of what is generated does not grow
         with the number of inputs.
 
@@ -88,11 +95,13 @@ class HyperNetwork(nn.Module):
             x = activate(x)
             if self.normalization in ("layer_norm_after", "rms_norm"):
                 x = self._normalize(x, index)
+        if self.normalization == "unit_norm":
+            x = UnitNorm()(x)
         self.sow("intermediates", "features", x)  # costs nothing unless it is asked for
         target = Target(self.spec, scheme, gain(self.activation), self.head_bias, own or {})
         head = HEADS.get(self.head).clone(name="head", parent=self)
         tensors = head(x, target)
-        if self.normalization in ("output_norm", "output_layer_norm"):
+        if self.normalization in OUTPUT_NORMALIZATIONS:
             tensors = self._normalize_output(tensors, own or {})
         return tensors
 
@@ -143,6 +152,13 @@ class HyperNetwork(nn.Module):
                 norm = jnp.sqrt(jnp.sum(jnp.square(tensor), axes, keepdims=True) + 1e-12)
                 scale = self.param(name, nn.initializers.ones, record.shape)
                 normalized[record.path] = tensor / norm * scale.reshape((1,) * (tensor.ndim - scale.ndim) + scale.shape)
+            elif self.normalization == "output_rms_norm":
+                # A gain rests at 1, which the direct form adds: what is generated of it starts at 0.
+                start = jnp.zeros(()) if record.role == "scale" else own.get(record.path, jnp.ones(()))
+                rms = jnp.sqrt(jnp.mean(jnp.square(start.astype(jnp.float32))))
+                scale = self.param(name, lambda key, rms=rms: rms)
+                squared = jnp.mean(jnp.square(tensor), axes, keepdims=True)
+                normalized[record.path] = scale * tensor * jax.lax.rsqrt(squared + 1e-12)
             else:
                 mean = jnp.mean(tensor, axes, keepdims=True)
                 variance = jnp.var(tensor, axes, keepdims=True)

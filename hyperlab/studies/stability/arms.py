@@ -86,6 +86,7 @@ class Arm:
       hypernetwork: False for the primary trained as it is.
       stream: another number gives the arm random draws of its own under the same seeds (A/A test).
       rate_factor: multiplies the learning rate after it was chosen (a planted handicap).
+      prefit: share of the run in which the hypernetwork is first fitted to a plain network's parameters.
     """
 
     label: str
@@ -98,12 +99,31 @@ class Arm:
     hypernetwork: bool = True
     stream: int = 0
     rate_factor: float = 1.0
+    prefit: float = 0.0
 
     @property
     def initializer(self) -> str:
         """The only initialiser of a variant."""
         (initializer,) = self.initializers
         return initializer
+
+    @property
+    def untuned(self) -> str:
+        """The initialiser where nothing is tuned: the library's own, and the primary's scale where theta0 is not there.
+
+        A direct arm that starts at another scale shows that scale first of all.
+        """
+        if len(self.initializers) == 1:
+            return self.initializer
+        return "scale_matched" if self.parametrization == "direct" else "fan_out"
+
+    def prefit_steps(self, steps: int, call: int) -> int:
+        """Steps of a run that go into the first fit, in whole calls of the program.
+
+        >>> Arm("fitted first", prefit=1 / 3).prefit_steps(120, 40)
+        40
+        """
+        return int(self.prefit * steps + 1e-9) // call * call
 
     def variant(self, initializer: str) -> "Arm":
         """The arm with one initialiser alone."""
@@ -121,6 +141,7 @@ class Arm:
         parts.append(f"head bias {self.head_bias}" if self.head_bias else "no head bias")
         parts += [self.normalization] if self.normalization else []
         parts += ["one gamma per sample"] if self.per_sample else []
+        parts += [f"fitted first for {self.prefit:.0%} of its steps"] if self.prefit else []
         return ", ".join(parts)
 
 
@@ -128,6 +149,8 @@ _MIP: dict[str, Any] = {"encoding": "cos_sin", "parametrization": "additive"}
 
 # What pages call the arm that files and configs call "default": the default of the library is another one, MIP.
 SHOWN = {"default": "ordinary"}
+
+RIVALS = ("mip_scaled", "bias_hyperinit", "lora_start", "prefit", "output_rms")
 
 ARMS: dict[str, Arm] = {
     # the comparison
@@ -152,6 +175,21 @@ ARMS: dict[str, Arm] = {
     "additive_layer_norm": Arm(
         "additive + LayerNorm after", parametrization="additive", normalization="layer_norm_after"
     ),
+    # rivals: what others put in place of MIP, or in addition
+    "mip_scaled": Arm("MIP, delta x 0.1", encoding="cos_sin", parametrization="scaled:0.1"),
+    # Beck et al., Hypernetworks in Meta-Reinforcement Learning (CoRL 2022)
+    "bias_hyperinit": Arm("Bias-HyperInit", initializers=("bias_hyperinit",), head_bias="own"),
+    # Charakorn et al., Doc-to-LoRA (2026), arXiv 2602.15902, on the whole of theta instead of low-rank factors
+    "lora_start": Arm(
+        "unit norm, scales from 0",
+        parametrization="learned_scale:0",
+        initializers=("fan_out",),
+        normalization="unit_norm",
+    ),
+    # Zhou, Universal Hypernetworks (2026), arXiv 2604.02215: in place of a good initialisation
+    "prefit": Arm("fitted first", initializers=("fan_in",), prefit=1 / 3),
+    # Zhang and Sennrich (2019), arXiv 1910.07467, on every generated tensor
+    "output_rms": Arm("default + RMS-scaled outputs", normalization="output_rms_norm"),
     # A/A and sensitivity checks: a copy that must not be separable, and a handicap that must be found
     "mip_again": Arm("MIP again", **_MIP, stream=1),
     "mip_slowed": Arm("MIP at a tenth of its rate", **_MIP, rate_factor=0.1),

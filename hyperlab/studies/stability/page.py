@@ -7,9 +7,11 @@ import pandas as pd
 
 from hyperlab.metrics import statistics
 from hyperlab.report import sections
+from hyperlab.report.finished import Finished
 from hyperlab.report.page import Page
 from hyperlab.report.tables import write_table
 from hyperlab.studies.stability import figures as draw
+from hyperlab.studies.stability import map_page
 from hyperlab.studies.stability.arms import ARMS
 from hyperlab.studies.stability.results import (
     STEPS,
@@ -28,8 +30,10 @@ from hyperlab.studies.stability.tasks import Wording
 
 
 def write(folder: Path) -> Path:
-    """Writes `results.csv`, `contrasts.csv`, `figures/` and `report.html` into a finished run folder."""
+    """Writes `results.csv`, `contrasts.csv`, `figures/` and `report.html` into a finished run folder; or of a map."""
     folder = Path(folder)
+    if Finished(folder).config.get("map", {}).get("laws"):
+        return map_page.write(folder)
     config, wording, arms = read(folder)
     write_table(folder / "results.csv", results(wording, arms))
     compared = contrasts(config, wording, arms)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hyperlab.hypernet import HyperModel, probes
+from hyperlab.hypernet import HyperModel, prefit, probes
 from hyperlab.hypernet.gradients import loss_and_gradients, omega_norm
 from hyperlab.hypernet.primary import Primary, as_primary
 from hyperlab.metrics import Metric
@@ -81,6 +81,7 @@ class Programs:
       optimizer: `(learning rate, params) -> optax transformation`; the rate may be traced.
       steps: length of a run.
       evaluate_every: steps between two evaluations.
+      starts_once: whether all runs start in one call, which then takes longer to optimise than to execute.
     """
 
     task: Task
@@ -88,6 +89,7 @@ class Programs:
     optimizer: Callable[[Any, PyTree], optax.GradientTransformation]
     steps: int
     evaluate_every: int
+    starts_once: bool = False
 
     @functools.cached_property
     def primary(self) -> Primary:
@@ -102,7 +104,12 @@ class Programs:
         `model` is that of these programs, with the initialiser of the variant; `own` are the primary's own variables
         under each key, see `hypernet.own_start`, which all arms share. Keep the function: it is compiled once.
         """
-        return self._compiled(functools.partial(self.start_one, model), often=True)
+        return self._compiled(functools.partial(self.start_one, model), often=not self.starts_once)
+
+    @functools.cached_property
+    def fit_first(self) -> Callable[[State, PyTree, PyTree], State]:
+        """`(states, own [runs], gammas [runs, steps, batch, d]) -> states`, fitted to `own`: `hypernet.prefit`."""
+        return self._compiled(self.fit_first_one, often=True)
 
     @functools.cached_property
     def advance(self) -> Callable[[State, Batches, Data], tuple[State, dict]]:
@@ -152,6 +159,11 @@ class Programs:
         }
         opt_state = schedules.with_length(self.optimizer(learning_rate, params).init(params), self.steps)
         return State(jnp.int32(0), learning_rate, params, collections, opt_state, history)
+
+    def fit_first_one(self, state: State, own: PyTree, gammas: PyTree) -> State:
+        """A run before its first step, whose hypernetwork generates nearly the primary's own start."""
+        variables, _ = prefit(cast("HyperModel", self.model), self._variables(state), own, gammas)
+        return state._replace(params=variables["params"])
 
     def advance_one(self, state: State, batches: Batches, data: Data) -> tuple[State, dict[str, Metric]]:
         """For each evaluation of the batches: evaluates the run, then trains it on the steps that follow."""

@@ -110,9 +110,14 @@ def read(folder: Path) -> tuple[dict[str, Any], Wording, Arms]:
     for cell in cells_of(config):
         choice = finished.choices[cell.key]
         runs = finished.unit(cell.unit_name(REPORT, chosen_setting(choice), report_seeds(config)))
-        steps = np.arange(runs["curve/score"].shape[1]) * config["evaluate_every"]
-        arms[cell] = ArmResult(cell, choice, runs, steps, config["target_score"])
+        arms[cell] = ArmResult(cell, choice, runs, steps_of(config, runs), config["target_score"])
     return config, Wording(**finished.json("task.json")), arms
+
+
+def steps_of(config: dict[str, Any], runs: dict[str, np.ndarray]) -> np.ndarray:
+    """`[evaluations]`, of the learning curve; those of a first fit count as steps of training."""
+    first = int(runs["first_steps"][0]) if "first_steps" in runs else 0
+    return first + np.arange(runs["curve/score"].shape[1]) * config["evaluate_every"]
 
 
 def of_optimizer(arms: Arms, optimizer: str) -> dict[str, ArmResult]:

@@ -7,6 +7,7 @@ from hyperlab.hypernet.network import ACTIVATIONS
 from hyperlab.registration.settings import DATA, LOSS, NETWORK
 from hyperlab.studies.stability import tasks
 from hyperlab.studies.stability.arms import ARMS
+from hyperlab.studies.stability.laws import LAWS
 from hyperlab.studies.stability.tasks.classification import PRIMARIES, PRIORS
 from hyperlab.train import durations, settings
 from hyperlab.train.fields import Choice, Duration, Flag, Number, Several, Whole
@@ -28,8 +29,15 @@ SCHEMA: Schema = {
         {
             "dim": Whole("size of a gamma", low=1),
             "prior": Choice("it is drawn from", PRIORS, "prior"),
-            "low": Number("of a uniform gamma"),
-            "high": Number("of a uniform gamma"),
+            "low": Number("of a uniform or log-uniform gamma"),
+            "high": Number("of a uniform or log-uniform gamma"),
+        },
+    ),
+    "the map: arms over rates, laws of gamma and primaries, where nothing is tuned": under(
+        "map",
+        {
+            "laws": Several("of gamma; empty: arms are tuned and compared", Choice("", tuple(LAWS), "law"), least=0),
+            "primaries": Several("each with widths of its own", Choice("", tuple(PRIMARIES), "primary")),
         },
     ),
     "networks": {

@@ -31,7 +31,8 @@ class Stability(Study[Cell]):
     """Trains the arms of the study; the data are a task's. A unit holds several runs: rates, each under every seed."""
 
     page = "hyperlab.studies.stability.page"
-    lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score")
+    lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score", "map")
+    probed = True  # hypernetworks along gamma, in the report phase
     counted = "run-step"
     data: Task
 
@@ -78,8 +79,11 @@ class Stability(Study[Cell]):
         return len(ARMS[cell.arm].initializers) * len(self.config.rates[cell.optimizer])
 
     def steps(self, cell: Cell, phase: str) -> int:
-        """Of one run."""
-        return self.length
+        """Of one run, without those of a first fit."""
+        return self.length - self._prefit(ARMS[cell.arm])
+
+    def _prefit(self, variant: Arm) -> int:
+        return variant.prefit_steps(self.length, self.config.steps_per_call)
 
     def prepare(self) -> None:
         """How the report speaks of the task."""
@@ -154,7 +158,7 @@ class Stability(Study[Cell]):
                 stacks.append(stack)
             return {key: np.concatenate([stack[key] for stack in stacks]) for key in stacks[0]}
 
-        return self.unit(name, len(runs) * self.length, compute, further=_further(variant, runs))
+        return self.unit(name, len(runs) * self.steps(cell, phase), compute, further=_further(variant, runs))
 
     def _stack(self, optimizer: str, variant: Arm, runs: list[Run], phase: str) -> Measurements | None:
         if self.stop.requested:
@@ -168,11 +172,14 @@ class Stability(Study[Cell]):
         keys, own = self.own(seeds)
         group, size = groups.current(), len(runs)
         data = _placed(data)
+        first, length = self._first_gammas(variant, seeds), self.length - self._prefit(variant)
         start = group.made(self.starter(_initial(variant), optimizer), keys, rates, own, stacked=size)
-        call, probing = self.config.steps_per_call, phase == REPORT and variant.hypernetwork
-        every = max(1, self.length // 3 // call) * call if probing else 0
+        if first:
+            start = group.made(programs.fit_first, start, own, *first, stacked=size)
+        call, probing = self.config.steps_per_call, self.probed and phase == REPORT and variant.hypernetwork
+        every = max(1, length // 3 // call) * call if probing else 0
         probed = jax.eval_shape(programs.probe, start, own, data) if probing else {}
-        probes = Curve(self.length, every, {key: value.shape for key, value in probed.items()})
+        probes = Curve(length, every, {key: value.shape for key, value in probed.items()})
 
         def probe(state, step, stop) -> None:
             probes.put(step, **programs.probe(state, own, data))
@@ -187,7 +194,7 @@ class Stability(Study[Cell]):
             start,
             advance,
             lambda step: self._batches(seeds, step, variant.per_sample),
-            steps=self.length,
+            steps=length,
             key=self.initial_key,  # not used: the batches hold the gammas
             examples=self.train_examples,
             select=self._select,
@@ -207,7 +214,17 @@ class Stability(Study[Cell]):
         result |= {f"curve/{key}": value for key, value in state.history.items()}
         result |= {f"probe/{key}": np.moveaxis(v, 0, 1).astype(np.float32) for key, v in probes.values.items()}
         result |= {"seed": np.array([run.seed for run in runs]), "learning_rate": rates}
+        if first:
+            result["first_steps"] = np.full(size, self._prefit(variant))
         return {key: np.asarray(value)[:count] for key, value in result.items()}
+
+    def _first_gammas(self, variant: Arm, seeds: np.ndarray) -> tuple[np.ndarray, ...]:
+        """`[runs, steps, batch, d]` of a first fit: draws that no training step sees; nothing without one."""
+        if not (steps := self._prefit(variant)):
+            return ()
+        batch, others = self.config.batch_size, seeds + np.uint32(1_000_000)
+        drawn = np.asarray(self.task.draw(others, range(steps * batch), False).values)
+        return (drawn.reshape(len(seeds), steps, batch, -1),)
 
     def _select(self, examples: Any, batches: Batches) -> tuple[Any, Batches]:
         part, indices = self.task.rows(examples, np.asarray(batches.indices))
@@ -231,8 +248,9 @@ class Stability(Study[Cell]):
             task=self.task,
             model=self._model(architecture),
             optimizer=lambda rate, params: optimizers.build({**recipe, "learning_rate": rate}, params),
-            steps=self.length,
+            steps=self.length - self._prefit(architecture),
             evaluate_every=self.config.evaluate_every,
+            starts_once=self.runs_per_program > 1,
         )
 
     @functools.cached_property

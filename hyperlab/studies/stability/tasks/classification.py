@@ -7,6 +7,7 @@ set to zero say how much of one.
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from hyperlab.studies.stability.tasks.task import Examples, Gammas, Task, Wordin
 from hyperlab.train import engine, rngs
 
 GROUP = "data"  # of the config, where the data are described
-PRIORS = ("uniform", "normal")
+PRIORS = ("uniform", "normal", "log_uniform")
 PRIMARIES = {"mlp": models.MLP, "conv": models.ConvNet}
 
 
@@ -35,9 +36,9 @@ class Latents:
 
     Attributes:
       dim: size of a latent.
-      low: of a uniform latent.
-      high: of a uniform latent.
-      prior: `uniform` or `normal`.
+      low: of a uniform or log-uniform latent.
+      high: of a uniform or log-uniform latent.
+      prior: `uniform`, `normal` or `log_uniform`: each factor of ten as often as every other.
 
     >>> Latents(dim=2).draw(jax.random.key(0), 3).shape
     (3, 2)
@@ -53,6 +54,8 @@ class Latents:
         shape = (*leading, self.dim)
         if self.prior == "normal":
             return jax.random.normal(key, shape)
+        if self.prior == "log_uniform":
+            return jnp.exp(jax.random.uniform(key, shape, minval=math.log(self.low), maxval=math.log(self.high)))
         return jax.random.uniform(key, shape, minval=self.low, maxval=self.high)
 
     def draw_steps(self, key: jax.Array, first: jax.Array, steps: int, *leading: int) -> jax.Array:
@@ -61,8 +64,10 @@ class Latents:
         return jax.vmap(lambda one: self.draw(one, *leading))(keys)
 
     def grid(self, points: int) -> jax.Array:
-        """Latents along the diagonal of the range (of +-2 standard deviations for a normal prior)."""
+        """Latents along the diagonal of the range; of +-2 standard deviations for a normal prior."""
         low, high = (-2.0, 2.0) if self.prior == "normal" else (self.low, self.high)
+        if self.prior == "log_uniform":
+            return jnp.geomspace(low, high, points)[:, None] * jnp.ones((1, self.dim))
         return jnp.linspace(low, high, points)[:, None] * jnp.ones((1, self.dim))
 
 
@@ -185,6 +190,8 @@ def check(config: Any) -> None:
         raise ConfigError(f"primary.kind: {kind!r}; {nearest(kind, PRIMARIES)}")
     if prior not in PRIORS:
         raise ConfigError(f"gamma.prior is {prior!r}; {nearest(prior, PRIORS)}")
+    if prior == "log_uniform" and config.gamma.low <= 0:
+        raise ConfigError(f"gamma.low is {config.gamma.low:g}; a log-uniform gamma is above 0")
 
 
 def check_files(config: Any) -> None:
