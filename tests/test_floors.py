@@ -23,7 +23,7 @@ FLOORS = [
     {"studies"},
     {"configured"},
     {"launch", "exports", "networks"},
-    {"sweep"},
+    {"sweep", "planning"},
     {"cli"},
 ]
 APART = {("data", "metrics"), ("metrics", "data"), ("nn", "data")}

@@ -216,6 +216,11 @@ COMMANDS = {
         "run a study for every row of a table of configs",
         "--config FILE --workdir FOLDER [--dry_run] ...",
     ),
+    "plan": Command(
+        _of("hyperlab.cli.plan"),
+        "what a study would take on a machine that need not be there",
+        "STUDY --machine NAME [--config FILE] [--config.KEY=VALUE ...] [--json] [--out DIR]",
+    ),
     "results": Command(
         _results,
         "results across runs: a table, CSV, a page",

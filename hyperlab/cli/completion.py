@@ -74,6 +74,9 @@ def split(line: str) -> list[str]:
     return line.split()
 
 
+_OF_RUN_ALONE = ("--workdir=", "--allow_config_change", "--print_config")  # a plan has no run folder
+
+
 def candidates(words: Sequence[str], known: Words) -> list[str]:
     """What the last word may become.
 
@@ -91,6 +94,9 @@ def candidates(words: Sequence[str], known: Words) -> list[str]:
     name = next((name for name in (" ".join(before[:2]), *before[:1]) if name in COMMANDS), None)
     if name == "run":
         found = _of_run(before[1:], current, known)
+    elif name == "plan":
+        found = [one for one in _of_run(before[1:], current, known) if one not in _OF_RUN_ALONE]
+        found += _of_command(name, before[1:], current, known) if before[1:] else []
     elif name == "completion":
         found = list(SCRIPTS)
     elif name is not None:

@@ -103,7 +103,7 @@ class Programs:
         def step(current, batch, key):
             return train_step(self.episode_loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
 
-        return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
+        return compiler.Program(step, donate_argnums=0, compiler_options=compiler.options())
 
     def _tx(self, params: PyTree) -> optax.GradientTransformation:
         return optimizers.build({"name": self.optimizer, "learning_rate": 0.0}, params)
@@ -153,4 +153,4 @@ class Programs:
             logits: Any = self.module.apply({"params": params}, queries, *sets)
             return jax.nn.sigmoid(logits)
 
-        return jax.jit(predict, compiler_options=compiler.options())
+        return compiler.Program(predict, compiler_options=compiler.options())

@@ -5,6 +5,7 @@ choice is on disk before what is held out is read for the first time. What was t
 so whatever stops a study, another start goes on from there.
 """
 
+import functools
 import importlib
 import io
 import shutil
@@ -17,7 +18,7 @@ from hyperlab import files
 from hyperlab.studies import tuning
 from hyperlab.studies.record import recording, sealing, write_json
 from hyperlab.studies.trainings import Trainings
-from hyperlab.train import engine, groups
+from hyperlab.train import capture, engine, groups
 from hyperlab.train.peers import Peers
 from hyperlab.train.phases import CHOICES, MADE_BY, REPORT, TUNE
 from hyperlab.train.progress import Progress
@@ -184,6 +185,9 @@ class Study(Trainings, Generic[CellT]):
         if isinstance(self.stop, Rehearsal):
             self.planned()
             return
+        if (noting := capture.current()) is not None:
+            self._note_programs(noting)
+            return
         with recording(self.folder, self.config) as writer:
             shown = None if self.peers.is_main else io.StringIO()  # one bar is enough
             with Progress(1, self.config.study, unit=self.counted, file=shown) as self.progress:
@@ -272,6 +276,29 @@ class Study(Trainings, Generic[CellT]):
         tried = sum(self.trials(cell) * self.steps(cell, TUNE) for cell in self.tuned())
         reported = sum(self.steps(cell, REPORT) for cell in self.cells())
         return tried * len(self.tuning_seeds) + reported * len(self.report_seeds)
+
+    def planned_of(self) -> dict[str, int]:
+        """The same by key, of the cells alone."""
+        found = {cell.key: 0 for cell in (*self.tuned(), *self.cells())}
+        for cell in self.tuned():
+            found[cell.key] += self.trials(cell) * self.steps(cell, TUNE) * len(self.tuning_seeds)
+        for cell in self.cells():
+            found[cell.key] += self.steps(cell, REPORT) * len(self.report_seeds)
+        return found
+
+    def first_trainings(self) -> Iterable[tuple[str, Callable[[], Any]]]:
+        """A training of each key, whose programs a plan looks at: the key, and what begins it."""
+        for key, cell in {cell.key: cell for cell in self.tuned()}.items():
+            yield key, functools.partial(self.train, cell, self.grid(key)[0], 0, TUNE)
+
+    def _note_programs(self, noting: capture.Capture) -> None:
+        noting.planned, noting.planned_of = self.planned(), self.planned_of()
+        for key, begin in self.first_trainings():
+            noting.known.append(key)
+            if noting.only and key not in noting.only:
+                continue
+            with noting.of(key, groups.current().mesh):
+                begin()
 
     def _mean_score(self, key: str, rate: float, seed: int) -> float | None:
         results = [self.train(cell, rate, seed, TUNE) for cell in self.tuned() if cell.key == key]

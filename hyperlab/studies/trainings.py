@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import jax
 
 from hyperlab.errors import HyperlabError
-from hyperlab.train import basis, distributed, engine, groups, loop, rngs
+from hyperlab.train import basis, capture, distributed, engine, groups, loop, rngs
 from hyperlab.train.checkpoints import save_variables
 from hyperlab.train.peers import Peers
 from hyperlab.train.phases import FIRST_REPORT_SEED, REPORT, report_seeds
@@ -103,6 +103,8 @@ class Trainings:
           further: what it depends on beside the config and its name, such as a rate that was chosen for it.
           beside: files of the run folder that `compute` writes, by their path from there.
         """
+        if capture.current() is not None:
+            return compute()
         with self._lock:
             working = self._working[name]
         with working:  # arms may share a network
@@ -163,6 +165,7 @@ class Trainings:
         stack: int = 0,
         leading: int = 0,
         kept: Any = None,
+        cycle: int = 1,
         **options: Any,
     ) -> Any | None:
         """The one call of the training loop: the trained state, or None after a stop.
@@ -183,6 +186,7 @@ class Trainings:
           leading: axes of a batch before that of its rows.
           kept: host arrays of fixed shapes that callbacks fill along the training, such as `train.curves.Curve.values`;
             whatever else they remember is lost when the training is cut off.
+          cycle: steps after which the programs repeat that the steps call; a plan looks at so many.
           **options: of `train.loop.fit`: `evaluate` with `evaluate_every`, `observe`, `steps_per_call`.
 
         Raises:
@@ -198,6 +202,16 @@ class Trainings:
             current, metrics = step(current, batch, root_key)
             return group.placed(current, stack), metrics
 
+        if (noting := capture.current()) is not None:
+            call = options.get("steps_per_call", 1)
+            return noting.fit(
+                group.placed(start, stack),
+                advance,
+                lambda index: supply(batches(index)),
+                key,
+                indices=range(0, min(max(cycle, call), steps), call),
+                evaluate=options.get("evaluate"),
+            )
         training = saves.training(steps) if saves is not None else None
         if training is not None:
             options |= {"checkpoints": training.checkpoints, "save_due": training.due, "saved": training.saved}

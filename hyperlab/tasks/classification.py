@@ -135,7 +135,7 @@ class Classification(Task):
     @property
     @memoize_method
     def _rank(self) -> Callable:
-        @functools.partial(jax.jit, compiler_options=compiler.options())
+        @functools.partial(compiler.Program, compiler_options=compiler.options())
         def rank(variables, images, labels):
             return true_rank(self._apply(variables, images, train=False), labels)
 

@@ -66,7 +66,7 @@ class Hypernetwork(Classification):
     @property
     @memoize_method
     def _right(self) -> Callable:
-        @functools.partial(jax.jit, compiler_options=compiler.options())
+        @functools.partial(compiler.Program, compiler_options=compiler.options())
         def right(variables, images, labels):
             logits = jax.vmap(lambda gamma: self.model.apply(variables, gamma, images, train=False))(_gammas())
             return jax.vmap(lambda one: true_rank(one, labels) < 1)(logits).mean(0)

@@ -244,7 +244,7 @@ class ScaleSpace(Generated):
     @property
     @memoize_method
     def _probabilities(self) -> Callable:
-        @functools.partial(jax.jit, compiler_options=compiler.options())
+        @functools.partial(compiler.Program, compiler_options=compiler.options())
         def probabilities(theta, sizes, images):
             logits: Any = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
             return jax.nn.softmax(logits)
@@ -254,12 +254,12 @@ class ScaleSpace(Generated):
     @property
     @memoize_method
     def _prepare(self) -> Callable:
-        return jax.jit(self.theta)
+        return compiler.Program(self.theta, "prepare")
 
     @property
     @memoize_method
     def _count(self) -> Callable:
-        @functools.partial(jax.jit, compiler_options=compiler.options())
+        @functools.partial(compiler.Program, compiler_options=compiler.options())
         def count(theta, sizes, images, labels):
             logits: Any = self.unet.apply({"params": theta}, images, sizes, canvases=self.canvases)
             return segmentation.counts(segmentation.predicted_labels(logits), labels, self.unet.classes)

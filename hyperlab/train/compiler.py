@@ -6,10 +6,12 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+
+from hyperlab.train import capture
 
 # XLA gives convolutions, products and sums on a CPU to YNNPACK where its type of fusion is in this list.
 YNNPACK = "xla_cpu_experimental_ynn_fusion_type"
@@ -29,7 +31,7 @@ def options() -> dict[str, str] | None:
     >>> jax.jit(lambda x: x + 1, compiler_options=options())(1)
     Array(2, dtype=int32, weak_type=True)
     """
-    if jax.default_backend() != "cpu" or YNNPACK in os.environ.get("XLA_FLAGS", ""):
+    if platform() != "cpu" or YNNPACK in os.environ.get("XLA_FLAGS", ""):
         return None
     return {YNNPACK: ""} if _known(YNNPACK) else None
 
@@ -42,7 +44,49 @@ def options_once() -> dict[str, int] | None:
     >>> jax.jit(lambda key: jax.random.normal(key), compiler_options=options_once())(jax.random.key(0)).shape
     ()
     """
-    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return {"xla_backend_optimization_level": 0} if platform() == "cpu" else None
+
+
+def platform() -> str:
+    """What programs are compiled for: the default backend, or the machine that somebody plans for.
+
+    >>> platform() == jax.default_backend()
+    True
+    """
+    planned = capture.current()
+    return jax.default_backend() if planned is None else planned.platform
+
+
+class Program:
+    """A compiled function of a study: `jax.jit`, but where somebody plans it is noted in place of being called.
+
+    Args:
+      function: pure.
+      name: of the program in a plan; by default that of the function.
+      **options: of `jax.jit`.
+
+    >>> float(Program(lambda x: x + 1)(1.0))
+    2.0
+    """
+
+    def __init__(self, function: Callable, name: str = "", **options: Any):
+        self.jitted = jax.jit(function, **options)
+        self.name = name or getattr(function, "__name__", "")
+        self.__wrapped__ = function
+
+    def __call__(self, *given: Any) -> Any:
+        noting = capture.current()
+        if noting is None:
+            return self.jitted(*given)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given)):
+            return self.__wrapped__(*given)  # a part of another program, which has the options
+        return noting.call(self.name, self.jitted, given)
+
+    def __getattr__(self, name: str) -> Any:
+        """`lower`, and whatever else the function has that `jax.jit` gives."""
+        if name == "jitted":  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.jitted, name)
 
 
 @functools.cache
@@ -54,6 +98,15 @@ def _known(name: str) -> bool:
     return True
 
 
+def uncompiled(program: Any) -> Callable:
+    """The function that a `Program`, or what `jax.jit` gave, was made of: to be part of another program.
+
+    >>> uncompiled(jax.jit(len))([1, 2])
+    2
+    """
+    return program.__wrapped__
+
+
 def timed_compile(function: Any, *example: Any) -> tuple[Any, float]:
     """The program of a jitted function for some arguments, and the seconds that it takes to trace and compile it.
 
@@ -61,13 +114,15 @@ def timed_compile(function: Any, *example: Any) -> tuple[Any, float]:
     the cache remembers: a cost must not depend on whether somebody ran the same study before.
 
     Args:
-      function: from `jax.jit`.
+      function: a `Program`, or from `jax.jit`.
       *example: arguments, or their shapes.
 
     >>> program, seconds = timed_compile(jax.jit(lambda x: 2 * x), 1.0)
     >>> float(program(3.0)), seconds > 0
     (6.0, True)
     """
+    if capture.current() is not None:
+        return function, 0.0
     begun = time.perf_counter()
     saved: list[float] = []
     thread = threading.get_ident()

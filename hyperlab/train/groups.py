@@ -8,7 +8,6 @@ where they run, so on one device nothing is different.
 import contextlib
 import contextvars
 import functools
-import inspect
 import logging
 import math
 import threading
@@ -24,7 +23,7 @@ from jaxtyping import PyTree
 from hyperlab import trees
 from hyperlab.data.streaming import Share
 from hyperlab.errors import MeshError
-from hyperlab.train import compiler
+from hyperlab.train import capture, compiler
 from hyperlab.train import mesh as meshes
 from hyperlab.train.engine import Engine
 
@@ -55,6 +54,8 @@ class Group:
     @property
     def room(self) -> int:
         """Half of the memory of one of its devices, in bytes; of a CPU half of the machine's."""
+        if (planned := capture.current()) is not None:
+            return planned.memory // 2
         device = self.devices[0] if self.devices else jax.local_devices()[0]
         known = (device.memory_stats() or {}) if device.platform != "cpu" else {}
         return (known.get("bytes_limit") or psutil.virtual_memory().total) // 2
@@ -62,7 +63,7 @@ class Group:
     @property
     def spans(self) -> bool:
         """Whether some of the devices are another process's."""
-        return any(device.process_index != jax.process_index() for device in self.devices)
+        return capture.current() is None and any(device.process_index != jax.process_index() for device in self.devices)
 
     @property
     def parts(self) -> int:
@@ -133,7 +134,7 @@ class Group:
           axis: that holds the rows.
         """
         if self.mesh is None:
-            return jax.device_put(tree, self.devices[0] if self.devices else None)  # at once
+            return capture.put(tree, self.devices[0] if self.devices else None)  # at once
 
         def put(leaf: Any) -> jax.Array:
             shape, before = list(np.shape(leaf)), (slice(None),) * axis
@@ -145,6 +146,8 @@ class Group:
                 start, stop, _ = index[axis].indices(rows)
                 return leaf[(*before, slice(start - first, stop - first))]
 
+            if capture.current() is not None:
+                return capture.put(jax.ShapeDtypeStruct(tuple(shape), leaf.dtype), where)
             return jax.make_array_from_callback(tuple(shape), where, part)
 
         return jax.tree.map(put, tree)
@@ -169,7 +172,7 @@ class Group:
         """A state on the devices of the group; a state that is there already is not copied."""
         if self.mesh is None:
             return _put(state, lambda leaf: self.devices[0]) if self.devices else state
-        return jax.device_put(state, self.shardings(state, stacked))
+        return capture.put(state, self.shardings(state, stacked))
 
     def made(self, make: Callable[..., PyTree], *args: Any, stacked: int = 0) -> PyTree:
         """Calls a compiled function that makes a state; on a mesh every leaf is born where it will live.
@@ -181,11 +184,14 @@ class Group:
           *args: its arguments.
           stacked: as for `shardings`.
         """
+        if capture.current() is not None:
+            return self.placed(capture.promised(jax.eval_shape(compiler.uncompiled(make), *args)), stacked)
         if self.mesh is None or self.spans:
             return make(*args)
         with self._holding:
             if make not in self._makers:
-                where, inner = self.shardings(jax.eval_shape(make, *args), stacked), inspect.unwrap(make)
+                inner = compiler.uncompiled(make)
+                where = self.shardings(jax.eval_shape(inner, *args), stacked)
                 self._makers[make] = jax.jit(inner, out_shardings=where, compiler_options=compiler.options_once())
             program = self._makers[make]
         return program(*args)
@@ -207,7 +213,8 @@ class Group:
     def _whole(self, leaf: Any) -> Any:
         if self.mesh is None:
             return self.devices[0] if self.devices else None
-        here = isinstance(leaf, jax.Array) and leaf.sharding.device_set == set(self.devices)
+        where = leaf.sharding if isinstance(leaf, jax.Array | capture.Promised) else None
+        here = where is not None and where.device_set == set(self.devices)
         return leaf.sharding if here else self._named()
 
     def _dealt(self, shape: tuple[int, ...], size: int, leading: int) -> NamedSharding:
@@ -291,7 +298,8 @@ def using(group: Group) -> Iterator[Group]:
     token = _CURRENT.set(group)
     try:
         first = next((one for one in group.devices if one.process_index == jax.process_index()), None)
-        with jax.default_device(first) if first is not None else contextlib.nullcontext():
+        here = first is not None and capture.current() is None
+        with jax.default_device(first) if here else contextlib.nullcontext():
             yield group
     finally:
         _CURRENT.reset(token)
@@ -353,9 +361,11 @@ def of(engine: Engine, batch_size: int) -> list[Group]:
     Raises:
       MeshError: devices that do not divide into groups, a mesh that does not fit a group, a batch that does not divide.
     """
-    devices = jax.devices() if engine.across else jax.local_devices()
+    planned = capture.current()
+    there = jax.devices() if engine.across else jax.local_devices()
+    devices = there if planned is None else planned.devices
     if not engine.devices_given:
-        if devices[0].platform == "cpu":
+        if devices[0].platform == "cpu" and planned is None:
             return [ALONE]
         devices = devices[: max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)]
     sizes = engine.mesh.values()
@@ -372,7 +382,7 @@ def of(engine: Engine, batch_size: int) -> list[Group]:
         raise MeshError(
             f"batch_size is {batch_size}, which does not divide by the {groups[0].parts} devices of mesh axis 'data'"
         )
-    if len(groups) == 1 and size == 1 and devices[0] == jax.local_devices()[0]:
+    if planned is None and len(groups) == 1 and size == 1 and devices[0] == jax.local_devices()[0]:
         return [ALONE]
     return groups
 
@@ -382,7 +392,7 @@ def _said(engine: Engine) -> str:
 
 
 def _put(tree: PyTree, where: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, where(leaf)) if _is_array(leaf) else leaf, tree)
+    return jax.tree.map(lambda leaf: capture.put(leaf, where(leaf)) if _is_array(leaf) else leaf, tree)
 
 
 def _in_memory(leaf: Any) -> Any:
@@ -391,4 +401,4 @@ def _in_memory(leaf: Any) -> Any:
 
 
 def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | capture.Promised)

@@ -125,7 +125,7 @@ def compile_step(step: Callable, *, steps_per_call: int = 1, shardings: PyTree =
     options: dict[str, Any] = {"donate_argnums": 0, "compiler_options": compiler.options()}
     if shardings is not None:
         options["out_shardings"] = (shardings, None)
-    return jax.jit(call, **options)
+    return compiler.Program(call, "step", **options)
 
 
 def make_train_step(

@@ -121,7 +121,7 @@ def test_every_command_with_a_parser_is_known(cache):
     assert known.commands.keys() == command.COMMANDS.keys() - {"run", "completion"}
     assert known.commands["predict"]["--probabilities"].takes == ""
     assert known.commands["prepare"]["--spacing"].takes == "several"
-    assert known.positional == ["results", "report", "data check", "prepare", "predict", "export"]
+    assert known.positional == ["plan", "results", "report", "data check", "prepare", "predict", "export"]
 
 
 def test_an_answer_imports_nothing_heavy(environment):

@@ -6,7 +6,7 @@ import re
 import shlex
 from unittest import mock
 
-from hyperlab import cli, launch
+from hyperlab import cli, launch, planning
 from hyperlab.cli.command import COMMANDS
 from hyperlab.errors import HyperlabError
 from hyperlab.studies import studies
@@ -70,6 +70,10 @@ def read(words):
         except Accepted as accepted:
             if words[0] == "sweep":
                 _read_sweep(*accepted.args)
+            if words[0] == "plan":
+                options, rest = accepted.args
+                planning.parse(options.machine)
+                launch.parse(options.study, rest)
         except SystemExit as left:
             assert left.code == 0, words
 

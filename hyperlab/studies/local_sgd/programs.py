@@ -253,9 +253,9 @@ class Programs:
         tx, config = self.optimizer_for(updates, accumulated), self._config(shape, updates)
         stepping: tuple[Callable, Callable] = self._steps(shape._replace(outer="average"), updates, accumulated)
         method = local_sgd.build(config, lambda optimizer: None, tx)  # type: ignore[arg-type, return-value]  # unused here
-        jitted = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
-        groups = functools.cache(lambda size: jitted(lambda current: method.group_step(current, size)))
-        outer = functools.cache(lambda fragments: jitted(lambda current: method.outer_step(current, fragments)))
+        program = functools.partial(compiler.Program, donate_argnums=0, compiler_options=compiler.options())
+        groups = functools.cache(lambda size: program(lambda current: method.group_step(current, size), "group step"))
+        outer = functools.cache(lambda given: program(lambda current: method.outer_step(current, given), "outer step"))
         created = local_sgd.inner_optimizer(tx, config)
         return Compiled(jax.jit(lambda variables: _created(variables, created, config)), *stepping, groups, outer)
 
@@ -271,10 +271,13 @@ class Programs:
 
             return local_sgd.build(config, functools.partial(train_step, loss, streams=STREAMS), tx)
 
-        compiled = functools.partial(jax.jit, donate_argnums=0, compiler_options=compiler.options())
-        together = compiled(lambda moving, examples, rows, key: method(examples).local_step(moving, rows, key))
+        compiled = functools.partial(compiler.Program, donate_argnums=0, compiler_options=compiler.options())
+        together = compiled(
+            lambda moving, examples, rows, key: method(examples).local_step(moving, rows, key), "local step"
+        )
         alone = compiled(
-            lambda moving, examples, rows, key, index: method(examples).replica_step(moving, rows, key, index)
+            lambda moving, examples, rows, key, index: method(examples).replica_step(moving, rows, key, index),
+            "local step",
         )
 
         def local(current: local_sgd.LocalState, examples: Any, rows: Any, key: jax.Array) -> tuple[Any, Any]:
@@ -287,7 +290,8 @@ class Programs:
             return whole(moving), metrics  # type: ignore[possibly-undefined]  # one replica at least
 
         synchronous = compiled(
-            lambda current, examples, rows, key: method(examples).synchronous_step(current, rows, key)
+            lambda current, examples, rows, key: method(examples).synchronous_step(current, rows, key),
+            "synchronous step",
         )
         return local, synchronous
 

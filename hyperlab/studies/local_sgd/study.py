@@ -1,7 +1,8 @@
 """The local SGD study: replicas that are trained with one arm, one H and one seed, and measured."""
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,6 +76,11 @@ class LocalSGD(Study[Cell]):
         wanted = durations.steps(self.config.length, batch_size=batch, examples=self.task.sizes["train"])
         rounds = math.lcm(*self.config.periods)
         return rounds * max(1, -(-wanted // rounds))
+
+    def first_trainings(self) -> Iterable[tuple[str, Callable[[], Any]]]:
+        """The first trial of each cell."""
+        for cell in self.cells():
+            yield cell.key, functools.partial(self.train, cell, 0, 0, TUNE)
 
     def prepare(self) -> None:
         """What every cell sends, and the seconds of a step, alone on the machine."""
@@ -209,6 +215,7 @@ class LocalSGD(Study[Cell]):
             key=self.key("training", draws),
             **self.task.feeding(),
             leading=1,  # replicas
+            cycle=cell.period,
             evaluate=evaluate,
             evaluate_every=every,
             log_every=max(1, steps),

@@ -64,7 +64,7 @@ class Programs:
         params = jax.eval_shape(self.task.init, jax.random.key(0))["params"]
         tx = pruning.masked(optimizers.build(optimizers.recipe(self.optimizer, learning_rate=0.0), params))
         step = train_step(loss, tx, streams=STREAMS)
-        return tx, jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
+        return tx, compiler.Program(step, donate_argnums=0, compiler_options=compiler.options())
 
     # -- what scores look at ------------------------------------------------------------------------------------
 

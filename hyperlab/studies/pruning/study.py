@@ -1,6 +1,7 @@
 """The pruning study: parents, and networks that were pruned from them, trained on and measured."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,6 +92,10 @@ class Pruning(Study[Cell]):
         """Those of the parents too."""
         parents = len(self.grid(PARENT)) * len(self.tuning_seeds) + len(self.report_seeds)
         return self.parent_steps * parents + super().planned()
+
+    def first_trainings(self) -> Iterable[tuple[str, Callable[[], Any]]]:
+        """A parent: what is pruned is trained by the same step."""
+        yield PARENT, functools.partial(self.parent, self.grid(PARENT)[0], 0)
 
     def tune(self) -> Chosen | None:
         """First the rate of the parents, which all methods share, then that of each method."""

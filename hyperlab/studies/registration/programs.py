@@ -24,7 +24,7 @@ from hyperlab.registration.model import (
 from hyperlab.registration.pairs import PairDataset
 from hyperlab.studies.registration import networks
 from hyperlab.studies.registration.arms import INITIALIZERS, Arm
-from hyperlab.train import compiler, engine, groups, optimizers, schedules, state
+from hyperlab.train import capture, compiler, engine, groups, optimizers, schedules, state
 from hyperlab.train.step import compile_step, train_step
 from hyperlab.train.units import memoize_method
 
@@ -47,7 +47,8 @@ class Programs:
     def start(self, variant: Arm, key: jax.Array, rate: float, steps: int) -> state.TrainState:
         """The state of a training of so many steps, before the first."""
         variables = groups.current().made(self.initial(variant), key)
-        start = state.create(variables, self._optimizer(variables["params"]))
+        optimizer = self._optimizer(variables["params"])
+        start = capture.computed(lambda variables: state.create(variables, optimizer), variables)
         return schedules.with_length(optimizers.with_learning_rate(start, rate * variant.rate_factor), steps)
 
     def training(self, architecture: Arm) -> tuple[Callable, float]:
@@ -80,18 +81,18 @@ class Programs:
         model = self._model(architecture)
         if model is None:
             return lambda params, weight: {"params": params}
-        return jax.jit(lambda params, weight: model.generate({"params": params}, weight[None]))
+        return compiler.Program(lambda params, weight: model.generate({"params": params}, weight[None]), "theta")
 
     @functools.cached_property
     def register(self) -> Callable:
         """`(variables, moving, fixed) -> Registration`."""
-        return jax.jit(self.network.apply, compiler_options=compiler.options())
+        return compiler.Program(self.network.apply, "register", compiler_options=compiler.options())
 
     @functools.cached_property
     def measure(self) -> Callable:
         """`(registration, pairs) -> ` what it is worth, pair by pair."""
         classes = len(self.data.classes)
-        return jax.jit(lambda result, pairs: measure(self.criterion, classes, result, pairs))
+        return compiler.Program(lambda result, pairs: measure(self.criterion, classes, result, pairs), "measure")
 
     @functools.cached_property
     def optimize(self) -> Callable:

@@ -1,5 +1,6 @@
 """The registration study: HyperMorphs of all weights, a network of its own for each, and pairs optimised one by one."""
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -72,6 +73,12 @@ class Registration(Study[Cell]):
         if taken_over(cell.arm, self.config.arms):
             return 1
         return len(ARMS[cell.arm].tried(self.config.initializers)) * len(self.config.rates)
+
+    def first_trainings(self) -> Iterable[tuple[str, Callable[[], Any]]]:
+        """A network of each arm, with its first initialiser."""
+        for arm, cell in {cell.key: cell for cell in self.cells()}.items():
+            tried = Setting(ARMS[cell.arm].tried(self.config.initializers)[0], self.config.rates[0])
+            yield arm, functools.partial(self.train, cell, tried, 0, TUNE)
 
     def steps(self, cell: Cell, phase: str) -> int:
         """Training steps of one network."""

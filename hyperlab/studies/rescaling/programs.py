@@ -156,7 +156,7 @@ class Programs:
     @functools.cached_property
     def prepare(self) -> Callable:
         """`(params, factor [1]) -> prepared`, compiled."""
-        return jax.jit(self.network.prepare)
+        return compiler.Program(self.network.prepare, "prepare")
 
     def labels(self, prepared: Any, factor: float, split: Split) -> np.ndarray:
         """Predicted labels of every image of a split, `[n, *spatial]`, of a prepared network at a factor.
@@ -237,7 +237,7 @@ class Programs:
                 if where not in programs:
                     if name[0] == "step" and name not in self.compile_seconds:  # for other devices, once more
                         self.compiling()
-                    jitted = jax.jit(function, compiler_options=compiler.options(), **options)
+                    jitted = compiler.Program(function, name[0], compiler_options=compiler.options(), **options)
                     programs[where], seconds = compiler.timed_compile(jitted, *example)
                     self.compile_seconds.setdefault(name, seconds)
         return programs[where]

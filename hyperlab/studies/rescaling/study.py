@@ -209,6 +209,7 @@ class Rescaling(Study[Cell]):
             steps=steps,
             key=jax.random.clone(key),
             **feeding,
+            cycle=1 if cell.factor is not None else 4 * self.config.programs,  # of all buckets, most likely
             observe=observe,
             evaluate=evaluate,
             evaluate_every=every,

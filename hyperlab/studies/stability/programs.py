@@ -142,7 +142,9 @@ class Programs:
             return jax.tree.map(lambda x: x[None], function(*one))
 
         # What runs a few times in a run takes longer to optimise than to execute.
-        return jax.jit(stacked, compiler_options=compiler.options() if often else compiler.options_once(), **options)
+        chosen = compiler.options() if often else compiler.options_once()
+        name = getattr(function, "__name__", "start").removesuffix("_one")
+        return compiler.Program(stacked, name, compiler_options=chosen, **options)
 
     # -- one run -----------------------------------------------------------------------------------------------
 

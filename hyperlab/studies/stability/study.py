@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from hyperlab.studies.stability.arms import ARMS, INITIALIZERS, Arm, Cell, Run, 
 from hyperlab.studies.stability.programs import Batches, Data, Programs
 from hyperlab.studies.stability.schema import check, check_lengths
 from hyperlab.studies.stability.tasks import Task
-from hyperlab.train import durations, groups, optimizers, rngs
+from hyperlab.train import compiler, durations, groups, optimizers, rngs
 from hyperlab.train.curves import Curve
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
@@ -53,7 +53,7 @@ class Stability(Study[Cell]):
         # Tuning looks at the curves alone; what is reported in the end is measured on the whole test split.
         whole = Data(probed, on_device("test", task.sizes["test"]), gammas)
         self.final_data = {TUNE: self.curve_data[TUNE], REPORT: whole}
-        self.runs_per_program = config.runs_per_program or (1 if jax.default_backend() == "cpu" else 16)
+        self.runs_per_program = config.runs_per_program or (1 if compiler.platform() == "cpu" else 16)
 
     @classmethod
     def load(cls, config: Any, folder: Path | None = None) -> Task:
@@ -84,6 +84,12 @@ class Stability(Study[Cell]):
 
     def _prefit(self, variant: Arm) -> int:
         return variant.prefit_steps(self.length, self.config.steps_per_call)
+
+    def first_trainings(self) -> Iterable[tuple[str, Callable[[], Any]]]:
+        """A stack of each arm, with its first initialiser."""
+        for cell in self.cells():
+            setting = Setting(ARMS[cell.arm].initializers[0], tuple(self.config.rates[cell.optimizer]))
+            yield cell.key, functools.partial(self.train, cell, setting, self.tuning_seeds, TUNE)
 
     def prepare(self) -> None:
         """How the report speaks of the task."""
@@ -178,7 +184,7 @@ class Stability(Study[Cell]):
             start = group.made(programs.fit_first, start, own, *first, stacked=size)
         call, probing = self.config.steps_per_call, self.probed and phase == REPORT and variant.hypernetwork
         every = max(1, length // 3 // call) * call if probing else 0
-        probed = jax.eval_shape(programs.probe, start, own, data) if probing else {}
+        probed = jax.eval_shape(compiler.uncompiled(programs.probe), start, own, data) if probing else {}
         probes = Curve(length, every, {key: value.shape for key, value in probed.items()})
 
         def probe(state, step, stop) -> None:

@@ -118,7 +118,8 @@ def _program(module: Any, answers: str, count: int) -> Callable:
         where = {"augmented": "both", "augmented_target": "target", "augmented_context": "context"}[answers]
         return augmented_candidates(key, predict, queries, images, labels, count, where=where)
 
-    return jax.jit(lambda *inputs: logits(*inputs)[..., 0] > 0, compiler_options=compiler.options())
+    masks = lambda *inputs: logits(*inputs)[..., 0] > 0  # noqa: E731
+    return compiler.Program(masks, "candidates", compiler_options=compiler.options())
 
 
 @functools.cache
@@ -126,4 +127,4 @@ def _noise_program(count: int, smoothness: float) -> Callable:
     def drawn(key, probabilities, scale):
         return noise_candidates(key, probabilities, count, scale, smoothness)[..., 0] > 0.5
 
-    return jax.jit(drawn)
+    return compiler.Program(drawn, "candidates")

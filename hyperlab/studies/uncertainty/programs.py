@@ -123,7 +123,7 @@ class Programs:
         def step(current, batch, key):
             return train_step(loss, self._tx(current.params), streams=STREAMS)(current, batch, key)
 
-        return jax.jit(step, donate_argnums=0, compiler_options=compiler.options())
+        return compiler.Program(step, donate_argnums=0, compiler_options=compiler.options())
 
     def rows(self, source: Source) -> Callable:
         """`(key, step, rows of the images, aux_inputs) -> ` all rows that the step takes; the key is the step's."""
@@ -135,7 +135,7 @@ class Programs:
         def rows(key, step, rows, aux_inputs):
             return source.rows(rngs.stream(key, STREAMS[1], step), rows, aux_inputs)
 
-        return jax.jit(rows, compiler_options=compiler.options_once())
+        return compiler.Program(rows, compiler_options=compiler.options_once())
 
     def _tx(self, params: Any) -> optax.GradientTransformation:
         return optimizers.build(optimizers.recipe(self.optimizer, learning_rate=0.0), params)
@@ -189,10 +189,11 @@ class Programs:
         return np.concatenate([np.asarray(program(params, *one)) for one in given])[: len(images)]
 
     def _predict(self, source: Source) -> Callable:
-        return jax.jit(
+        return compiler.Program(
             lambda params, key, images, aux_inputs: uncertainty.probabilities(
                 source.one_pass(params, key, images, aux_inputs)
             ),
+            "predict",
             compiler_options=compiler.options(),
         )
 
@@ -237,7 +238,7 @@ class Programs:
             )
             return {count: uncertainty.maps(moments[count]) for count in counts}, masks.bits
 
-        return jax.jit(program, compiler_options=compiler.options())
+        return compiler.Program(program, "sample", compiler_options=compiler.options())
 
     def spread(self, source: Source, params: Any, key: jax.Array, images: np.ndarray) -> dict[str, np.ndarray]:
         """How far the networks of a source differ, see `Source.spread`."""

@@ -1,6 +1,7 @@
 """The uncertainty study: networks that are trained, and what their answers are worth."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from hyperlab.studies.uncertainty.data import Benchmark, build
 from hyperlab.studies.uncertainty.programs import Maps, Programs
 from hyperlab.studies.uncertainty.schema import check
 from hyperlab.studies.uncertainty.sources.base import Problem, Source
-from hyperlab.train import durations, groups
+from hyperlab.train import capture, durations, groups
 from hyperlab.train.phases import REPORT, TUNE
 from hyperlab.train.protocols import Folder, Stop
 from hyperlab.train.units import Measurements, memoize_method
@@ -90,6 +91,26 @@ class Uncertainty(Study[Cell]):
         """With the smaller shares of the images, whose dropout rate is not known yet."""
         fewer = [cell for arm in self.config.arms for cell in on_fewer(arm, 0.0, self.config)]
         return super().planned() + sum(self.steps(cell, REPORT) for cell in fewer) * len(self.report_seeds)
+
+    def first_trainings(self) -> Iterable[tuple[str, Callable[[], Any]]]:
+        """A network of each arm, and its answers, for which no more than the shapes of its parameters are known."""
+
+        def begin(cell: Cell, setting: Setting) -> None:
+            with capture.until_asked():
+                self.network(cell, setting.learning_rate, 0, TUNE)
+            source, images = self.source(cell), self.data.evaluated[VALIDATION].images
+            params = groups.current().whole(capture.promised(self.programs.shapes(source)))
+            with capture.until_asked():
+                self._score(cell, setting, [params], 0)
+            if source.draws:
+                aux_inputs = source.aux_inputs(self, cell, setting, params, 0)
+                self.programs.sample(
+                    source, params, aux_inputs, self.key("draws", 0), images, (self.config.tuning_draws,)
+                )
+
+        for arm, cell in {cell.arm: cell for cell in self.tuned()}.items():
+            setting = Setting(self.grid(cell.key)[0])
+            yield arm, functools.partial(begin, cell, setting)
 
     def tune(self) -> Chosen | None:
         """Learning rates of every cell, and the dropout rate of every arm."""
