@@ -1,13 +1,15 @@
 """Whether a mesh of devices trains as one device does, what each device then holds, and what groups of devices bring.
 
-    python benchmarks/meshes.py [--networks NAME ...] [--steps 50] [--only losses double bytes groups] [--record]
+    python benchmarks/meshes.py [--networks NAME ...] [--steps 50] [--only losses pairs double bytes groups] [--record]
 
 On eight virtual devices of this processor: numbers are exact, times are rough, since all devices share its cores.
 
 - losses: of every study's default network, the largest relative difference of a loss from that of one device. Beside
   it what rounding alone does: one device against itself, every number of its first state moved by one unit in the last
   place.
-- double: the same in twice the precision, where rounding has no room to grow; see `double.py`.
+- pairs: the same, but before every second step the mesh is given the state that one device has there, so that rounding
+  grows over two steps and not over 50: gradients and updates of the whole course, each compared.
+- double: the losses in twice the precision, where rounding has no room to grow; see `double.py`.
 - bytes: of a train state on each device, of a hypernetwork for ten million parameters, by the compiled program's own
   account.
 - groups: four trainings, side by side on four groups of one device and one after the other on one: whether results are
@@ -23,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -45,7 +47,7 @@ from hyperlab.train.run_folder import RunFolder
 from hyperlab.train.signals import StopFlag
 
 DEVICES = 8
-PARTS = ("losses", "double", "bytes", "groups")
+PARTS = ("losses", "pairs", "double", "bytes", "groups")
 # The network that stands for each study; where its batch is smaller than the devices, one that divides.
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "stability": ("stability", {"arms": ("mip",), "evaluate_every": 1, "steps_per_call": 1}),
@@ -73,19 +75,23 @@ class Course(NamedTuple):
       batch: paths of the leaves of a batch that are dealt.
       state: paths of the leaves of the state that are split, after the last step.
       programs: that were compiled in each call.
+      starts: the state before every second call, on the host, where that was asked for.
     """
 
     losses: np.ndarray
     batch: list[str]
     state: list[str]
     programs: list[int]
+    starts: list[Any]
 
 
 class _Enough(Exception):
     """The course is known."""
 
 
-def course(study: str, settings: Mapping[str, Any], steps: int, nudged: bool = False) -> Course:
+def course(
+    study: str, settings: Mapping[str, Any], steps: int, *, nudged: bool = False, starts: Sequence[Any] | None = None
+) -> Course:
     """Runs a study until the first of its trainings has done some steps.
 
     Args:
@@ -93,18 +99,25 @@ def course(study: str, settings: Mapping[str, Any], steps: int, nudged: bool = F
       settings: of its config.
       steps: how many.
       nudged: whether every number of the first state is moved by one unit in the last place, up or down at random.
+      starts: the states of another course, to go on from before every second call; empty: they are kept; None: neither.
     """
     found: list[Course] = []
 
     def fit(start, step_fn, batch_fn, *, total_steps, root_key, place, steps_per_call=1, **_):
         current, losses, programs = loop.strong(nudge(start) if nudged else start), [], []
-        for at in range(0, min(steps, total_steps), steps_per_call):
+        kept: list[Any] = []
+        for call, at in enumerate(range(0, min(steps, total_steps), steps_per_call)):
+            if starts and call % 2 == 0:
+                places = jax.tree.map(lambda leaf: leaf.sharding, current)
+                current = jax.device_put(starts[call // 2], places)
+            elif starts is not None and call % 2 == 0:
+                kept.append(jax.tree.map(np.array, current))
             batch = widened(place(batch_fn(at)))
             with compiler.compilations() as compiled:
                 current, metrics = step_fn(current, batch, root_key)
             losses.append(np.mean(np.asarray(metrics["loss"].total / metrics["loss"].count)))
             programs.append(compiled.programs)
-        found.append(Course(np.array(losses, np.float64), split(batch), split(current), programs))
+        found.append(Course(np.array(losses, np.float64), split(batch), split(current), programs, kept))
         raise _Enough
 
     one_thread = {} if study == "registration" else {"workers": 1}
@@ -165,6 +178,18 @@ def losses(name: str, steps: int) -> dict[str, Any]:
         }  # fmt: skip
         print(f"{name}, {layout}: largest {far.max():.1e}, in the first tenth {early:.1e}; ", end="")
         print(f"leaves dealt {len(other.batch)}, split {len(other.state)}; compiled {compiled}", flush=True)
+    return found
+
+
+def pairs(name: str, steps: int) -> dict[str, Any]:
+    """A network on every mesh against one device, from whose state it goes on before every second step."""
+    study, settings = NETWORKS[name]
+    one = course(study, settings, steps, starts=())
+    found: dict[str, Any] = {}
+    for layout, given in LAYOUTS.items():
+        other = course(study, {**settings, **given}, steps, starts=one.starts)
+        found[layout] = np.abs(other.losses / one.losses - 1).max()
+        print(f"{name}, {layout}, by pairs of steps: largest {found[layout]:.1e}", flush=True)
     return found
 
 
@@ -263,7 +288,7 @@ def measured(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]
         yield "bytes", bytes_a_device()
     if "groups" in options.only:
         yield "groups", side_by_side()
-    for part, measure in (("losses", losses), ("double", doubled)):
+    for part, measure in (("losses", losses), ("pairs", pairs), ("double", doubled)):
         for name in options.networks if part in options.only else ():
             yield part, {name: measure(name, options.steps)}
 
