@@ -29,6 +29,7 @@ class Dropout(nn.Module):
     Raises:
       ConfigError: an unknown kind, or a rate outside its range, at construction.
 
+    >>> import jax
     >>> layer, ones = Dropout("spatial", 0.5), jnp.ones((1, 2, 2, 6))
     >>> layer.apply({}, ones).tolist() == ones.tolist()
     True

@@ -303,7 +303,7 @@ def test_extrapolation_is_a_choice_and_debug_checks_under_jit():
 
 
 def test_memory_guards_name_the_bytes():
-    with pytest.raises(MemoryGuardError, match=r"head \(8 features x 83.*bytes.*chunked"):
+    with pytest.raises(MemoryGuardError, match=r"head \(83 generated numbers, 664 parameters\).*bytes.*chunked"):
         build(memory_limit=100).init(jax.random.key(0))
     model = build()
     variables = model.init(jax.random.key(0))

@@ -64,8 +64,8 @@ def test_bytes_of_a_head_for_ten_million_parameters_fall_as_one_over_the_devices
     for resident in (training.argument_size_in_bytes, training.output_size_in_bytes, making.output_size_in_bytes):
         assert resident == pytest.approx(COPIES * (head / devices + theta), abs=small)
     assert training.alias_size_in_bytes == pytest.approx(training.output_size_in_bytes, abs=small)
-    # What a step needs beside it: a share of the head's gradient, and a few thetas (never a whole head).
-    assert head / devices <= training.temp_size_in_bytes < head / devices + 10 * theta
+    # What a step needs beside it: a few thetas. The head's gradient, a product of two vectors, is never stored.
+    assert training.temp_size_in_bytes < 4 * theta < head / devices
     # And it is born where it lives: while it is drawn there are as many copies as live afterwards.
     assert making.temp_size_in_bytes <= COPIES * (head / devices + theta) + small
 

@@ -205,8 +205,9 @@ def placed(classes: np.ndarray, placement: Placement, preprocessing: Preprocessi
     """
     values = np.array(preprocessing.values, np.int32)
     whole = np.full([placement.shape[axis] for axis in placement.axes], values[0], np.int32)
-    for row, found in zip(whole[placement.window], classes, strict=True):  # of a large scan no further copy is made
-        row[...] = values[found]
+    window = whole[placement.window]
+    for row, found in enumerate(classes):  # of a large scan no further copy is made
+        window[row] = values[found]
     return whole.reshape(placement.shape)
 
 
