@@ -11,7 +11,7 @@ pytestmark = pytest.mark.fast
 ROOT = Path(__file__).parent.parent
 # From the ground up; packages of one floor may use each other unless they are apart.
 FLOORS = [
-    {"arguments", "errors", "files", "moved", "norms", "seeds", "trees", "roles"},
+    {"arguments", "errors", "files", "moved", "norms", "prng", "seeds", "trees", "roles"},
     {"losses", "metrics", "data", "nn"},
     {"models", "hypernet", "pareto", "pruning", "local_sgd", "uncertainty"},
     {"interop"},

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
+from hyperlab import prng
 from hyperlab.errors import DataError
 
 
@@ -79,17 +80,17 @@ def augment(
         raise DataError(f"flips are {augmentation.flips}, expected axes from 0 to {dims - 1}")
     if augmentation.spacing is not None and len(augmentation.spacing) != dims:
         raise DataError(f"spacing is {augmentation.spacing}, expected one number for each of {dims} axes")
-    space, intensity = jax.random.split(key)
+    space, intensity = prng.split(key)
     points = _points(space, labels.shape, augmentation)
     channels = [map_coordinates(image[..., c], points, order=1, mode="nearest") for c in range(image.shape[-1])]
     moved = jnp.stack(channels, axis=-1)
-    brightness, contrast = jax.random.uniform(intensity, (2,), image.dtype, -1, 1)
+    brightness, contrast = prng.uniform(intensity, (2,), image.dtype, -1, 1)
     mean = moved.mean()
     changed = (1 + augmentation.contrast * contrast) * (moved - mean) + mean + augmentation.brightness * brightness
     if augmentation.noise:
-        of_noise, how_much = jax.random.split(jax.random.fold_in(intensity, 1))  # the draws of before stay as they were
-        strength = augmentation.noise * jax.random.uniform(how_much, (), image.dtype)
-        changed = changed + strength * jax.random.normal(of_noise, changed.shape, changed.dtype)
+        of_noise, how_much = prng.split(prng.fold_in(intensity, 1))  # the draws of before stay as they were
+        strength = augmentation.noise * prng.uniform(how_much, (), image.dtype)
+        changed = changed + strength * prng.normal(of_noise, changed.shape, changed.dtype)
     if augmentation.limits is not None:
         changed = jnp.clip(changed, *augmentation.limits)
     nearest = map_coordinates(labels, points, order=0, mode="nearest")
@@ -107,30 +108,30 @@ def augment_batch(
       labels: int `[batch, *spatial]`.
       augmentation: the strengths.
     """
-    keys = jax.random.split(key, len(images))
+    keys = prng.split(key, len(images))
     return jax.vmap(lambda one, image, mask: augment(one, image, mask, augmentation))(keys, images, labels)
 
 
 def _points(key: jax.Array, shape: tuple[int, ...], augmentation: Augmentation) -> list[jax.Array]:
     """Where each pixel of the new image is read in the old one: one array `[*spatial]` for each axis."""
     dims = len(shape)
-    flip_key, angle_key, scale_key, shift_key = jax.random.split(key, 4)
+    flip_key, angle_key, scale_key, shift_key = prng.split(key, 4)
     lengths = jnp.array(shape, jnp.float32)
     flipped = jnp.array([axis in augmentation.flips for axis in range(dims)])
-    sign = jnp.where(flipped & jax.random.bernoulli(flip_key, 0.5, (dims,)), -1.0, 1.0)
+    sign = jnp.where(flipped & prng.bernoulli(flip_key, 0.5, (dims,)), -1.0, 1.0)
     planes = [(0, 1)] if dims == 2 else [(0, 1), (0, 2), (1, 2)]
-    angles = np.deg2rad(augmentation.rotation) * jax.random.uniform(angle_key, (len(planes),), minval=-1, maxval=1)
+    angles = np.deg2rad(augmentation.rotation) * prng.uniform(angle_key, (len(planes),), minval=-1, maxval=1)
     matrix = jnp.eye(dims)
     for angle, (a, b) in zip(angles, planes, strict=True):
         cosine, sine = jnp.cos(angle), jnp.sin(angle)
         turn = jnp.eye(dims).at[a, a].set(cosine).at[b, b].set(cosine).at[a, b].set(-sine).at[b, a].set(sine)
         matrix = jnp.matmul(matrix, turn, precision="highest")
-    matrix = matrix * (1 + augmentation.scaling * jax.random.uniform(scale_key, (1, dims), minval=-1, maxval=1))
+    matrix = matrix * (1 + augmentation.scaling * prng.uniform(scale_key, (1, dims), minval=-1, maxval=1))
     if augmentation.spacing is not None:
         spacing = jnp.array(augmentation.spacing, jnp.float32)
         matrix = matrix * spacing[None, :] / spacing[:, None]
     matrix = sign[:, None] * matrix
-    shift = augmentation.translation * lengths * jax.random.uniform(shift_key, (dims,), minval=-1, maxval=1)
+    shift = augmentation.translation * lengths * prng.uniform(shift_key, (dims,), minval=-1, maxval=1)
     middle = (lengths - 1) / 2
     grid = jnp.meshgrid(*(jnp.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
     points = jnp.einsum("ij,j...->i...", matrix, jnp.stack(grid), precision="highest")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree, Real
 
+from hyperlab import prng
 from hyperlab.errors import GammaError, nearest
 
 Range = tuple[float, float] | None
@@ -71,8 +72,8 @@ class GammaSpec:
         values = {}
         for (name, dim), (_, bounds) in zip(self.dims, self.ranges, strict=True):
             low, high = bounds or (0.0, 1.0)
-            key, draw = jax.random.split(key)
-            values[name] = jax.random.uniform(draw, (*leading, dim), jnp.float32, low, high)
+            key, draw = prng.split(key)
+            values[name] = prng.uniform(draw, (*leading, dim), jnp.float32, low, high)
         return values[""] if "" in values else values
 
     def grid(self, points: int, bounds: tuple[float, float] | None = None) -> PyTree[Float[Array, "{points} d"]]:

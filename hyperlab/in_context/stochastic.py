@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hyperlab import prng
 from hyperlab.data.in_context import operators
 from hyperlab.errors import ConfigError, nearest
 from hyperlab.metrics.candidates import sample_diversity
@@ -83,16 +84,16 @@ def change_intensity(
     >>> change_intensity(jax.random.key(0), jax.random.key(1), jnp.full((4, 4), 0.25), only)[0, 0]
     Array(0.75, dtype=float32)
     """
-    kind_key, order_key, value_key = jax.random.split(draw_key, 3)
+    kind_key, order_key, value_key = prng.split(draw_key, 3)
     ranges = (changes.blur_sigma, changes.noise_mean, changes.noise_std, changes.sharpness_factor, changes.brightness,
               changes.contrast)  # fmt: skip
     low, high = np.array(ranges, np.float32).T
-    sigma, mean, std, factor, brightness, contrast = low + (high - low) * jax.random.uniform(value_key, (len(ranges),))
+    sigma, mean, std, factor, brightness, contrast = low + (high - low) * prng.uniform(value_key, (len(ranges),))
     changed = (
         operators.gaussian_blur(image, sigma, sigma),
-        image + mean + std * jax.random.normal(noise_key, image.shape),
+        image + mean + std * prng.normal(noise_key, image.shape),
         operators.sharpness(image, factor),
-        operators.brightness_contrast(image, brightness, contrast, jax.random.bernoulli(order_key)),
+        operators.brightness_contrast(image, brightness, contrast, prng.bernoulli(order_key)),
         1 - image,
     )
     with np.errstate(divide="ignore"):
@@ -148,17 +149,17 @@ def augmented_candidates(
     batch, size = support_images.shape[:2]
 
     def one_pass(pass_key):
-        draw_key, noise_key = jax.random.split(pass_key)
+        draw_key, noise_key = prng.split(pass_key)
         # the target is image 0 of its set
         images = jnp.concatenate([target[:, None], support_images], 1)[..., 0]
-        draws = jax.random.split(draw_key, (batch, 1 if shared else size + 1))
+        draws = prng.split(draw_key, (batch, 1 if shared else size + 1))
         draws = jnp.broadcast_to(draws, (batch, size + 1))
-        changed = change(draws, jax.random.split(noise_key, (batch, size + 1)), images)[..., None]
+        changed = change(draws, prng.split(noise_key, (batch, size + 1)), images)[..., None]
         new_target = changed[:, 0] if where != "context" else target
         new_support = changed[:, 1:] if where != "target" else support_images
         return predict(new_target, new_support, support_labels)
 
-    return jnp.moveaxis(jax.lax.map(one_pass, jax.random.split(key, count)), 0, 1)
+    return jnp.moveaxis(jax.lax.map(one_pass, prng.split(key, count)), 0, 1)
 
 
 def smooth_noise(key: jax.Array, shape: tuple[int, ...], smoothness: float) -> jax.Array:
@@ -182,7 +183,7 @@ def smooth_noise(key: jax.Array, shape: tuple[int, ...], smoothness: float) -> j
         jnp.asarray(sum(tap * np.eye(n, n + 2 * half, k) for k, tap in enumerate(taps)), jnp.float32)
         for n in shape[-2:]
     ]
-    noise = jax.random.normal(key, (*shape[:-2], *(n + 2 * half for n in shape[-2:])))
+    noise = prng.normal(key, (*shape[:-2], *(n + 2 * half for n in shape[-2:])))
     return jnp.einsum("ha,...ab,wb->...hw", bands[0], noise, bands[1], precision="highest")
 
 

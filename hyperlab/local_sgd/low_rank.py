@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, Shaped
 
+from hyperlab import prng
 from hyperlab.local_sgd.packing import mean_over_replicas
 
 RANKS = {"rank1": 1, "rank2": 2, "rank4": 4}
@@ -56,8 +57,8 @@ def numbers_sent(params: PyTree, rank: int) -> int:
 def begin(params: PyTree, rank: int, replicas: int) -> Memory:
     """The memory before the first exchange: nothing lost, and a basis drawn from a normal distribution."""
     shapes = [leaf.shape for leaf in jax.tree.leaves(params) if is_factored(leaf.shape, rank)]
-    keys = jax.random.split(jax.random.key(0), max(1, len(shapes)))  # every replica draws the same
-    drawn = [jax.random.normal(key, (_matrix(shape)[1], rank)) for key, shape in zip(keys, shapes, strict=False)]
+    keys = prng.split(jax.random.key(0), max(1, len(shapes)))  # every replica draws the same
+    drawn = [prng.normal(key, (_matrix(shape)[1], rank)) for key, shape in zip(keys, shapes, strict=False)]
     lost = jax.tree.map(lambda leaf: jnp.zeros((replicas, *leaf.shape), jnp.float32), params)
     return Memory(lost, tuple(jnp.broadcast_to(one, (replicas, *one.shape)) for one in drawn))
 

@@ -17,6 +17,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import PyTree
 
+from hyperlab import prng
 from hyperlab.errors import ConfigError
 from hyperlab.local_sgd import policies
 from hyperlab.local_sgd.compression import compressed_mean
@@ -61,7 +62,7 @@ def vmapped(step: InnerStep, replicas: int, mesh: Mesh | None = None) -> InnerSt
 
     def call(inner: PyTree, batch: PyTree, key: jax.Array) -> tuple[PyTree, PyTree]:
         _check_batch(batch, replicas)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(replicas))
+        keys = jax.vmap(prng.fold_in, (None, 0))(key, jnp.arange(replicas))
         return jax.vmap(step, **axes)(inner, batch, keys)
 
     return call
@@ -95,7 +96,7 @@ def replica_step(step: InnerStep, config: Config) -> Callable[..., Any]:
     def one(state: LocalState, batch: PyTree, key: jax.Array, index: jax.Array) -> tuple[LocalState, PyTree]:
         _check_batch(batch, config.replicas)
         mine, rows = jax.tree.map(lambda leaf: leaf[index], (state.inner, batch))
-        new, metrics = step(mine, rows, jax.random.fold_in(key, index))
+        new, metrics = step(mine, rows, prng.fold_in(key, index))
         inner = jax.tree.map(lambda leaf, value: leaf.at[index].set(value), state.inner, new)
         last = (index == config.replicas - 1).astype(jnp.int32)
         return dataclasses.replace(state, step=state.step + last, since=state.since + last, inner=inner), metrics

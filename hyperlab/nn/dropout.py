@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hyperlab import prng
 from hyperlab.errors import ConfigError, nearest
-from hyperlab.nn import masks
 
 DROPOUTS = ("spatial", "element", "none")
 RATES = "dropout_rates"  # a collection: rates that are values, by layer
@@ -55,7 +55,7 @@ class Dropout(nn.Module):
             return x
         shared = (1,) * (x.ndim - 2) if self.kind == "spatial" else x.shape[1:-1]
         # the key is of this layer's path, so that its draws do not depend on how the layer is built
-        kept = masks.bernoulli(self.make_rng("dropout"), 1 - rate, (x.shape[0], *shared, x.shape[-1]))
+        kept = prng.bernoulli(self.make_rng("dropout"), 1 - rate, (x.shape[0], *shared, x.shape[-1]))
         return jnp.where(kept, x / jnp.asarray(1 - rate, x.dtype), 0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from hyperlab import losses, models
+from hyperlab import losses, models, prng
 from hyperlab.data import batch_indices, evaluation_batches
 from hyperlab.data import load as load_splits
 from hyperlab.data.splits import Splits
@@ -173,8 +173,8 @@ def shifted(key: jax.Array, images: jax.Array) -> jax.Array:
       key: what is drawn is a function of it.
       images: `[batch, height, width, channel]`, standardised: zero is the mean colour.
     """
-    flip, place = jax.random.split(key)
-    mirrored = jax.random.bernoulli(flip, shape=(len(images), 1, 1, 1))
+    flip, place = prng.split(key)
+    mirrored = prng.bernoulli(flip, shape=(len(images), 1, 1, 1))
     images = jnp.where(mirrored, images[:, :, ::-1], images)
     padded = jnp.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)))
     corners = jax.random.randint(place, (len(images), 2), 0, 2 * PADDING + 1)

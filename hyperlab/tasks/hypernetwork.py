@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from hyperlab import losses
+from hyperlab import losses, prng
 from hyperlab.data import evaluation_batches
 from hyperlab.hypernet import hypernetize
 from hyperlab.tasks.classification import Classification, splits_of, true_rank
@@ -41,7 +41,7 @@ class Hypernetwork(Classification):
 
     def loss(self, params, collections, examples, indices, keys: Mapping[str, jax.Array]):
         """Mean cross-entropy at one gamma."""
-        gamma = jax.random.uniform(keys["augmentation"], (1,))
+        gamma = prng.uniform(keys["augmentation"], (1,))
         logits = self.model.apply({"params": params}, gamma, examples[0][indices], train=False)
         return losses.cross_entropy(logits, examples[1][indices]).mean(), None
 

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from hyperlab import prng
 from hyperlab.data.splits import philox
 from hyperlab.errors import ConfigError
 from hyperlab.in_context.programs import Programs
@@ -150,7 +151,7 @@ class InContextScales(Generated, InContext):
         batches = len(indices.place)
         if batches == 1:
             return one(_first(indices), keys), None
-        own = {name: jax.random.split(key, batches) for name, key in keys.items()}
+        own = {name: prng.split(key, batches) for name, key in keys.items()}
         return jax.lax.map(lambda batch: one(*batch), (indices, own)).mean(), None
 
     def _at(self, place: Any) -> Programs:

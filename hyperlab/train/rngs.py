@@ -4,6 +4,8 @@ import hashlib
 
 import jax
 
+from hyperlab import prng
+
 
 def stable_hash(name: str) -> int:
     """A 31-bit number for a name, the same in every process and version (Python's own `hash` is not).
@@ -29,5 +31,5 @@ def stream(root: jax.Array, name: str, step: int | jax.Array | None = None) -> j
     >>> bool(stream(root, "latents", 3) == stream(root, "latents", 3))
     True
     """
-    key = jax.random.fold_in(root, stable_hash(name))
-    return key if step is None else jax.random.fold_in(key, step)
+    key = prng.fold_in(root, stable_hash(name))
+    return key if step is None else prng.fold_in(key, step)

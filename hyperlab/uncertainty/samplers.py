@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
-from hyperlab import trees
+from hyperlab import prng, trees
 from hyperlab.errors import ConfigError
 from hyperlab.nn.dropout import Dropout
 
@@ -127,7 +127,7 @@ def noise(
             jnp.broadcast_to(one, (images.shape[0], *one.shape)) if one.ndim == images.ndim else one
             for one in (support_images, support_labels)
         ]
-        return apply(variables, target, jax.random.normal(key, target.shape, target.dtype), *support)[:, 0]
+        return apply(variables, target, prng.normal(key, target.shape, target.dtype), *support)[:, 0]
 
     return draw
 
@@ -195,7 +195,7 @@ def by_number(sampler: Sampler) -> tuple[Callable[[Any, jax.Array], jax.Array], 
     """
     if isinstance(sampler, Ensemble):
         return sampler.member, lambda key, t: jnp.asarray(t), sampler.size
-    return sampler, jax.random.fold_in, None
+    return sampler, prng.fold_in, None
 
 
 # -- layers that draw -----------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from hyperlab import prng
 from hyperlab.data.in_context.steps import OWN, STRENGTHS, Draws, Step, in_task_steps, task_steps
 from hyperlab.errors import DataError
 
@@ -81,7 +82,7 @@ def augment_episodes(
       DataError: the shapes do not fit.
     """
     _check(images, labels, 5)
-    inside, outside = jax.random.split(key)
+    inside, outside = prng.split(key)
     single = (-1, 1, *images.shape[2:])
     moved, moved_labels = _augment(inside, images.reshape(single), labels.reshape(single), in_task)
     images, labels = _augment(outside, moved.reshape(images.shape), moved_labels.reshape(labels.shape), task)
@@ -93,14 +94,14 @@ def _augment(key, images, labels, steps):
     if not steps:
         return images, labels
     count = len(images)
-    own_key, strength_key, shared_key, field_key = jax.random.split(key, 4)
-    own = jax.random.uniform(own_key, (count, len(steps), OWN))
-    strength = jax.random.uniform(strength_key, (count, len(steps), STRENGTHS))
+    own_key, strength_key, shared_key, field_key = prng.split(key, 4)
+    own = prng.uniform(own_key, (count, len(steps), OWN))
+    strength = prng.uniform(strength_key, (count, len(steps), STRENGTHS))
     # the published code draws how strong a step is once in a call, for the whole batch
-    shared = jax.random.uniform(shared_key, (1, len(steps), STRENGTHS))
+    shared = prng.uniform(shared_key, (1, len(steps), STRENGTHS))
     faithful = jnp.array([step.faithful for step in steps])[None, :, None]
     strength = jnp.where(faithful, shared, strength)
-    keys = jax.random.split(field_key, (count, len(steps)))
+    keys = prng.split(field_key, (count, len(steps)))
 
     impl = jax.random.key_impl(key)
     images, labels = images[..., 0], labels[..., 0]

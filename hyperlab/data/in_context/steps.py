@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from hyperlab import prng
 from hyperlab.data.in_context import operators
 from hyperlab.errors import DataError, nearest
 
@@ -159,7 +160,7 @@ class Elastic(Step):
     sigma: Range = (6, 8)
 
     def change(self, draws, images, labels):
-        noise = jax.random.uniform(draws.key, (2, *images.shape[1:]), minval=-1, maxval=1)
+        noise = prng.uniform(draws.key, (2, *images.shape[1:]), minval=-1, maxval=1)
         sigma, alpha = self.within(self.sigma, draws.strength[0]), self.within(self.alpha, draws.strength[1])
         points = operators.elastic_points(noise, sigma, alpha, faithful=self.faithful)
         return _moved(points, images, labels)
@@ -192,7 +193,7 @@ class Noise(Step):
     def change(self, draws, images, labels):
         mean, std = self.within(self.mean, draws.strength[0]), self.within(self.std, draws.strength[1])
         std = std if self.faithful else jnp.sqrt(std)
-        return images + mean + std * jax.random.normal(draws.key, images.shape, images.dtype), labels
+        return images + mean + std * prng.normal(draws.key, images.shape, images.dtype), labels
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab import losses
+from hyperlab import losses, prng
 from hyperlab.data.loaders import evaluation_batches
 from hyperlab.in_context.programs import SMOOTH, Programs
 from hyperlab.in_context.stochastic import augmented_candidates, noise_candidates
@@ -72,7 +72,7 @@ def masks(
     program = _program(programs.module, answers, count)
     examples = support(0) if programs.in_context else ()
     rows, _ = evaluation_batches(len(queries), programs.evaluation_batch)
-    keys = jax.random.split(key, len(rows))
+    keys = prng.split(key, len(rows))
     given = [(one, groups.deal(queries[chosen])) for one, chosen in zip(keys, rows, strict=True)]
     parts = [np.asarray(program(params, *one, *examples)) for one in given]
     return np.concatenate(parts)[: len(queries)]
@@ -99,7 +99,7 @@ def _stacked(probabilities) -> np.ndarray:
 
 def _with_noise(module, params, key, queries, count, images, labels):
     target = jnp.broadcast_to(queries[:, None], (len(queries), count, *queries.shape[1:]))
-    return module.apply({"params": params}, target, jax.random.normal(key, target.shape), images, labels)
+    return module.apply({"params": params}, target, prng.normal(key, target.shape), images, labels)
 
 
 @functools.cache  # of a module and not of programs: arms that differ in their loss alone share programs

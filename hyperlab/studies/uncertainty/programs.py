@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hyperlab import uncertainty
+from hyperlab import prng, uncertainty
 from hyperlab.data import evaluation_batches
 from hyperlab.data.augmentation import Augmentation, augment_batch
 from hyperlab.studies.uncertainty.arms import find
@@ -215,7 +215,7 @@ class Programs:
         name = "sample", defining(source, "network", "sampler"), counts
         program = self._once(name, lambda: self._sample(source, counts))
         rows, _ = evaluation_batches(len(images), self.evaluation_batch)
-        keys = jax.random.split(key, len(rows))
+        keys = prng.split(key, len(rows))
         parts = [
             jax.device_get(program(params, aux_inputs, one, groups.deal(images[chosen])))
             for one, chosen in zip(keys, rows, strict=True)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hyperlab import losses, models
+from hyperlab import losses, models, prng
 from hyperlab.data import load as load_splits
 from hyperlab.data.datasets import check_source
 from hyperlab.data.splits import Splits, stratified_subset
@@ -53,14 +53,14 @@ class Latents:
         """Latents `[*leading, dim]`."""
         shape = (*leading, self.dim)
         if self.prior == "normal":
-            return jax.random.normal(key, shape)
+            return prng.normal(key, shape)
         if self.prior == "log_uniform":
-            return jnp.exp(jax.random.uniform(key, shape, minval=math.log(self.low), maxval=math.log(self.high)))
-        return jax.random.uniform(key, shape, minval=self.low, maxval=self.high)
+            return jnp.exp(prng.uniform(key, shape, minval=math.log(self.low), maxval=math.log(self.high)))
+        return prng.uniform(key, shape, minval=self.low, maxval=self.high)
 
     def draw_steps(self, key: jax.Array, first: jax.Array, steps: int, *leading: int) -> jax.Array:
         """Latents of consecutive steps, `[steps, *leading, dim]`, each a function of key and step alone."""
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first + jnp.arange(steps))
+        keys = jax.vmap(prng.fold_in, in_axes=(None, 0))(key, first + jnp.arange(steps))
         return jax.vmap(lambda one: self.draw(one, *leading))(keys)
 
     def grid(self, points: int) -> jax.Array:
@@ -136,7 +136,7 @@ class Classification(Task):
 
         def draw(seeds, first, steps, per_sample):
             leading = (self.config.batch_size,) if per_sample else ()
-            keys = jax.vmap(lambda seed: jax.random.fold_in(key, seed))(seeds)
+            keys = jax.vmap(lambda seed: prng.fold_in(key, seed))(seeds)
             return jax.vmap(lambda one: self.latents.draw_steps(one, first, steps, *leading))(keys)
 
         return jax.jit(draw, static_argnums=(2, 3))

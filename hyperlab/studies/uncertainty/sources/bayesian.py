@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hyperlab import losses, uncertainty
+from hyperlab import losses, prng, uncertainty
 from hyperlab.hypernet import hypernetize
 from hyperlab.models import DropoutUNet
 from hyperlab.studies.uncertainty.sources.base import Source, Take
@@ -50,11 +50,11 @@ class Bayesian(Source):
     def init(self, key: jax.Array, images: jax.Array) -> Any:
         """Fresh parameters; theta0 is what the U-Net without a hypernetwork begins with under the same key."""
         own = self.primary.init(key, images)["params"]
-        return self.network.init(jax.random.fold_in(jax.random.clone(key), 1), own)["params"]
+        return self.network.init(prng.fold_in(jax.random.clone(key), 1), own)["params"]
 
     def prior(self, key: jax.Array) -> jax.Array:
         """A latent."""
-        return jax.random.normal(key, (self.problem.config.bayesian.latent,))
+        return prng.normal(key, (self.problem.config.bayesian.latent,))
 
     def loss(self, params: Any, key: jax.Array, take: Take, rows: jax.Array, aux_inputs: Any) -> jax.Array:
         """Dice and cross-entropy under one z."""
@@ -82,7 +82,7 @@ class Bayesian(Source):
           probabilities with delta = 0, `[n, height, width, class]`.
         """
         variables = {"params": params}
-        latents = jax.vmap(self.prior)(jax.random.split(key, LATENTS))
+        latents = jax.vmap(self.prior)(prng.split(key, LATENTS))
         thetas = [self.network.generate(variables, one) for one in latents]
         outputs: list[Any] = [self.primary.apply(theta, images) for theta in thetas]
         logits = jnp.stack(outputs)

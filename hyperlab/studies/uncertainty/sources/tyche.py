@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hyperlab import losses, models, uncertainty
+from hyperlab import losses, models, prng, uncertainty
 from hyperlab.data.splits import permutation
 from hyperlab.errors import ConfigError
 from hyperlab.studies.uncertainty.cells import Cell, Setting
@@ -64,24 +64,24 @@ class Tyche(Source):
 
     def rows(self, key: jax.Array, rows: jax.Array, aux_inputs: Any) -> jax.Array:
         """Each image and its examples, `[batch, 1 + support]`."""
-        support_key, _ = jax.random.split(key)
+        support_key, _ = prng.split(key)
         return jnp.concatenate([rows[:, None], self.examples(support_key, rows, aux_inputs)], 1)
 
     def loss(self, params: Any, key: jax.Array, take: Take, rows: jax.Array, aux_inputs: Any) -> jax.Array:
         """That of the best candidate of each image."""
         options = self.problem.config.tyche
-        _, noise_key = jax.random.split(key)
+        _, noise_key = prng.split(key)
         images, labels = take(rows.ravel())
         images = images.reshape(*rows.shape, *images.shape[1:])
         labels = labels.reshape(images.shape).astype(images.dtype)
         target = jnp.repeat(images[:, :1], options.candidates, 1)
-        noise = jax.random.normal(noise_key, target.shape)
+        noise = prng.normal(noise_key, target.shape)
         logits: Any = self.network.apply({"params": params}, target, noise, images[:, 1:], labels[:, 1:])
         return losses.best_candidate_dice(logits, labels[:, 0], smooth=SMOOTH)
 
     def examples(self, key: jax.Array, rows: jax.Array, pool: jax.Array) -> jax.Array:
         """Rows of examples for each image of a step, all different and none the image itself: `[batch, support]`."""
-        drawn = jax.random.uniform(key, (len(rows), len(pool)))
+        drawn = prng.uniform(key, (len(rows), len(pool)))
         drawn = jnp.where(pool[None] == rows[:, None], -1.0, drawn)
         return pool[jax.lax.top_k(drawn, self.problem.config.tyche.support)[1]]
 
