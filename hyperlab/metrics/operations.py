@@ -34,7 +34,10 @@ from hyperlab import trees
 from hyperlab.errors import ConfigError
 
 # Primitives that call the one function in their parameters with their own operands.
-CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+CALLS = (
+    *("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vmap_call"),
+)
 # Primitives after which a parameter is still the same kernel: in another form, masked, scaled, or a part of it.
 _FORMS = (
     *("reshape", "transpose", "convert_element_type", "squeeze", "expand_dims", "rev", "copy", "reduce_precision"),
@@ -277,13 +280,17 @@ def _same_rank(outside: Any, inside: Any) -> bool:
 
 
 def _cond(equation: Any, given: list[_Origin], live: list[bool]) -> tuple[list[_Product], list[_Origin]]:
-    """The most expensive branch: one of them runs; those of a platform choice count the same."""
+    """The most expensive branch, since one of them runs; of a platform's, which cost the same, that of most own."""
     branches = [_walk(inner, given[1:], live) for inner in subprograms(equation)]
     out = [
         functools.reduce(_Origin.__or__, origins) | given[0]._replace(kernel=origins[0].kernel)
         for origins in zip(*(out for _, out in branches), strict=True)
     ]
-    return max((products for products, _ in branches), key=lambda found: sum(p.macs for p in found)), out
+
+    def cost(found: list[_Product]) -> tuple[int, int]:
+        return sum(product.macs for product in found), sum(product.macs for product in found if product.own)
+
+    return max((products for products, _ in branches), key=cost), out
 
 
 def _refuse_products(equation: Any) -> None:

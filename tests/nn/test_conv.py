@@ -73,6 +73,42 @@ def test_parameters_values_and_gradients_are_those_of_linen(case):
     assert_close(value_and_gradients(ours, variables, images), value_and_gradients(theirs, variables, images))
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if len(CASES[case][2]) > 3])
+@pytest.mark.parametrize("count", [1, 3])
+def test_gradients_for_few_images_and_for_many(case, count):
+    ours, theirs, images = layers(case)
+    variables = ours.init(jax.random.key(1), images)
+    images = jax.random.normal(jax.random.key(2), (count, *images.shape[1:]))
+    assert_close(value_and_gradients(ours, variables, images), value_and_gradients(theirs, variables, images))
+
+
+@pytest.mark.parametrize("case", ["same", "strides", "dilated volume", "groups", "one dimension", "all at once"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_samples_with_kernels_of_their_own_are_those_one_by_one(case, nested):
+    ours, theirs, images = layers(case)
+    shape = (2, 3) if nested else (3,)
+    variables = jax.vmap(lambda key: ours.init(key, images))(jax.random.split(jax.random.key(1), 6))
+    variables = jax.tree.map(lambda leaf: leaf[: np.prod(shape)].reshape(*shape, *leaf.shape[1:]), variables)
+    several = jax.random.normal(jax.random.key(2), (*shape, *images.shape))
+
+    def of(variables, images):
+        return value_and_gradients(ours, variables, images)
+
+    mapped = jax.vmap(jax.vmap(of))(variables, several) if nested else jax.vmap(of)(variables, several)
+    for place in np.ndindex(shape):
+        one = jax.tree.map(lambda leaf, place=place: leaf[place], (variables, several))
+        assert_close(jax.tree.map(lambda leaf, place=place: leaf[place], mapped), value_and_gradients(theirs, *one))
+
+
+def test_on_a_cpu_no_groups_are_made_of_samples_and_elsewhere_they_are():
+    ours, _, images = layers("same")
+    stack = jax.vmap(lambda key: ours.init(key, images))(jax.random.split(jax.random.key(1), 3))
+    step = jax.jit(jax.vmap(lambda v, x: value_and_gradients(ours, v, x)))
+    lowered = step.trace(stack, jnp.stack([images] * 3))
+    assert "feature_group_count = 3" not in lowered.lower(lowering_platforms=("cpu",)).as_text()
+    assert "feature_group_count = 3" in lowered.lower(lowering_platforms=("cuda",)).as_text()
+
+
 def test_modules_are_named_alike():
     class Net(nn.Module):
         layer: type
