@@ -19,6 +19,7 @@ from hyperlab.studies.base import run_study
 from hyperlab.studies.stability.map import Map
 from hyperlab.studies.stability.schema import SCHEMA, check, check_files
 from hyperlab.studies.stability.study import Stability
+from hyperlab.studies.stability.transfer import Transfer
 
 __all__ = ["OPTIONAL", "SCHEMA", "check", "check_files", "get_config", "run", "write_page"]  # what `launch` asks for
 
@@ -51,6 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate_every = 5  # steps
     config.steps_per_call = 40  # of the compiled program: a stop, a checkpoint and the probes wait for its end
     config.map = {"laws": (), "primaries": ("mlp", "conv")}  # with laws: configs/stability/map.py
+    config.transfer = {"widths": (), "depths": (2,)}  # with widths: configs/stability/transfer.py
     config.samples = 8  # gammas that networks are scored at
     config.curve_examples = 1000
     config.target_score = 0.9
@@ -78,8 +80,10 @@ def _registration() -> dict:
 
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
-    """Runs the study in a run folder: tunes every arm, then reads the test split; or its map. A stop is no loss."""
-    run_study(Map if config.map.laws else Stability, config, folder, stop)
+    """Runs the study in a run folder: tunes every arm, then reads the test split; or its map, or
+    what becomes of the best rate as networks grow. A stop is no loss."""
+    kind = Transfer if config.transfer.widths else Map if config.map.laws else Stability
+    run_study(kind, config, folder, stop)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ counts its parameters before anything is allocated.
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -59,8 +60,9 @@ def _align(array: jax.Array, like: jax.Array) -> jax.Array:
     return array.reshape((1,) * (like.ndim - array.ndim) + array.shape)
 
 
-def _columns(spec: ParamSpec, std: Mapping[str, jax.Array]) -> jax.Array:
-    columns = jnp.concatenate([jnp.full((r.size,), std[r.path], jnp.float32) for r in spec])
+def columns_of(spec: ParamSpec, values: Mapping[str, Any]) -> Float[Array, "1 packed_size"]:
+    """A number of each tensor, repeated over the columns of a dense head that generate it; 0 for the padding."""
+    columns = jnp.concatenate([jnp.full((r.size,), values[r.path], jnp.float32) for r in spec])
     return jnp.pad(columns, (0, spec.packed_size - spec.size))[None, :]
 
 
@@ -75,7 +77,7 @@ class DenseHead(nn.Module):
     @nn.compact
     def __call__(self, features: Float[Array, "*draws width"], target: Target) -> dict[str, Float[Array, "..."]]:
         def start(key: jax.Array) -> jax.Array:
-            columns = _columns(target.spec, target.rows_std(features))
+            columns = columns_of(target.spec, target.rows_std(features))
             return target.scheme.draw(key, (features.shape[-1], target.spec.packed_size)) * columns
 
         return target.spec.unpack(target.add_bias(self, features @ self.param("kernel", start)))
@@ -174,7 +176,7 @@ class LowRankHead(nn.Module):
                     std[factor] = jnp.sqrt(std[record.path] / (math.sqrt(self.rank) * norm))
                     if record.path in gains and factor.endswith("@a"):  # their product is zero, and yet gets a gradient
                         std[factor] = 1 / norm
-            return target.scheme.draw(key, (features.shape[-1], factors.packed_size)) * _columns(factors, std)
+            return target.scheme.draw(key, (features.shape[-1], factors.packed_size)) * columns_of(factors, std)
 
         pieces = factors.unpack(features @ self.param("kernel", start))
 

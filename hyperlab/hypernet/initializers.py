@@ -194,15 +194,16 @@ def tiny(factor: float = 0.01) -> Scheme:
 
 
 @INITIALIZERS.add("scale_matched")
-def scale_matched() -> Scheme:
-    """Generated tensors have the mean square of the primary's own initialisation, measured at init.
+def scale_matched(factor: float = 1.0) -> Scheme:
+    """Generated tensors have `factor` times the root mean square of the primary's own initialisation, measured at init.
 
-    The strongest starting point for a direct parametrisation: whatever differs from an additive one then is
-    not the scale that training starts from.
+    So they keep their share of theta when the primary grows; what starts at zero in the primary is generated as zero.
+    With a factor of 1 the strongest starting point for a direct parametrisation: whatever differs from an additive one
+    then is not the scale that training starts from.
     """
 
     def head(record: Record, context: HeadContext) -> Any:
         squared = jnp.sum(jnp.square(context.features), axis=-1).mean()
-        return context.own_variance(record) / jnp.maximum(squared, 1e-12)
+        return factor**2 * context.own_variance(record) / jnp.maximum(squared, 1e-12)
 
     return Scheme(("fan_out", None), head)

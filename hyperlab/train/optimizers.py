@@ -88,8 +88,8 @@ def grouped(rules: Sequence[tuple[str, Any]], params: PyTree) -> PyTree:
     """Which group each parameter is in: the index, as a string, of the first rule that matches its path.
 
     Args:
-      rules: ordered `(path pattern, settings)`. Settings: `learning_rate_multiplier`, or `learning_rate`
-        of its own, `weight_decay`, `frozen`.
+      rules: ordered `(path pattern, settings)`. Settings: `learning_rate_multiplier` (a number, or an array that
+        broadcasts against the group's leaves), or `learning_rate` of its own, `weight_decay`, `frozen`.
       params: arrays or `jax.ShapeDtypeStruct`.
 
     Returns:
@@ -190,8 +190,9 @@ def _group(
         stages.append(scheduled)
     if "learning_rate" in settings:
         return optax.chain(*stages, optax.scale_by_learning_rate(settings["learning_rate"]))
-    if settings.get("learning_rate_multiplier", 1.0) != 1.0:
-        stages.append(optax.scale(settings["learning_rate_multiplier"]))
+    multiplier = settings.get("learning_rate_multiplier", 1.0)
+    if jnp.ndim(multiplier) or multiplier != 1.0:
+        stages.append(optax.scale(multiplier))
     rate = jnp.asarray(config["learning_rate"], jnp.float32)
     return optax.chain(*stages, optax.inject_hyperparams(optax.scale_by_learning_rate)(learning_rate=rate))
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import hyperlab as hl
-from hyperlab import trees
+from hyperlab import models, trees
 from hyperlab.errors import ConfigError, GammaError
 from hyperlab.hypernet import Certificate, certify, diagnose, hypernetize, own_start
 from hyperlab.hypernet.certificate import EXPLODING_RATIO, LIMITS
@@ -160,3 +160,11 @@ def test_draws_are_taken_as_they_are_in_the_order_of_their_norms():
 def test_bad_input_is_refused(gamma_range, batch, criterion, error, message):
     with pytest.raises(error, match=message):
         certify(hypernetize(NETWORK, IMAGES), gamma_range, batch, criterion)
+
+
+def test_a_convolutional_network_has_finite_numbers():
+    """XLA at level 0 made the gradients of this model NaN, which at every other level are finite."""
+    net, images = models.ConvNet((8, 16)), jax.random.normal(jax.random.key(0), (128, 8, 8, 1))
+    model = hypernetize(net, images[:1], hidden=(16, 64), parametrization="scaled:0.1")
+    found = certify(model, (0.0, 1.0), (images, jnp.arange(128) % 10), loss, seeds=2, mend=False)
+    assert found.sound and np.isfinite([found.gradient_ratio, found.step_ratio]).all()

@@ -87,6 +87,7 @@ class Arm:
       stream: another number gives the arm random draws of its own under the same seeds (A/A test).
       rate_factor: multiplies the learning rate after it was chosen (a planted handicap).
       prefit: share of the run in which the hypernetwork is first fitted to a plain network's parameters.
+      by_width: initial scales and rates go with width and depth by a rule; only a study of transfer has what it needs.
     """
 
     label: str
@@ -100,6 +101,7 @@ class Arm:
     stream: int = 0
     rate_factor: float = 1.0
     prefit: float = 0.0
+    by_width: bool = False
 
     @property
     def initializer(self) -> str:
@@ -135,14 +137,15 @@ class Arm:
 
     def definition(self) -> str:
         """Encoding, parametrisation and the rest in one line, for tables."""
+        by_width = ["initial scales and rates by width and depth"] if self.by_width else []
         if not self.hypernetwork:
-            return "the primary alone"
+            return ", ".join(["the primary alone", *by_width])
         parts = [self.encoding, self.parametrization, " / ".join(self.initializers)]
         parts.append(f"head bias {self.head_bias}" if self.head_bias else "no head bias")
         parts += [self.normalization] if self.normalization else []
         parts += ["one gamma per sample"] if self.per_sample else []
         parts += [f"fitted first for {self.prefit:.0%} of its steps"] if self.prefit else []
-        return ", ".join(parts)
+        return ", ".join(parts + by_width)
 
 
 _MIP: dict[str, Any] = {"encoding": "cos_sin", "parametrization": "additive"}
@@ -190,6 +193,9 @@ ARMS: dict[str, Arm] = {
     "prefit": Arm("fitted first", initializers=("fan_in",), prefit=1 / 3),
     # Zhang and Sennrich (2019), arXiv 1910.07467, on every generated tensor
     "output_rms": Arm("default + RMS-scaled outputs", normalization="output_rms_norm"),
+    # scales and rates that go with the width of the primary (`stability.width`); an eighth is MIP's share at width 64
+    "plain_by_width": Arm("no hypernetwork, by width", hypernetwork=False, initializers=("own",), by_width=True),
+    "mip_by_width": Arm("MIP, by width", **_MIP | {"initializers": ("scale_matched:0.125",)}, by_width=True),
     # A/A and sensitivity checks: a copy that must not be separable, and a handicap that must be found
     "mip_again": Arm("MIP again", **_MIP, stream=1),
     "mip_slowed": Arm("MIP at a tenth of its rate", **_MIP, rate_factor=0.1),

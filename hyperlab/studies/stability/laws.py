@@ -29,6 +29,11 @@ class MapCell(NamedTuple):
     arm: str
 
     @property
+    def place(self) -> tuple[str, str]:
+        """What it shares with the other arms: a primary and a law."""
+        return self.primary, self.law
+
+    @property
     def key(self) -> str:
         """Where it stands in `choices.json`."""
         return "/".join(("map", *self))

@@ -12,16 +12,16 @@ from typing import Any
 from hyperlab.errors import ConfigError
 from hyperlab.studies.base import Chosen, Study
 from hyperlab.studies.record import write_json
-from hyperlab.studies.stability import tasks
+from hyperlab.studies.stability import laws, tasks
 from hyperlab.studies.stability.arms import ARMS, Setting
-from hyperlab.studies.stability.laws import MapCell, cells_of, placed
+from hyperlab.studies.stability.laws import MapCell
 from hyperlab.studies.stability.schema import check_lengths
 from hyperlab.studies.stability.study import Stability, length_of
 from hyperlab.studies.stability.tasks import Task
 from hyperlab.train.saving import Saved
 from hyperlab.train.units import Measurements, memoize_method
 
-Tasks = dict[tuple[str, str], Task]  # by primary and law
+Tasks = dict[tuple[Any, ...], Task]  # by place: primary and law
 
 
 class Map(Study[MapCell]):
@@ -30,28 +30,42 @@ class Map(Study[MapCell]):
     page = "hyperlab.studies.stability.map_page"
     lists = Stability.lists
     counted = "run-step"
+    by_width = False  # whether arms may have scales and rates by width
     data: Tasks
 
     def __init__(self, config: Any, data: Tasks, folder: Any, stop: Any):
         super().__init__(config, data, folder, stop)
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
 
     @classmethod
     def load(cls, config: Any, folder: Path | None = None) -> Tasks:
         """The task of each primary and law, with its data.
 
         Raises:
-          ConfigError: another task than classification; lengths that do not fit; arms with a gamma for each sample.
+          ConfigError: another task than classification; lengths that do not fit; arms with a gamma for each sample, or
+            with rates by width, which a map has no base for.
         """
         if config.task != "classification":
-            raise ConfigError(f"map.laws: a map is of the task 'classification', not of {config.task!r}")
+            raise ConfigError(f"task: a map is of the task 'classification', not of {config.task!r}")
         if several := [name for name in config.arms if ARMS[name].per_sample]:
             raise ConfigError(f"arms: {', '.join(several)}: a map has one gamma a batch")
-        loaded = {(cell.primary, cell.law): None for cell in cells_of(config)}
-        found = {place: tasks.load(placed(config, *place)) for place in loaded}
+        if not cls.by_width and (of_transfer := [name for name in config.arms if ARMS[name].by_width]):
+            raise ConfigError(f"arms: {', '.join(of_transfer)}: a map has one width; see transfer.widths")
+        places = dict.fromkeys(cell.place for cell in cls.cells_of(config))
+        found = {place: tasks.load(cls.placed(config, *place)) for place in places}
         for task in found.values():
             check_lengths(config, length_of(config, task))
         return found
+
+    @staticmethod
+    def cells_of(config: Any) -> list[Any]:
+        """All cells of a config, in order."""
+        return laws.cells_of(config)
+
+    @staticmethod
+    def placed(config: Any, *place: Any) -> Any:
+        """A copy of a config for the cells of a place."""
+        return laws.placed(config, *place)
 
     @property
     def fingerprint(self) -> tuple[str, str]:
@@ -61,11 +75,11 @@ class Map(Study[MapCell]):
 
     def cells(self) -> list[MapCell]:
         """Every arm with every optimizer, on every primary under every law."""
-        return cells_of(self.config)
+        return self.cells_of(self.config)
 
     def steps(self, cell: MapCell, phase: str) -> int:
         """Of one run."""
-        return self._part(cell.primary, cell.law).steps(cell, phase)  # it reads optimizer and arm
+        return self.part(*cell.place).steps(cell, phase)  # it reads optimizer and arm
 
     def planned(self) -> int:
         """Training steps of all runs; those of a first fit are no training steps."""
@@ -97,7 +111,7 @@ class Map(Study[MapCell]):
 
     def train(self, cell: MapCell, setting: Setting, seed: Sequence[int], phase: str) -> Measurements | None:
         """Trains a cell at all rates under all seeds, or reads what is known of it."""
-        return self._part(cell.primary, cell.law).train(cell, setting, seed, phase)
+        return self.part(*cell.place).train(cell, setting, seed, phase)
 
     @property
     def saved(self) -> list[Saved]:
@@ -109,13 +123,18 @@ class Map(Study[MapCell]):
         super()._note()
 
     @memoize_method
-    def _part(self, primary: str, law: str) -> "_Part":
-        part = _Part(self, placed(self.config, primary, law), self.data[primary, law])
+    def part(self, *place: Any) -> "Part":
+        """The cells of one place."""
+        part = self.made(place)
         self._parts.append(part)
         return part
 
+    def made(self, place: tuple[Any, ...]) -> "Part":
+        """A part, see `part`."""
+        return Part(self, self.placed(self.config, *place), self.data[place])
 
-class _Part(Stability):
+
+class Part(Stability):
     """The cells of one primary and one law: trained as the study trains them, kept and counted by the map."""
 
     probed = False  # what stands before the first step is the certificate's

@@ -1,5 +1,6 @@
 """What a map measured, read from its run folder: one row a run, and what an arm comes to."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,19 +86,26 @@ def window(rates: np.ndarray, scores: np.ndarray, best: float) -> float:
     return round(widest, 6)
 
 
-def read(folder: Path) -> tuple[dict[str, Any], Wording, pd.DataFrame, dict[str, str], dict[str, str]]:
+def read(
+    folder: Path, cells: Callable[[Any], Sequence[Any]] = cells_of, also: Sequence[str] = ()
+) -> tuple[dict[str, Any], Wording, pd.DataFrame, dict[str, str], dict[str, str]]:
     """A complete map.
 
+    Args:
+      folder: of the run.
+      cells: of a config.
+      also: further final measurements of every run, by name.
+
     Returns:
-      Its config, how to speak of the task, one row a run, and labels and definitions of the arms. A run has `primary`,
-      `law`, `optimizer`, `arm`, `learning_rate`, `seed`, `score`, `finite`, `diverged`, `steps`, `reached`, `alone`.
+      Its config, how to speak of the task, one row a run, and labels and definitions of the arms. A run has the fields
+      of its cell, `learning_rate`, `seed`, `score`, `finite`, `diverged`, `first_loss`, `steps`, `reached`, and `also`.
 
     Raises:
       WorkdirError: the map is not finished there.
     """
     finished, rows = Finished(folder), []
     config, labels, definitions = finished.config, {}, {}
-    for cell in cells_of(config):
+    for cell in cells(config):
         choice = finished.choices[cell.key]
         labels[cell.arm] = SHOWN.get(choice["label"], choice["label"])
         definitions[cell.arm] = choice["definition"]
@@ -112,6 +120,7 @@ def read(folder: Path) -> tuple[dict[str, Any], Wording, pd.DataFrame, dict[str,
             "first_loss": runs["curve/loss"][:, 0],
             "steps": time,
             "reached": reached,
+            **{name: runs[f"final/{name}"] for name in also},
         }
         rows.append(pd.DataFrame(columns).assign(**cell._asdict()))
     return config, Wording(**finished.json("task.json")), pd.concat(rows, ignore_index=True), labels, definitions

@@ -40,6 +40,15 @@ SCHEMA: Schema = {
             "primaries": Several("each with widths of its own", Choice("", tuple(PRIMARIES), "primary")),
         },
     ),
+    "transfer: arms over rates on multilayer perceptrons of several widths and depths, where nothing is tuned": under(
+        "transfer",
+        {
+            "widths": Several(
+                "of all hidden layers; empty: no study of transfer", Whole("", low=1), least=0, rising=True
+            ),
+            "depths": Several("numbers of hidden layers; the first has every width", Whole("", low=1), rising=True),
+        },
+    ),
     "networks": {
         **settings.hypernet(ACTIVATIONS),
         "hypernet.scale_by_dimension": Flag("gamma is divided by the root of its dimension"),

@@ -31,7 +31,17 @@ class Stability(Study[Cell]):
     """Trains the arms of the study; the data are a task's. A unit holds several runs: rates, each under every seed."""
 
     page = "hyperlab.studies.stability.page"
-    lists = ("arms", "optimizers", "rates", "tuning_seeds", "report_seeds", "widenings", "target_score", "map")
+    lists = (
+        "arms",
+        "optimizers",
+        "rates",
+        "tuning_seeds",
+        "report_seeds",
+        "widenings",
+        "target_score",
+        "map",
+        "transfer",
+    )
     probed = True  # hypernetworks along gamma, in the report phase
     counted = "run-step"
     data: Task
@@ -61,6 +71,8 @@ class Stability(Study[Cell]):
         check(config)
         task = tasks.load(config)
         for name in config.arms:
+            if ARMS[name].by_width:
+                raise ConfigError(f"arms: {name!r} is of a study of transfer, with transfer.widths")
             if ARMS[name].per_sample and not task.per_sample:
                 raise ConfigError(
                     f"arms: {name!r} has one gamma per sample, which {config.task} cannot have in a batch"
@@ -178,6 +190,7 @@ class Stability(Study[Cell]):
         keys, own = self.own(seeds)
         group, size = groups.current(), len(runs)
         data = _placed(data)
+        own = self.own_of(variant, own)
         first, length = self._first_gammas(variant, seeds), self.length - self._prefit(variant)
         start = group.made(self.starter(_initial(variant), optimizer), keys, rates, own, stacked=size)
         if first:
@@ -249,15 +262,23 @@ class Stability(Study[Cell]):
     @memoize_method
     def programs(self, architecture: Arm, optimizer: str) -> Programs:
         """The compiled functions of an architecture."""
-        recipe = optimizers.recipe(self.config.optimizer, name=optimizer)
         return Programs(
             task=self.task,
             model=self._model(architecture),
-            optimizer=lambda rate, params: optimizers.build({**recipe, "learning_rate": rate}, params),
+            optimizer=self.optimizer_of(architecture, optimizer),
             steps=self.length - self._prefit(architecture),
             evaluate_every=self.config.evaluate_every,
             starts_once=self.runs_per_program > 1,
         )
+
+    def optimizer_of(self, architecture: Arm, name: str) -> Callable[[Any, Any], Any]:
+        """`(learning rate, params) -> optax transformation` of an architecture."""
+        recipe = optimizers.recipe(self.config.optimizer, name=name)
+        return lambda rate, params: optimizers.build({**recipe, "learning_rate": rate}, params)
+
+    def own_of(self, variant: Arm, own: Any) -> Any:
+        """The primary's own variables `[runs]` that a variant starts from: as they are."""
+        return own
 
     @functools.cached_property
     def own(self):

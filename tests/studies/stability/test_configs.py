@@ -9,7 +9,7 @@ import hyperlab as hl
 from hyperlab import launch, sweep
 
 ROOT = Path(__file__).parents[3]
-APART = ("__init__", "map")  # a map has another page, see test_map.py
+APART = ("__init__", "map", "transfer")  # they have other pages, see test_map.py and test_transfer.py
 FILES = sorted(path for path in (ROOT / "configs" / "stability").glob("*.py") if path.stem not in APART)
 SMALL = {
     "tuning_seeds": 1,
