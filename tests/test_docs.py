@@ -99,6 +99,14 @@ def test_every_room_is_in_the_reference():
 
 
 @fast
+def test_the_reference_of_hypernetworks_has_every_module_and_begins_with_what_makes_one():
+    page = (ROOT / "docs" / "reference" / "hypernet.md").read_text()
+    named = re.findall(r"^ +- (\w+)$", page, re.MULTILINE)
+    modules = [path.stem for path in (ROOT / "hyperlab" / "hypernet").glob("*.py") if path.stem != "__init__"]
+    assert named[:2] == ["hypernetize", "model"] and sorted(named) == sorted(modules)
+
+
+@fast
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "papers").glob("*.md")), ids=lambda page: page.stem)
 def test_intervals_of_a_page_are_those_of_a_config_or_a_benchmark(page):
     sources = [*ROOT.glob("configs/*/*.py"), *ROOT.glob("benchmarks/*.md")]

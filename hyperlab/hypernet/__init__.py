@@ -10,6 +10,7 @@ from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.prefit import prefit
 from hyperlab.hypernet.primary import Primary, as_primary, own_start
 from hyperlab.hypernet.spec import ParamSpec, Record
+from hyperlab.hypernet.statistics import calibrated
 
 __all__ = [
     "Certificate",
@@ -20,6 +21,7 @@ __all__ = [
     "Primary",
     "Record",
     "as_primary",
+    "calibrated",
     "certify",
     "decayed",
     "diagnose",

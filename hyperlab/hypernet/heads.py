@@ -2,7 +2,8 @@ r"""Heads: from the last hidden features of a hypernetwork to the generated tens
 
 The dense head of a large primary is the largest array in the project, (H + 1) P numbers: its output axis is
 laid out to be sharded over the `model` axis of a mesh. The chunked and the low-rank head exist so that
-primaries of ten million parameters and more stay trainable on one device.
+primaries of ten million parameters and more stay trainable on one device. The fourth, `lora`, generates updates of a
+trained network and has a file of its own (`hyperlab.hypernet.lora`).
 
 A head is a Linen module `(features [..., H], target) -> {path: [..., *shape]}`, with a method `size` that
 counts its parameters before anything is allocated.
@@ -123,7 +124,7 @@ class ChunkedHead(nn.Module):
             # Tensors share the columns, so the size-weighted mean of their variances is what can be met.
             std = target.rows_std(features)
             variance = sum(jnp.square(std[r.path]) * r.size for r in spec) / spec.size
-            scale = jnp.sqrt(variance * _squared_norm(features) / _squared_norm(joint))
+            scale = jnp.sqrt(variance * squared_norm(features) / squared_norm(joint))
             return target.scheme.draw(key, (self.width, self.chunk)) * scale
 
         flat = joint @ self.param("kernel", start)
@@ -169,7 +170,7 @@ class LowRankHead(nn.Module):
         gains = {record.path for record in spec if record.role == "scale"}
 
         def start(key: jax.Array) -> jax.Array:
-            std, norm = target.rows_std(features), jnp.sqrt(_squared_norm(features))
+            std, norm = target.rows_std(features), jnp.sqrt(squared_norm(features))
             made = {record.path for record in factors} - {record.path for record in spec}
             for record in spec:  # Var(A B) = rank Var(A) Var(B), where Var(A) = norm^2 x variance of its rows
                 for factor in made & {record.path + "@a", record.path + "@b"}:
@@ -194,5 +195,6 @@ class LowRankHead(nn.Module):
         return spec.unpack(target.add_bias(self, flat))
 
 
-def _squared_norm(features: jax.Array) -> jax.Array:
+def squared_norm(features: Float[Array, "*draws width"]) -> Float[Array, ""]:
+    """The mean over draws of the squared norm of features; never 0."""
     return jnp.maximum(jnp.sum(jnp.square(features), axis=-1).mean(), 1e-12)

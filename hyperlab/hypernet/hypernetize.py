@@ -13,6 +13,7 @@ Source: Gonzalez Ortiz, Guttag and Dalca, Magnitude Invariant Parametrizations I
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,9 +24,12 @@ from jaxtyping import PyTree
 from hyperlab import roles as roles_of
 from hyperlab import trees
 from hyperlab.errors import ConfigError, GammaError, PatternError
+from hyperlab.hypernet.contract import SWITCHES
 from hyperlab.hypernet.encodings import ENCODINGS
 from hyperlab.hypernet.gamma import GammaSpec, Range, by_name
+from hyperlab.hypernet.heads import HEADS
 from hyperlab.hypernet.layout import Layout
+from hyperlab.hypernet.lora import LoraHead, check_lora, kernels_among, lora_head
 from hyperlab.hypernet.model import HyperModel, concrete
 from hyperlab.hypernet.network import HyperNetwork
 from hyperlab.hypernet.parametrizations import PARAMETRIZATIONS
@@ -42,12 +46,13 @@ def hypernetize(
     primary: Any,
     *example_inputs: PyTree,
     gamma_dim: int | Mapping[str, int] = 1,
-    select: str | Sequence[str] = "**",
+    select: str | Sequence[str] | None = None,
     encoding: Any = "cos_sin",
     parametrization: Any = "additive",
     hidden: Sequence[int] = (16, 64, 128),
     activation: str = "leaky_relu",
     head: Any = "dense",
+    lora: int | None = None,
     head_bias: str | None = None,
     initializer: Any = "fan_out",
     normalization: str | None = None,
@@ -70,12 +75,14 @@ def hypernetize(
       gamma_dim: size of gamma, or `{name: size}` for named inputs.
       select: ordered glob patterns on slash paths of the primary's parameters; a leading `!` deselects. What is
         not selected stays an ordinary trainable parameter; so do leaves that are no floating-point numbers, or have
-        no entries, whatever the patterns.
+        no entries, whatever the patterns. None selects everything, with `lora` every kernel.
       encoding: name, callable, or `{input name: encoding}`; see `hyperlab.hypernet.encodings`.
       parametrization: `direct`, `additive`, `scaled:0.1`, `learned_scale:0.1`, `multiplicative`, `centred`.
       hidden: widths of the hypernetwork's hidden layers.
       activation: of the hidden layers.
       head: `dense`, `chunked:4096`, `low_rank:4`.
+      lora: the rank of generated updates, in place of `head`: every selected kernel is theta0 + A(gamma) B(gamma), and
+        exactly theta0 at the start; start theta0 from a trained network and freeze it. See `hyperlab.hypernet.lora`.
       head_bias: None, `zeros` or `own`. By default a direct parametrisation with `bias_hyperinit` has `own`.
       initializer: see `hyperlab.hypernet.initializers`.
       normalization: inside the hypernetwork; see `HyperNetwork`.
@@ -96,9 +103,9 @@ def hypernetize(
 
     Raises:
       PatternError: a pattern selects nothing (the nearest paths are named), or nothing that can be generated, or a
-        complex leaf.
+        complex leaf; for `lora` a vector.
       HyperlabError: the primary is none of these.
-      ConfigError: an unknown option (the nearest is named).
+      ConfigError: an unknown option (the nearest is named), or a rank of `lora` above what a kernel has.
 
     >>> import flax.linen as nn
     >>> import jax.numpy as jnp
@@ -109,15 +116,21 @@ def hypernetize(
     >>> sorted(variables["params"])
     ['hypernet', 'theta0']
     """
-    hidden = _widths(hidden)
+    hidden, head = _widths(hidden), lora_head(lora, head)
+    parametrization = PARAMETRIZATIONS.get(parametrization)
+    check_lora(head, parametrization, head_bias, normalization)
     primary, example_kwargs = as_primary(primary), dict(example_kwargs or {})
 
     layout, shapes = _shapes(primary, example_inputs, example_kwargs)
     tied = tied_paths(primary, *concrete(example_inputs), **example_kwargs)
     # A tied leaf is generated once, under its first path.
-    chosen = [path for path in _generated(layout, shapes, select) if tied.get(path, path) == path]
+    chosen = [
+        path for path in _generated(layout, shapes, "**" if select is None else select) if tied.get(path, path) == path
+    ]
     params = layout.build(shapes)
     decided = roles_of.of(params, primary.module, *concrete(example_inputs), roles=roles, **example_kwargs)
+    if select is None and isinstance(HEADS.get(head), LoraHead):
+        chosen = kernels_among(decided, chosen)
     spec = ParamSpec.of(params, chosen, decided)
 
     named, dims = isinstance(gamma_dim, Mapping), by_name(gamma_dim)
@@ -125,7 +138,6 @@ def hypernetize(
     if per_input is not None and (not named or set(per_input) != set(dims)):
         raise GammaError(f"encodings are named {sorted(per_input)}, conditioning inputs {gamma_dim}")
     ranges = _ranges(dims, per_input, encoding, gamma_range)
-    parametrization = PARAMETRIZATIONS.get(parametrization)
     if head_bias is None and initializer == "bias_hyperinit" and not parametrization.uses_theta0:
         head_bias = "own"
     network = HyperNetwork(
@@ -160,7 +172,9 @@ def hypernetize(
 
 def _told(model: HyperModel) -> str:
     """What a large head costs, and the heads that would be smaller."""
-    size, others = model.head_size(), {head: model.head_size(head) for head in ("low_rank:4", "chunked:4096")}
+    lora = isinstance(HEADS.get(model.network.head), LoraHead)
+    heads = ("lora:1",) if lora else ("low_rank:4", "chunked:4096")
+    size, others = model.head_size(), {head: model.head_size(head) for head in heads}
     smaller = [f"head={head!r} has {other:,}" for head, other in others.items() if other < size / 2]
     return (
         f"the head has {size:,} parameters to generate {model.spec.size:,}, {size / model.spec.size:.0f} times as many"
@@ -181,10 +195,14 @@ def _shapes(primary: Primary, inputs: Sequence[Any], kwargs: Mapping[str, Any]) 
     try:
         shapes = jax.eval_shape(init, jax.random.key(0))
     except TypeError as error:
-        if inputs:
+        if not inputs:
+            message = f"hypernetize needs example inputs as the primary takes them; without any: {error}"
+        elif (missing := re.search(r"missing 1 required .*: '(\w+)'", str(error))) and missing[1] in SWITCHES:
+            example = {missing[1]: SWITCHES[missing[1]]}
+            message = f"{missing[0]}; say whether the network trains: example_kwargs={example}"
+        else:
             raise
-        raise ConfigError(f"hypernetize needs example inputs as the primary takes them; without any: {error}") \
-            from error  # fmt: skip
+        raise ConfigError(message) from error
     return found[-1], shapes
 
 

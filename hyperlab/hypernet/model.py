@@ -99,7 +99,7 @@ class HyperModel:
             study that share a key share theta0.
           pretrained: the primary's own variables (or bare parameters) to start theta0 and the ordinary leaves
             from, in its own structure or as `load_variables` reads them, or the NNX module (or `nnx.State`) that
-            has them; other collections are taken from it where it has them.
+            has them, or `(params, state)` of Haiku; other collections are taken from it where it has them.
 
         Raises:
           ParameterTreeError: `pretrained` does not fit; each differing path is named.
@@ -110,6 +110,8 @@ class HyperModel:
         variables = self.primary.init(primary_key, *concrete(self.example_inputs), **self.example_kwargs)
         own = self.layout.read(variables.get("params", {}))
         if pretrained is not None:
+            if type(pretrained) is tuple and len(pretrained) == 2 and set(variables) == {"params", "state"}:
+                pretrained = dict(zip(("params", "state"), pretrained, strict=True))  # as Haiku has them
             pretrained = nn.meta.unbox(nnx_modules.variables_of(pretrained))
             whole = isinstance(pretrained, Mapping) and "params" in pretrained
             given = self.layout.read(pretrained["params"] if whole else pretrained)

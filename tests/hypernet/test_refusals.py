@@ -54,6 +54,16 @@ def test_networks_that_cannot_be_hypernetised_are_refused():
     with pytest.raises(ConfigError, match="needs example inputs"):
         hl.hypernetize(nn.Dense(3))
 
+    class Switched(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.Dropout(0.5, deterministic=not train)(nn.Dense(3)(x))
+
+    with pytest.raises(ConfigError, match=r"'train'; say .* example_kwargs={'train': False}"):
+        hl.hypernetize(Switched(), X)
+    with pytest.raises(TypeError, match="multiple values"):  # a mistake of the network's own passes
+        hl.hypernetize((lambda key, x: jnp.zeros(3, shape=2), lambda params, x: x), X)
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -91,7 +91,8 @@ on_one_device = functools.cache(functools.partial(train_small, shape={"data": 1,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("head", "data", "parts"), [("dense", 1, 4), ("dense", 2, 2), ("chunked:64", 1, 4), ("low_rank:2", 1, 4)]
+    ("head", "data", "parts"),
+    [("dense", 1, 4), ("dense", 2, 2), ("chunked:64", 1, 4), ("low_rank:2", 1, 4), ("lora:2", 1, 4)],
 )
 def test_a_split_head_trains_as_on_one_device(head, data, parts):
     split, losses = train_small(head, {"data": data, "model": parts})
