@@ -16,19 +16,23 @@ class UNet(nn.Module):
       levels: resolutions, the input's included.
       features: channels of every convolution.
       classes: logits of a pixel.
-      conv: the convolution layer, `conv(features, kernel_size, name=...)`.
+      conv: the convolution layer, `conv(features, kernel_size, dtype=..., name=...)`.
+      dtype: of the computation; parameters are float32.
+      remat: each pair of convolutions is computed again for its gradient, in place of being kept.
 
-    Call with images `[batch, *spatial, channel]`; returns logits `[batch, *spatial, class]`.
+    Call with images `[batch, *spatial, channel]`; returns logits `[batch, *spatial, class]` in float32.
     """
 
     levels: int = 4
     features: int = 32
     classes: int = 1
     conv: Callable = Conv
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        x, skips = images, []
+        x, skips = images.astype(self.dtype), []
         for level in range(self.levels - 1):
             x = self._block(x, f"down_{level}")
             skips.append(x)
@@ -38,9 +42,15 @@ class UNet(nn.Module):
             for axis in range(1, x.ndim - 1):
                 x = x.repeat(2, axis=axis)
             x = self._block(jnp.concatenate([x, skips[level]], axis=-1), f"up_{level}")
-        return self.conv(self.classes, (1,) * (x.ndim - 2), name="logits")(x)
+        return self._conv(x, self.classes, 1, "logits").astype(jnp.float32)
 
     def _block(self, x: jax.Array, name: str) -> jax.Array:
-        for index in range(2):
-            x = nn.leaky_relu(self.conv(self.features, (3,) * (x.ndim - 2), name=f"{name}_{index}")(x))
-        return x
+        def pair(module: "UNet", x: jax.Array) -> jax.Array:
+            for index in range(2):
+                x = nn.leaky_relu(module._conv(x, module.features, 3, f"{name}_{index}"))
+            return x
+
+        return nn.remat(pair)(self, x) if self.remat else pair(self, x)
+
+    def _conv(self, x: jax.Array, features: int, size: int, name: str) -> jax.Array:
+        return self.conv(features, (size,) * (x.ndim - 2), dtype=self.dtype, name=name)(x)

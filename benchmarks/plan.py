@@ -60,7 +60,7 @@ def planned(words: list[str], machine: str, python: str | None) -> dict[str, Any
     command = [sys.executable, "-m", "hyperlab", "plan", *words, "--machine", machine, "--json"]
     command += ["--python", python] if python else []
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if ended.returncode > 1:
+    if ended.returncode > 1 or not ended.stdout:
         return {"error": ended.stderr.splitlines()[-1]}
     return json.loads(ended.stdout)
 

@@ -17,6 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Shaped
 
 from hyperlab.hypernet.initializers import HeadContext, Scheme
@@ -81,7 +82,22 @@ class DenseHead(nn.Module):
             columns = columns_of(target.spec, target.rows_std(features))
             return target.scheme.draw(key, (features.shape[-1], target.spec.packed_size)) * columns
 
-        return target.spec.unpack(target.add_bias(self, features @ self.param("kernel", start)))
+        return target.spec.unpack(_whole(target.add_bias(self, features @ self.param("kernel", start))))
+
+
+def _whole(flat: Float[Array, "*draws packed_size"]) -> Float[Array, "*draws packed_size"]:
+    """What a split head gives, brought to every device at once where the mesh is known (`train.step.on_mesh`).
+
+    Left to itself the compiler splits the primary's layers as the head, and moves their features instead, which are
+    larger than a theta. Told of the whole theta alone, it would bring the head to every device; so the product is split
+    first.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if dict(mesh.shape).get("model", 1) == 1:
+        return flat
+    free = (PartitionSpec.UNCONSTRAINED,) * (flat.ndim - 1)
+    split = jax.lax.with_sharding_constraint(flat, PartitionSpec(*free, "model"))
+    return jax.lax.with_sharding_constraint(split, PartitionSpec(*free, None))
 
 
 @HEADS.add("chunked")

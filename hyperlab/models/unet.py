@@ -10,6 +10,7 @@ Source: Ronneberger, Fischer and Brox (2015), arXiv 1505.04597; the rescaling fa
 and Dalca, Scale-Space Hypernetworks (2023), arXiv 2304.05448.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,8 @@ class UNet(nn.Module):
       dtype: of the computation; parameters are float32.
       rescaled_input: images are resized before the first level, and the logits back to the images' size. There is one
         size more, then: the images' own, before those of the levels. Parameters are the same.
+      remat: the convolutions of a block are computed again for its gradient, in place of being kept: less memory, and
+        a third more products at most. Values and gradients are the same.
 
     Call with:
       images: `[batch, *spatial, channel]`, with any number of spatial axes.
@@ -93,6 +96,7 @@ class UNet(nn.Module):
     width_multiplier: float = 1.0
     dtype: jnp.dtype = jnp.float32
     rescaled_input: bool = False
+    remat: bool = False
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -164,15 +168,19 @@ class UNet(nn.Module):
 
     def _block(self, x, name: str, levels: Levels, level: int, films, train: bool) -> jax.Array:
         place = level + int(self.rescaled_input)  # among the sizes
-        for index in range(self.convs_per_block):
-            x = self._conv(x, self.features[level], self.kernel_size, f"{name}_conv_{index}")
-            x = self._normalize(x, levels.mask(place), train, f"{name}_norm_{index}")
-            film = next(films, None)
-            if film is not None:
-                scale, shift = (row.reshape((1,) * (x.ndim - 1) + (-1,)) for row in widened(film))
-                x = (x * (1 + scale) + shift).astype(x.dtype)
-            x = levels.masked(ACTIVATIONS[self.activation](x), place)
-        return x
+        own = list(itertools.islice(films, self.convs_per_block))
+
+        def block(module: "UNet", x: jax.Array, own: list[jax.Array]) -> jax.Array:
+            for index in range(module.convs_per_block):
+                x = module._conv(x, module.features[level], module.kernel_size, f"{name}_conv_{index}")
+                x = module._normalize(x, levels.mask(place), train, f"{name}_norm_{index}")
+                if own:
+                    scale, shift = (row.reshape((1,) * (x.ndim - 1) + (-1,)) for row in widened(own[index]))
+                    x = (x * (1 + scale) + shift).astype(x.dtype)
+                x = levels.masked(ACTIVATIONS[module.activation](x), place)
+            return x
+
+        return (nn.remat(block) if self.remat else block)(self, x, own)
 
     def _conv(self, x: jax.Array, width: int, kernel_size: int, name: str) -> jax.Array:
         window = (kernel_size,) * (x.ndim - 2)

@@ -5,6 +5,7 @@ devices stay exact. Whether a step was finite is itself a metric: the loop reads
 the device never waits for the host.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
 from hyperlab import trees
@@ -122,10 +124,30 @@ def compile_step(step: Callable, *, steps_per_call: int = 1, shardings: PyTree =
             return step(state, batch, root_key)
         return jax.lax.scan(lambda carry, one: step(carry, one, root_key), state, batch, length=steps_per_call)
 
+    call = on_mesh(call, shardings)
     options: dict[str, Any] = {"donate_argnums": 0, "compiler_options": compiler.options()}
     if shardings is not None:
         options["out_shardings"] = (shardings, None)
     return compiler.Program(call, "step", **options)
+
+
+def on_mesh(function: Callable, shardings: PyTree) -> Callable:
+    """A function that is traced with the mesh of some shardings known, as a head that is split over it asks for.
+
+    Args:
+      function: any, to be compiled.
+      shardings: a tree of shardings; None, or none on a mesh: the function itself.
+    """
+    found = [leaf.mesh for leaf in jax.tree.leaves(shardings) if isinstance(leaf, NamedSharding)]
+    if not found:
+        return function
+
+    @functools.wraps(function)
+    def call(*args):
+        with jax.sharding.use_abstract_mesh(found[0].abstract_mesh):
+            return function(*args)
+
+    return call
 
 
 def make_train_step(

@@ -340,6 +340,36 @@ def test_bfloat16_computation_keeps_float32_parameters_and_logits():
     np.testing.assert_allclose(logits, compiled(exact.apply)(variables, images), atol=0.1)
 
 
+@pytest.mark.parametrize("modulated", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_blocks_that_are_computed_again_change_neither_values_nor_gradients(dtype, modulated):
+    images = jax.random.normal(jax.random.key(0), (2, 9, 8, 1))
+    kept = UNet((4, 6), 2, 2, normalization="group", groups=2, dtype=dtype)
+    variables = drawn(kept, images)
+    modulation = jax.random.normal(jax.random.key(1), (2, kept.channels)) if modulated else None
+
+    def both(net):
+        def loss(variables, modulation):
+            return (net.apply(variables, images, modulation=modulation) ** 2).mean()
+
+        return compiled(jax.value_and_grad(loss, argnums=(0, 1) if modulated else 0))(variables, modulation)
+
+    close = {"rtol": 2e-5, "atol": 1e-5} if dtype == jnp.float32 else {"rtol": 0.1, "atol": 1e-2}
+    again = both(kept.clone(remat=True))
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, **close), again, both(kept))
+
+
+def test_blocks_are_computed_again_where_it_is_asked_for_and_running_averages_are_kept():
+    images = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
+    kept = UNet((3, 4), 2, 1, normalization="batch")
+    variables, again = drawn(kept, images), kept.clone(remat=True)
+    updated = [net.apply(variables, images, train=True, mutable=["batch_stats"]) for net in (kept, again)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *updated)
+    texts = [str(jax.make_jaxpr(lambda v, net=net: net.apply(v, images))(variables)) for net in (kept, again)]
+    assert [text.count("remat") + text.count("checkpoint") > 0 for text in texts] == [False, True]
+    assert jax.tree.structure(again.init(jax.random.key(0), images)) == jax.tree.structure(variables)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

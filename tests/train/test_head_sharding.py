@@ -11,6 +11,7 @@ import pytest
 
 from hyperlab import hypernetize, models, trees
 from hyperlab.errors import MeshError
+from hyperlab.planning.collectives import collectives
 from hyperlab.train import mesh as meshes
 from hyperlab.train import state, step
 from hyperlab.train.step import Aux
@@ -119,3 +120,27 @@ def test_a_small_pack_that_does_not_divide_is_refused_and_can_be_kept_whole():
         meshes.create_sharded(make, jax.random.key(0), mesh=mesh)
     made = meshes.create_sharded(make, jax.random.key(0), mesh=mesh, rules=())
     assert made.params["hypernet"]["head"]["kernel"].is_fully_replicated
+
+
+def test_of_a_split_head_theta_alone_is_gathered_and_no_features_are_moved():
+    """Features of a batch are larger than theta; left to itself the compiler splits the layers as the head."""
+    images = jax.ShapeDtypeStruct((4, 16, 16, 1), jnp.float32)
+    model = hypernetize(models.UNet((4, 8), 4, 1), images, hidden=(16,), head="dense")
+
+    def make(key):
+        return state.create(model.init(key), OPTIMIZER)
+
+    def loss(params, collections, batch, rngs):
+        return jnp.square(model.apply({"params": params}, jnp.array([0.3]), batch)).mean(), Aux()
+
+    mesh = meshes.make_mesh({"data": 2, "model": 2})
+    abstract = jax.eval_shape(make, jax.random.key(0))
+    where = meshes.shardings(abstract, mesh)
+    given = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, where)
+    batch = jax.ShapeDtypeStruct(images.shape, images.dtype, sharding=jax.NamedSharding(mesh, jax.P("data")))
+    train = step.make_train_step(loss, OPTIMIZER, shardings=where)
+    found = collectives(train.lower(given, batch, jax.random.key(0)).compile().as_text(), 4)
+    assert {one.name for one in found} <= {"all-gather", "all-reduce"}
+    assert sum(one.bytes for one in found if one.name == "all-gather") <= 4 * model.spec.packed_size
+    small = 4 * trees.count({k: v for k, v in abstract.params["hypernet"].items() if k != "head"})
+    assert max(one.bytes for one in found) <= 4 * model.spec.packed_size + small + 64, found

@@ -88,6 +88,7 @@ AUGMENTATION = {"flips": (), "rotation": 15.0, "scaling": 0.15, "translation": 0
 AUGMENTATION |= {"brightness": 0.1, "contrast": 0.2, "noise": 0.05}
 OPTIONAL = {
     **optional_keys(),
+    "primary.remat": False,  # whether its blocks are computed again for their gradients, to hold less
     "data.foreground": patched.FOREGROUND,  # share of the patches of a prepared set that are centred on foreground
     **{f"augmentation.{name}": default for name, default in AUGMENTATION.items()},
 }

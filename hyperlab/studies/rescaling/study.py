@@ -285,6 +285,7 @@ class Rescaling(Study[Cell]):
             skip=given.skip,
             width_multiplier=width,
             rescaled_input=self.pyramid.full_at is not None,
+            remat=given.get("remat", False),
         )
         return computing_in(network, self.engine.precision)
 
