@@ -40,7 +40,7 @@ SCHEMA: Schema = {
             "primaries": Several("each with widths of its own", Choice("", tuple(PRIMARIES), "primary")),
         },
     ),
-    "transfer: arms over rates on multilayer perceptrons of several widths and depths, where nothing is tuned": under(
+    "transfer: arms over rates on perceptrons of several widths and depths, where nothing is tuned": under(
         "transfer",
         {
             "widths": Several(
