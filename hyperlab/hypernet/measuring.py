@@ -119,8 +119,7 @@ def _numbers(
         return jax.lax.map(at, gammas) | {"plain_gradients": global_norm(at_plain(plain))}
 
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31), seeds)
-    # It runs once: on a CPU, optimising it would take longer than it takes. At level 0 some gradients through
-    # convolutions come out as NaN (jaxlib 0.10.2), at level 1 they are right.
+    # It runs once: on a CPU, optimising it would take longer than it takes. See `train.compiler.options_once`.
     once = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     program = jax.jit(lambda keys: jax.lax.map(measure, keys), compiler_options=once)
     return jax.tree.map(np.asarray, program(keys))

@@ -36,15 +36,19 @@ def options() -> dict[str, str] | None:
     return {YNNPACK: ""} if _known(YNNPACK) else None
 
 
-def options_once() -> dict[str, int] | None:
+def options_once(gradients: bool = False) -> dict[str, int] | None:
     """The same for a program that runs once or twice, such as that of initial parameters: on a CPU it is not optimised.
 
     Optimising random number generators takes longer than executing them.
 
+    Args:
+      gradients: whether it computes any. Unoptimised, some gradients through convolutions come out as NaN (jaxlib
+        0.10.2), so such a program is optimised a little.
+
     >>> jax.jit(lambda key: jax.random.normal(key), compiler_options=options_once())(jax.random.key(0)).shape
     ()
     """
-    return {"xla_backend_optimization_level": 0} if platform() == "cpu" else None
+    return {"xla_backend_optimization_level": int(gradients)} if platform() == "cpu" else None
 
 
 def platform() -> str:

@@ -124,9 +124,9 @@ class Programs:
     @functools.cached_property
     def probe(self) -> Callable[[State, PyTree, Data], dict]:
         """`(states, own [runs], data) -> measurements [runs, points]`."""
-        return self._compiled(self.probe_one, often=False)
+        return self._compiled(self.probe_one, often=False, gradients=True)
 
-    def _compiled(self, function: Callable, *, often: bool, **options: Any) -> Callable:
+    def _compiled(self, function: Callable, *, often: bool, gradients: bool = False, **options: Any) -> Callable:
         """Compiles a function of one run for stacks; a last argument of type `Data` is shared by the stack."""
 
         def stacked(*given):
@@ -142,7 +142,7 @@ class Programs:
             return jax.tree.map(lambda x: x[None], function(*one))
 
         # What runs a few times in a run takes longer to optimise than to execute.
-        chosen = compiler.options() if often else compiler.options_once()
+        chosen = compiler.options() if often else compiler.options_once(gradients)
         name = getattr(function, "__name__", "start").removesuffix("_one")
         return compiler.Program(stacked, name, compiler_options=chosen, **options)
 
