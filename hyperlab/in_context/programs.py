@@ -111,10 +111,12 @@ class Programs:
     def episode_loss(self, params, collections, batch, keys) -> tuple[jax.Array, Aux]:
         """The mean loss of augmented episodes, as `train_step` wants it; the batch is `(pool, indices)`."""
         pool, indices = batch
-        episode = pool.gather(indices)
+        dealt = groups.current().kept_dealt
+        episode = dealt(pool.gather(indices))
         images = jnp.concatenate([episode.query_images[:, None], episode.support_images], 1)
         labels = jnp.concatenate([episode.query_labels[:, None], episode.support_labels], 1)
-        images, labels = augment_episodes(keys["augmentation"], images, labels, in_task=self.in_task, task=self.task)
+        changed = augment_episodes(keys["augmentation"], images, labels, in_task=self.in_task, task=self.task)
+        images, labels = dealt(changed)
         support = (images[:, 1:], labels[:, 1:]) if self.in_context else ()
         return self._objective(params, keys["network"], images[:, 0], labels[:, 0], support).mean(), Aux()
 

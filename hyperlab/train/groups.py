@@ -84,6 +84,22 @@ class Group:
             return tree if not self.devices else _put(tree, lambda leaf: self.devices[0])
         return _put(tree, lambda leaf: self._dealt(np.shape(leaf), size, leading))
 
+    def kept_dealt(self, tree: PyTree) -> PyTree:
+        """Inside a compiled program: arrays whose rows stay dealt along their first axis, where that divides.
+
+        Where rows are gathered from a pool and changed at random, a compiler may lose sight of them, bring all of them
+        to every device, and let each do the whole step.
+        """
+        if self.mesh is None or self.parts == 1:
+            return tree
+
+        def kept(leaf: jax.Array) -> jax.Array:
+            fits = leaf.ndim > 0 and leaf.shape[0] % self.parts == 0
+            return jax.lax.with_sharding_constraint(leaf, PartitionSpec("data")) if fits else leaf
+
+        with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):
+            return jax.tree.map(kept, tree)
+
     def joined(self, tree: PyTree, size: int, leading: int, share: Share) -> PyTree:
         """Deals out a batch of which each process has its share alone; what is no part of the rows is whole everywhere.
 

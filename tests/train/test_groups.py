@@ -277,3 +277,15 @@ def test_a_group_is_lent_to_as_few_at_once_as_can_be_and_the_first_of_them_again
     with pool.lent() as first:
         assert first.index == 0
     assert Pool([ALONE]).workers == 0 and Pool([ALONE], 3).workers == 3
+
+
+def test_rows_stay_dealt_inside_a_program_where_they_divide():
+    group = group_of({"data": 4, "model": 1})
+    rows, few = jnp.arange(24.0).reshape(8, 3), jnp.arange(6.0)
+    program = jax.jit(lambda tree: group.kept_dealt(jax.tree.map(lambda x: 2 * x, tree)))
+    dealt, whole = program(group.whole((rows, few)))
+    assert dealt.sharding.spec == PartitionSpec("data")
+    assert [shard.data.shape for shard in dealt.addressable_shards] == [(2, 3)] * 4
+    np.testing.assert_array_equal(dealt, 2 * rows)
+    np.testing.assert_array_equal(whole, 2 * few)
+    assert ALONE.kept_dealt(rows) is rows
