@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 
 from hyperlab.hypernet import HyperModel, prefit, probes
 from hyperlab.hypernet.gradients import loss_and_gradients, omega_norm
@@ -23,7 +24,7 @@ from hyperlab.hypernet.primary import Primary, as_primary
 from hyperlab.metrics import Metric
 from hyperlab.norms import all_finite, global_norm
 from hyperlab.studies.stability.tasks import Gammas, Task
-from hyperlab.train import compiler, schedules
+from hyperlab.train import compiler, groups, schedules
 
 PyTree = Any
 
@@ -131,8 +132,9 @@ class Programs:
 
         def stacked(*given):
             axes = tuple(None if isinstance(tree, Data) else 0 for tree in given)
-            if jax.tree.leaves(given[0])[0].shape[0] > 1:
-                return jax.vmap(function, in_axes=axes)(*given)
+            runs = jax.tree.leaves(given[0])[0].shape[0]
+            if runs > 1:
+                return _dealt(jax.vmap(function, in_axes=axes), axes, runs)(*given)
             # A stack of one is compiled without its axis: a batched product costs more than a plain one, and
             # a convolution with batched kernels becomes a grouped one.
             one = [
@@ -312,3 +314,22 @@ class Programs:
         index = state.step // self.evaluate_every
         score = state.history["score"].at[index].set(self._score(state, predictions, data))
         return state._replace(history={**state.history, "score": score})
+
+
+def _dealt(stacked: Callable, axes: tuple[int | None, ...], runs: int) -> Callable:
+    """A function of a stack of runs; where the devices deal the runs out, each maps over its own.
+
+    Runs share nothing, but a compiler does not see that of a convolution with kernels of their own, and would bring all
+    runs to every device.
+    """
+    group = groups.current()
+    if group.mesh is None or not group.deals(runs):
+        return stacked
+    return jax.shard_map(
+        stacked,
+        mesh=group.mesh.abstract_mesh,
+        in_specs=tuple(PartitionSpec() if axis is None else PartitionSpec("data") for axis in axes),
+        out_specs=PartitionSpec("data"),
+        axis_names={"data"},
+        check_vma=False,
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import stability_units
 
+from experiments import stability
 from hyperlab import trees
 from hyperlab.data.splits import Split, Splits
 from hyperlab.errors import HyperlabError
@@ -13,6 +14,7 @@ from hyperlab.hypernet import as_primary, hypernetize, own_start
 from hyperlab.hypernet.gradients import loss_and_gradients, omega_norm
 from hyperlab.models import MLP
 from hyperlab.norms import global_norm
+from hyperlab.planning import programs
 from hyperlab.studies.stability import ARMS, Cell, networks
 from hyperlab.studies.stability.arms import Setting
 from hyperlab.studies.stability.study import _architecture
@@ -143,3 +145,14 @@ def test_the_primary_s_half_of_the_key_is_hypernetize_s():
     own = own_start(primary, jax.random.clone(key), x)
     alone, given = model.init(jax.random.clone(key)), model.init(jax.random.clone(key), pretrained=own)
     jax.tree.map(np.testing.assert_array_equal, trees.flatten(alone), trees.flatten(given))
+
+
+def test_runs_that_are_dealt_over_devices_send_nothing_to_each_other():
+    """A convolution with kernels of its own in every run is one in groups, which XLA does not deal out by itself."""
+    config = stability.get_config()
+    config.update(arms=("mip",), contrasts=(), runs_per_program=4, steps_per_call=2, evaluate_every=2)
+    config.update(train_length="4 steps", primary={"kind": "conv", "widths": (4, 8)})
+    found = programs.noted(config, "cpu", jax.devices()[:4], 2**33).programs
+    (advance,) = {one.jitted: one for one in found if one.kind == "training"}.values()
+    text = advance.jitted.lower(*advance.given).compile().as_text()
+    assert not {"all-gather", "all-reduce", "all-to-all"} & set(text.replace("(", " ").split())
