@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from hyperlab import local_sgd
+from hyperlab.errors import ConfigError
 from hyperlab.studies.local_sgd.arms import EVERY, GROUPS, Arm
 from hyperlab.studies.local_sgd.outer import adjustable, with_numbers
 from hyperlab.studies.local_sgd.schedules import Schedule
@@ -74,8 +75,17 @@ def method_of(
       steps: of the whole training.
       params: the parameters or their shapes, where there are fragments of them.
       schedule: the factor of the inner rate at a step.
+
+    Raises:
+      ConfigError: a training too short for an arm that begins synchronously.
     """
     synchronous = period * round(arm.switch * steps / period)
+    if arm.kind == "post_local" and not synchronous:
+        raise ConfigError(
+            f"{arm.label}: a training of {steps} steps on {replicas} replicas is too short: its first "
+            f"{arm.switch:.0%}, which are synchronous, hold no period of {period} steps; "
+            "take fewer replicas or a longer training"
+        )
     return local_sgd.Config(
         arm.kind,
         replicas=replicas,

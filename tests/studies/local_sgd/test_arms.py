@@ -25,6 +25,11 @@ def test_every_arm_makes_a_method_and_says_what_it_is(name):
         assert arm.takes(16, 8) and config.period == 16
 
 
+def test_a_training_without_a_period_of_synchronous_steps_is_named_as_too_short():
+    with pytest.raises(ConfigError, match=r"7 steps on 512 replicas is too short.*25%.*period of 16 steps"):
+        method_of(find("post_local_25"), 512, 16, 7)
+
+
 def test_what_would_be_another_arm_is_not_run():
     assert [find(name).takes(1, 8) for name in ("synchronous", "local", "slowmo", "diloco")] == [True] * 4
     assert not any(find(name).takes(1, 8) for name in ("large_batch", "post_local", "int8", "hierarchical"))
