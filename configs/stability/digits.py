@@ -15,7 +15,9 @@ from hyperlab.studies.stability.arms import ARMS, RIVALS
 
 def get_config():
     config = stability.get_config()
-    config.arms = tuple(name for name in ARMS if name not in RIVALS)  # which are in the map
+    config.arms = tuple(
+        name for name, arm in ARMS.items() if name not in RIVALS and not arm.by_width
+    )  # those of the maps
     config.tuning_seeds = 5
     config.train_length = "200 steps"
     config.evaluate_every = 2

@@ -78,7 +78,7 @@ def shrunk(monkeypatch):
     # Programs are traced, inside another one, and not compiled.
     monkeypatch.setattr(compiler, "timed_compile", lambda jitted, *example: (jitted, 0.0))
     for options in ("options", "options_once"):
-        monkeypatch.setattr(compiler, options, lambda: None)
+        monkeypatch.setattr(compiler, options, lambda *given: None)
 
 
 def made(name, folder, precision):
