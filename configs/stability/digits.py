@@ -1,4 +1,4 @@
-"""Digits, every arm of the study, five tuning seeds: the embedded default without its shortcuts.
+"""Digits, every arm but those of the map and of transfer, five tuning seeds: the embedded default without its shortcuts.
 
 Run:      python -m experiments.stability --config configs/stability/digits.py --workdir runs/digits
 Hardware: 2 CPU cores, 2 GB
@@ -15,9 +15,8 @@ from hyperlab.studies.stability.arms import ARMS, RIVALS
 
 def get_config():
     config = stability.get_config()
-    config.arms = tuple(
-        name for name, arm in ARMS.items() if name not in RIVALS and not arm.by_width
-    )  # those of the maps
+    elsewhere = {*RIVALS, *(name for name, arm in ARMS.items() if arm.by_width)}  # in the map, in the study of transfer
+    config.arms = tuple(name for name in ARMS if name not in elsewhere)
     config.tuning_seeds = 5
     config.train_length = "200 steps"
     config.evaluate_every = 2
