@@ -1,4 +1,4 @@
-"""Digits, every arm but those of the map and of transfer, five tuning seeds: the embedded default without its shortcuts.
+"""Digits, every arm but those of map and transfer, five tuning seeds: the embedded default without its shortcuts.
 
 Run:      python -m experiments.stability --config configs/stability/digits.py --workdir runs/digits
 Hardware: 2 CPU cores, 2 GB
