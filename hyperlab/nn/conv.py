@@ -265,8 +265,11 @@ def _by_patches(image: jax.Array, cotangent: jax.Array, shape: tuple[int, ...], 
         ends = [i + (n - 1) * s + 1 for i, n, s in zip(place, sizes, how.strides, strict=True)]
         seen = jax.lax.slice(padded, (*place, 0), (*ends, image.shape[-1]), (*how.strides, 1))
         patches.append(seen.reshape(-1, image.shape[-1]))
-    joined = jnp.concatenate(patches, -1)
-    return jnp.matmul(joined.T, cotangent.reshape(-1, shape[-1]), precision=how.precision).reshape(shape)
+    joined, wide = jnp.concatenate(patches, -1), jnp.promote_types(image.dtype, jnp.float32)  # of a sum of all pixels
+    gradient = jnp.matmul(
+        joined.T, cotangent.reshape(-1, shape[-1]), precision=how.precision, preferred_element_type=wide
+    )
+    return gradient.reshape(shape).astype(image.dtype)
 
 
 def _by_exchange(images: jax.Array, cotangent: jax.Array, shape: tuple[int, ...], how: _How) -> jax.Array:

@@ -36,7 +36,7 @@ NETWORKS = {
     "Prototypes": (Prototypes((4, 4)), (IMAGES, SETS, SETS), {"dot_general": 6}),
     # the layer that gives the field, with its gradients as a CPU computes them and others do; resizing the field
     "VoxelMorph": (
-        models.VoxelMorph((4,), (4, 4)), (IMAGES, IMAGES), {"conv_general_dilated": 6, "dot_general": 2}
+        models.VoxelMorph((4,), (4, 4)), (IMAGES, IMAGES), {"conv_general_dilated": 5, "dot_general": 4}
     ),
     "LeNet300100": (models.LeNet300100(width=0.05), (IMAGES,), {}),
     "MnistNet": (models.MnistNet(width=0.1), (IMAGES,), {}),
