@@ -72,7 +72,8 @@ def test_every_task_sees_the_same_in_the_rows_of_a_batch_alone(study):
     few = max(leaf.nbytes for leaf in jax.tree.leaves(examples))
     assert few < max(leaf.nbytes for leaf in jax.tree.leaves(task.train()))
     assert jax.tree.map(np.shape, indices) == jax.tree.map(np.shape, drawn)
-    assert float(loss(examples, indices, 3)) == float(loss(task.train(), drawn, 3))
+    # two programs, which may round otherwise in the last place
+    assert float(loss(examples, indices, 3)) == pytest.approx(float(loss(task.train(), drawn, 3)), rel=3e-7)
 
 
 def test_every_task_measures_its_score_on_both_parts(study):
