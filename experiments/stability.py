@@ -80,8 +80,10 @@ def _registration() -> dict:
 
 
 def run(config: ml_collections.ConfigDict, folder, stop) -> None:
-    """Runs the study in a run folder: tunes every arm, then reads the test split; or its map, or
-    what becomes of the best rate as networks grow. A stop is no loss."""
+    """Runs the study in a run folder: tunes every arm, then reads the test split. A stopped study continues.
+
+    With `map.laws` it is the map of the study, with `transfer.widths` its study of transfer; neither tunes.
+    """
     kind = Transfer if config.transfer.widths else Map if config.map.laws else Stability
     run_study(kind, config, folder, stop)
 
